@@ -1,0 +1,50 @@
+"""Spatially adaptive computation time: halting, masked inference, FLOPs.
+
+A ResNet that decides, for every position of an image, after how many residual
+units to stop (Figurnov et al., CVPR 2017, arXiv:1612.02297), or decides it per
+image (Graves 2016, arXiv:1603.08983)::
+
+    import sact_core
+    net = sact_core.load("pretrained/cifar10_resnet32_sact_tau0.005.h5", backend="masked")
+    result = net.run(images)            # uint8 RGB [n, h, w, 3]
+    result.map("ponder_cost")           # [n, H, W], in units
+    result.flops                        # [n], two per multiply-add
+
+Importing this package loads neither torch nor TensorFlow.
+"""
+
+from sact_core.backends import BACKENDS, Net, load
+from sact_core.checkpoint import Checkpoint, CheckpointError, read, write
+from sact_core.config import NetworkConfig, Preprocessing, parse_units
+from sact_core.flops import FlopCount, count_flops, dense_flops
+from sact_core.halting import Halting, HaltingState, halt, start, step
+from sact_core.network import BlockResult, Plan, Result, build_plan, init_params
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BACKENDS",
+    "BlockResult",
+    "Checkpoint",
+    "CheckpointError",
+    "FlopCount",
+    "Halting",
+    "HaltingState",
+    "Net",
+    "NetworkConfig",
+    "Plan",
+    "Preprocessing",
+    "Result",
+    "__version__",
+    "build_plan",
+    "count_flops",
+    "dense_flops",
+    "halt",
+    "init_params",
+    "load",
+    "parse_units",
+    "read",
+    "start",
+    "step",
+    "write",
+]

@@ -1,0 +1,244 @@
+"""What a network is and how its images are prepared, as frozen data.
+
+Every checkpoint carries these records, so that a file is enough to rebuild the
+network that wrote it. Nothing here computes; a value that makes no sense is
+refused when the record is made.
+
+Source: Figurnov et al. 2017, arXiv:1612.02297, sections 3 and 4, and the
+authors' published settings.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+FAMILIES = ("cifar", "imagenet")
+HALTING_KINDS = ("none", "act", "sact")
+FITS = ("crop", "keep")
+
+#: Units per block of the usual depths of the ImageNet family.
+IMAGENET_DEPTHS = {
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+    200: (3, 24, 36, 3),
+}
+
+MAX_UNITS = 512
+MAX_CHANNELS = 8192
+MAX_CLASSES = 100_000
+MAX_IMAGE_SIZE = 8192
+
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """What the network is; stored in every checkpoint.
+
+    Parameters
+    ----------
+    family : str
+        ``"cifar"`` (three blocks of basic units, leaky ReLU) or ``"imagenet"``
+        (four blocks of bottleneck units, ReLU).
+    units_per_block : tuple of int
+        Residual units of each block, at least one each.
+    base_channels : int
+        Width. CIFAR blocks have 1, 2 and 4 times as many channels; ImageNet
+        blocks have bottlenecks of 1, 2, 4 and 8 times as many and outputs of
+        four times that.
+    num_classes : int
+        Length of the logits.
+    halting : str
+        ``"none"`` (vanilla), ``"act"`` (per image) or ``"sact"`` (per position).
+    sact_kernel_size : int
+        Side of the local halting convolution, 1 or 3. SACT only.
+    halting_bias : float
+        Initial bias of the halting logits. Used when parameters are made.
+    eps : float
+        Halting slack that lets a position stop after one unit. In [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If a value is out of range; the message names it.
+    """
+
+    family: str = "cifar"
+    units_per_block: tuple[int, ...] = (5, 5, 5)
+    base_channels: int = 16
+    num_classes: int = 10
+    halting: str = "none"
+    sact_kernel_size: int = 3
+    halting_bias: float = -3.0
+    eps: float = 0.01
+
+    def __post_init__(self) -> None:
+        _choice("family", self.family, FAMILIES)
+        _choice("halting", self.halting, HALTING_KINDS)
+        try:
+            units = tuple(self.units_per_block)
+        except TypeError:
+            raise ValueError(
+                f"units_per_block must be a list of whole numbers, got {self.units_per_block!r}"
+            ) from None
+        object.__setattr__(self, "units_per_block", units)
+        blocks = 3 if self.family == "cifar" else 4
+        if len(units) != blocks:
+            raise ValueError(
+                f"units_per_block must have {blocks} numbers in the {self.family} family, "
+                f"got {len(units)}: {units}"
+            )
+        for count in units:
+            _whole("units_per_block", count, 1, MAX_UNITS)
+        _whole("base_channels", self.base_channels, 1, MAX_CHANNELS)
+        _whole("num_classes", self.num_classes, 1, MAX_CLASSES)
+        if self.family == "cifar" and self.base_channels % 2:
+            raise ValueError(
+                f"base_channels must be even in the cifar family, where a shortcut adds half of "
+                f"its channels on either side, got {self.base_channels}"
+            )
+        if self.sact_kernel_size not in (1, 3):
+            raise ValueError(f"sact_kernel_size must be 1 or 3, got {self.sact_kernel_size!r}")
+        _number("halting_bias", self.halting_bias)
+        _number("eps", self.eps)
+        if not 0.0 <= self.eps <= 1.0:
+            raise ValueError(f"eps must be in [0, 1], got {self.eps!r}")
+
+    @property
+    def name(self) -> str:
+        """Short name, such as ``ResNet-32 SACT`` or ``ResNet-101``."""
+        layers = 2 + sum(self.units_per_block) * (2 if self.family == "cifar" else 3)
+        kind = "" if self.halting == "none" else " " + self.halting.upper()
+        return f"ResNet-{layers}{kind}"
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a uint8 image becomes the network's input.
+
+    Parameters
+    ----------
+    kind : str
+        ``"cifar"``: every image is standardised by itself,
+        ``(x - mean) / max(std, 1 / sqrt(number of values))``.
+        ``"imagenet"``: scaled to [-1, 1].
+    image_size : int
+        Side of the square input in pixels.
+    crop_fraction : float
+        Share of each side that the central crop keeps before resizing; in (0, 1].
+    fit : str
+        ``"crop"``: central crop, resized to a square of ``image_size``.
+        ``"keep"``: the aspect ratio is kept and ``image_size`` is the longer side.
+
+    Raises
+    ------
+    ValueError
+        If a value is out of range; the message names it.
+    """
+
+    kind: str = "cifar"
+    image_size: int = 32
+    crop_fraction: float = 1.0
+    fit: str = "crop"
+
+    def __post_init__(self) -> None:
+        _choice("kind", self.kind, FAMILIES)
+        _choice("fit", self.fit, FITS)
+        _whole("image_size", self.image_size, 1, MAX_IMAGE_SIZE)
+        _number("crop_fraction", self.crop_fraction)
+        if not 0.0 < self.crop_fraction <= 1.0:
+            raise ValueError(f"crop_fraction must be in (0, 1], got {self.crop_fraction!r}")
+
+
+def default_preprocessing(family: str) -> Preprocessing:
+    """Give the authors' evaluation preprocessing of a family.
+
+    Raises
+    ------
+    ValueError
+        If the family is unknown.
+    """
+    _choice("family", family, FAMILIES)
+    if family == "cifar":
+        return Preprocessing("cifar", 32)
+    return Preprocessing("imagenet", 224, crop_fraction=0.875)
+
+
+def parse_units(text: str, family: str = "cifar") -> tuple[int, ...]:
+    """Read units per block as the authors' flag writes them.
+
+    Parameters
+    ----------
+    text : str
+        ``"5"`` for the same count in every CIFAR block, ``"1_2_3"`` for one
+        count per block, or a usual ImageNet depth such as ``"101"``.
+    family : str
+        ``"cifar"`` or ``"imagenet"``.
+
+    Raises
+    ------
+    ValueError
+        If the text does not parse; the message gives examples.
+    """
+    _choice("family", family, FAMILIES)
+    parts = text.strip().split("_")
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise ValueError(
+            f"units must look like 5, 1_2_3 or, in the imagenet family, 101 or 3_4_6_3; "
+            f"got {text!r}"
+        )
+    units = tuple(int(part) for part in parts)
+    if len(units) == 1 and family == "cifar":
+        units *= 3
+    elif len(units) == 1:
+        if units[0] not in IMAGENET_DEPTHS:
+            known = ", ".join(map(str, IMAGENET_DEPTHS))
+            raise ValueError(f"units must be one of {known} or a list like 3_4_6_3, got {text!r}")
+        units = IMAGENET_DEPTHS[units[0]]
+    NetworkConfig(family=family, units_per_block=units)  # refuses the rest
+    return units
+
+
+def to_dict(record: Any) -> dict[str, Any]:
+    """Turn a record into plain JSON values."""
+    return {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in dataclasses.asdict(record).items()
+    }
+
+
+def from_dict(kind: type[Record], values: Any) -> Record:
+    """Make a record from plain JSON values.
+
+    Raises
+    ------
+    ValueError
+        If ``values`` is no mapping, has unknown keys or a bad value. Every
+        unknown key is listed.
+    """
+    if not isinstance(values, dict):
+        raise ValueError(f"{kind.__name__} must be a JSON object, got {type(values).__name__}")
+    known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    unknown = sorted(set(map(str, values)) - known)
+    if unknown:
+        raise ValueError(f"{kind.__name__} has unknown keys: {', '.join(unknown)}")
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def _choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
+
+
+def _whole(name: str, value: object, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ValueError(f"{name} must be a whole number from {low} to {high}, got {value!r}")
+
+
+def _number(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{name} must be a finite number, got {value!r}")

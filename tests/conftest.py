@@ -1,0 +1,47 @@
+"""Fixtures: one seeded generator, and the folder of reference numbers.
+
+Some tests compare with numbers computed with the authors' code, or read real
+data. They look for a folder named by ``SACT_SHARED``, by default ``../shared``
+beside the repository, and skip with a reason where it is absent. Where
+``SACT_REQUIRE_SHARED=1`` (continuous integration) such a skip is a failure.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = Path(os.environ.get("SACT_SHARED", ROOT.parent / "shared"))
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """A generator with a fixed seed, fresh for every test."""
+    return np.random.default_rng(1612_02297)
+
+
+def need_shared(*parts: str) -> Path:
+    """Give a path below the shared folder, or skip (fail where it is required)."""
+    path = SHARED.joinpath(*parts)
+    if not path.exists():
+        reason = f"{path} is absent: it holds the reference numbers that this test compares with"
+        if os.environ.get("SACT_REQUIRE_SHARED") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return path
+
+
+@pytest.fixture
+def reference_dir() -> Path:
+    """Folder of numbers computed with the authors' code."""
+    return need_shared("reference")
+
+
+@pytest.fixture
+def data_dir() -> Path:
+    """Folder of prepared TFDS data sets."""
+    return need_shared("tensorflow_datasets")
