@@ -14,6 +14,7 @@ Importing this package loads neither torch nor TensorFlow.
 """
 
 from sact_core.config import NetworkConfig, Preprocessing, parse_units
+from sact_core.flops import FlopCount, count_flops, dense_flops
 from sact_core.halting import Halting, HaltingState, halt, start, step
 from sact_core.network import BlockResult, Plan, Result, build_plan, init_params
 
@@ -21,6 +22,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BlockResult",
+    "FlopCount",
     "Halting",
     "HaltingState",
     "NetworkConfig",
@@ -29,6 +31,8 @@ __all__ = [
     "Result",
     "__version__",
     "build_plan",
+    "count_flops",
+    "dense_flops",
     "halt",
     "init_params",
     "parse_units",

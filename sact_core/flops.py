@@ -1,0 +1,228 @@
+"""Cost of a plan, given how many positions each convolution computed.
+
+One formula, for convolutions only (stem, shortcuts, halting branches and
+logits included)::
+
+    FLOPs = 2 * positions * kernel height * kernel width * channels in * channels out
+
+A multiply-add counts as two, as the authors count; divide by two for
+multiply-adds. Biases, batch normalisations, activations and poolings are free.
+What a position costs depends on the mask only through ``positions``: each
+backend reports the output positions that each convolution had to compute.
+
+- Vanilla: all of them.
+- ACT: those of a unit, its halting branch included, while ``num_units`` of the
+  image is above the unit's index.
+- SACT: from the second unit of a block on, the active positions; the
+  convolutions before the 3x3 that reads them (conv1) the active positions grown
+  by one pixel; the local halting convolution those that were active in its own
+  unit. The global halting convolution always counts as one position an image.
+
+Source: Figurnov et al. 2017, arXiv:1612.02297, and the authors' published code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from sact_core.network import Conv, Plan, check_input_size
+
+
+@dataclass(frozen=True)
+class FlopCount:
+    """FLOPs of every convolution, and their sums.
+
+    Attributes
+    ----------
+    layers : dict of str to np.ndarray [shape=(n,), int64]
+        FLOPs that each image needed, by the name of the convolution, in the
+        order of execution.
+    """
+
+    layers: dict[str, np.ndarray]
+
+    @property
+    def total(self) -> np.ndarray:
+        """FLOPs of the whole network [shape=(n,), int64]."""
+        return _sum(self.layers.values())
+
+    @property
+    def blocks(self) -> dict[str, np.ndarray]:
+        """FLOPs by block name, such as ``block1`` [shape=(n,), int64]."""
+        return self._grouped(1)
+
+    @property
+    def units(self) -> dict[str, np.ndarray]:
+        """FLOPs by unit name, such as ``block1/unit2`` [shape=(n,), int64]."""
+        return self._grouped(2)
+
+    @property
+    def halting(self) -> np.ndarray:
+        """FLOPs of all halting branches together [shape=(n,), int64]."""
+        branches = [flops for name, flops in self.layers.items() if "/halting_proba/" in name]
+        return _sum(branches) if branches else np.zeros_like(self.total)
+
+    def block(self, name: str) -> np.ndarray:
+        """FLOPs of one block [shape=(n,), int64].
+
+        Raises
+        ------
+        KeyError
+            If no block has that name.
+        """
+        return self.blocks[name]
+
+    def unit(self, name: str) -> np.ndarray:
+        """FLOPs of one unit, shortcut and halting branch included [shape=(n,), int64].
+
+        Raises
+        ------
+        KeyError
+            If no unit has that name.
+        """
+        return self.units[name]
+
+    def _grouped(self, depth: int) -> dict[str, np.ndarray]:
+        # Names are paths: block2/unit3/conv1. Stem and logits belong to no block.
+        groups: dict[str, list[np.ndarray]] = {}
+        for name, flops in self.layers.items():
+            if "/" in name:
+                groups.setdefault("/".join(name.split("/")[:depth]), []).append(flops)
+        return {name: _sum(group) for name, group in groups.items()}
+
+
+def conv_flops(weight_shape: tuple[int, int, int, int], positions: np.ndarray) -> np.ndarray:
+    """Two per multiply-add; biases and normalisation are free.
+
+    Parameters
+    ----------
+    weight_shape : tuple of int
+        Height, width, channels in, channels out.
+    positions : np.ndarray [shape=(n,), int64]
+        Output positions computed for each image.
+    """
+    height, width, num_in, num_out = weight_shape
+    return 2 * height * width * num_in * num_out * np.asarray(positions, np.int64)
+
+
+def count_flops(plan: Plan, positions: Mapping[str, np.ndarray]) -> FlopCount:
+    """Count the FLOPs of a run from the positions it computed.
+
+    Parameters
+    ----------
+    plan : Plan
+        The network.
+    positions : mapping of str to np.ndarray [shape=(n,), int64]
+        Output positions computed by each convolution of ``plan.convs``, per
+        image.
+
+    Returns
+    -------
+    FlopCount
+        Per layer, unit, block and in total.
+
+    Raises
+    ------
+    ValueError
+        If the names are not those of the plan, or an entry is negative, is no
+        whole number or has another length. All names that do not fit are listed.
+    """
+    names = [conv.name for conv in plan.convs]
+    missing = [name for name in names if name not in positions]
+    unexpected = sorted(set(positions) - set(names))
+    if missing or unexpected:
+        raise ValueError(
+            "positions must hold the plan's convolutions; "
+            f"missing: {', '.join(missing) or 'none'}; "
+            f"unexpected: {', '.join(unexpected) or 'none'}"
+        )
+    counts = {name: np.asarray(positions[name]) for name in names}
+    shape = counts[names[0]].shape
+    for name, count in counts.items():
+        if count.dtype.kind not in "iu" or count.ndim != 1 or count.shape != shape:
+            raise ValueError(
+                f"positions of {name} must be whole numbers of shape {shape}, one per image, "
+                f"got {count.dtype} of shape {count.shape}"
+            )
+        if count.size and count.min() < 0:
+            raise ValueError(f"positions of {name} must not be negative, got {count.min()}")
+    return FlopCount(
+        {conv.name: conv_flops(conv.weight_shape, counts[conv.name]) for conv in plan.convs}
+    )
+
+
+def dense_flops(plan: Plan, size: tuple[int, int]) -> FlopCount:
+    """Count the FLOPs of one image of which every position runs every unit.
+
+    Parameters
+    ----------
+    plan : Plan
+        The network.
+    size : tuple of int
+        Height and width of the input in pixels.
+
+    Returns
+    -------
+    FlopCount
+        With ``n = 1``.
+
+    Raises
+    ------
+    ValueError
+        If the network cannot take an input of this size.
+    """
+    return count_flops(
+        plan,
+        {name: np.array([count], np.int64) for name, count in dense_positions(plan, size).items()},
+    )
+
+
+def dense_positions(plan: Plan, size: tuple[int, int]) -> dict[str, int]:
+    """Count the output positions of every convolution where nothing halts.
+
+    Parameters
+    ----------
+    plan : Plan
+        The network.
+    size : tuple of int
+        Height and width of the input in pixels.
+
+    Returns
+    -------
+    dict of str to int
+        By the name of the convolution, per image.
+
+    Raises
+    ------
+    ValueError
+        If the network cannot take an input of this size.
+    """
+    check_input_size(plan, size)
+    positions: dict[str, int] = {}
+
+    def visit(conv: Conv, size: tuple[int, int]) -> tuple[int, int]:
+        height, width = conv.output_size(size)
+        positions[conv.name] = height * width
+        return height, width
+
+    size = visit(plan.stem, size)
+    if plan.pool:
+        size = (-(-size[0] // 2), -(-size[1] // 2))
+    for unit in plan.units:
+        if isinstance(unit.shortcut, Conv):
+            visit(unit.shortcut, size)
+        for conv in unit.convs:
+            size = visit(conv, size)
+        if unit.halting is not None:
+            if unit.halting.local_conv is not None:
+                visit(unit.halting.local_conv, size)
+            visit(unit.halting.global_conv, (1, 1))
+    visit(plan.logits, (1, 1))
+    return positions
+
+
+def _sum(counts: Iterable[np.ndarray]) -> np.ndarray:
+    return np.stack(list(counts)).sum(axis=0)

@@ -1,0 +1,109 @@
+"""Slow restatements of the algorithms, in plain Python loops.
+
+Written from the paper's equations and the authors' conventions alone: nothing
+here imports the code that it checks.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def halt(halting_proba, eps):
+    """Run the halting rule on one list of probabilities, in float32.
+
+    Returns ``(distribution, num_units, remainder)``.
+    """
+    threshold = np.float32(1 - eps)
+    units = len(halting_proba) + 1
+    cumsum, remainder = np.float32(0), np.float32(1)
+    distribution = [np.float32(0)] * units
+    for u in range(units):
+        if u < units - 1:
+            cumsum = cumsum + np.float32(halting_proba[u])
+            if cumsum < threshold:
+                distribution[u] = np.float32(halting_proba[u])
+                remainder = remainder - np.float32(halting_proba[u])
+                continue
+        distribution[u] = remainder
+        return distribution, u + 1, remainder
+    raise AssertionError("the last unit stops everybody")
+
+
+def num_grown(active):
+    """Count the positions of a map that touch an active one, corners included."""
+    height, width = active.shape
+    count = 0
+    for i in range(height):
+        for j in range(width):
+            around = [
+                active[a, b]
+                for a in range(max(i - 1, 0), min(i + 2, height))
+                for b in range(max(j - 1, 0), min(j + 2, width))
+            ]
+            count += any(around)
+    return count
+
+
+def cifar_sact_flops(num_units, units_per_block, base_channels, num_classes, kernel_size):
+    """FLOPs of one image in a CIFAR SACT network, from its maps of ``num_units``.
+
+    ``num_units`` is a list of integer maps, one per block. Returns the total and
+    a list of FLOPs per block.
+    """
+    per_block = []
+    channels = base_channels
+    for b, (counts, units) in enumerate(zip(num_units, units_per_block, strict=True)):
+        width = base_channels * 2**b
+        flops = 0
+        for u in range(units):
+            if u == 0:  # no mask
+                num_active = num_near = counts.size
+            else:
+                active = counts > u  # what was not finished before this unit
+                num_active, num_near = int(active.sum()), num_grown(active)
+            flops += 2 * num_near * 9 * channels * width  # conv1
+            flops += 2 * num_active * 9 * width * width  # conv2
+            if u < units - 1:
+                flops += 2 * num_active * kernel_size**2 * width  # halting, local
+                flops += 2 * width  # halting, global
+            channels = width
+        per_block.append(flops)
+    stem = 2 * (4 * 4 * num_units[-1].size) * 9 * 3 * base_channels
+    logits = 2 * channels * num_classes
+    return stem + sum(per_block) + logits, per_block
+
+
+def imagenet_sact_flops(num_units, units_per_block, base_channels, num_classes, kernel_size, size):
+    """FLOPs of one image in an ImageNet SACT network, as `cifar_sact_flops`.
+
+    ``size`` is the height and width of the input, here multiples of 32.
+    """
+    height, width = size
+    stem = 2 * (height // 2) * (width // 2) * 49 * 3 * 64
+    inputs = (height // 4) * (width // 4)
+    channels = 64
+    per_block = []
+    for b, (counts, units) in enumerate(zip(num_units, units_per_block, strict=True)):
+        narrow = base_channels * 2**b
+        depth = 4 * narrow
+        flops = 0
+        for u in range(units):
+            if u == 0:
+                num_active = counts.size
+                num_near = inputs  # conv1 runs before the stride
+                if b or channels != depth:
+                    flops += 2 * num_active * channels * depth  # shortcut
+            else:
+                active = counts > u
+                num_active, num_near = int(active.sum()), num_grown(active)
+            flops += 2 * num_near * channels * narrow  # conv1
+            flops += 2 * num_active * 9 * narrow * narrow  # conv2
+            flops += 2 * num_active * narrow * depth  # conv3
+            if u < units - 1:
+                flops += 2 * num_active * kernel_size**2 * depth
+                flops += 2 * depth
+            channels = depth
+        inputs = counts.size
+        per_block.append(flops)
+    return stem + sum(per_block) + 2 * channels * num_classes, per_block
