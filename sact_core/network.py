@@ -18,6 +18,7 @@ arXiv:1603.05027.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -374,6 +375,26 @@ def check_params(plan: Plan, shapes: dict[str, tuple[int, ...]]) -> list[str]:
         if name in shapes and tuple(shapes[name]) != wanted[name]
     ]
     return problems
+
+
+def require_params(plan: Plan, params: Mapping[str, np.ndarray]) -> None:
+    """Refuse parameters that do not fit the plan.
+
+    Parameters
+    ----------
+    plan : Plan
+        The network.
+    params : mapping of str to np.ndarray
+        The parameters at hand.
+
+    Raises
+    ------
+    ValueError
+        If names or shapes differ; everything that does is listed.
+    """
+    problems = check_params(plan, {name: np.shape(value) for name, value in params.items()})
+    if problems:
+        raise ValueError("the parameters do not fit the network: " + "; ".join(problems))
 
 
 def init_params(plan: Plan, seed: int = 0) -> dict[str, np.ndarray]:

@@ -1,0 +1,354 @@
+"""NumPy backend: compute every position of every unit, then mask.
+
+The plain restatement that the other backends are compared with; clear before
+fast. It shows the saving of a mask in its FLOPs, never in its time.
+
+Source: Figurnov et al. 2017, arXiv:1612.02297, and the authors' published
+networks, whose details decide where the paper is silent.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from sact_core.flops import count_flops
+from sact_core.halting import Halting, halt, start, step
+from sact_core.network import (
+    BatchNorm,
+    Block,
+    BlockResult,
+    Conv,
+    HaltingBranch,
+    Pads,
+    Plan,
+    Result,
+    Unit,
+    require_params,
+)
+
+__all__ = ["Engine", "halt"]
+
+Params = dict[str, np.ndarray]
+
+
+class Engine:
+    """Runs a plan, one unit after another, on whole maps.
+
+    Parameters
+    ----------
+    plan : Plan
+        The network.
+    params : dict of str to np.ndarray [float32]
+        Every parameter of ``plan.param_shapes``.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is missing, unexpected or of the wrong shape; all are listed.
+    """
+
+    def __init__(self, plan: Plan, params: Params) -> None:
+        require_params(plan, params)
+        self.plan = plan
+        self.params = {name: np.asarray(params[name], np.float32) for name in plan.param_shapes}
+
+    def forward(
+        self, x: np.ndarray, *, keep_outputs: bool = False, keep_seconds: bool = False
+    ) -> Result:
+        """Run a batch.
+
+        Parameters
+        ----------
+        x : np.ndarray [shape=(n, H, W, 3), float32]
+            Preprocessed images.
+        keep_outputs : bool
+            Keep the output of every block.
+        keep_seconds : bool
+            Measure the time of every unit.
+
+        Returns
+        -------
+        Result
+            Logits, FLOPs and what each block did.
+        """
+        plan, params = self.plan, self.params
+        n, *input_size = x.shape[:3]
+        positions: dict[str, np.ndarray] = {}
+
+        x = conv_same(x, plan.stem, params)
+        positions[plan.stem.name] = _everywhere(x)
+        if plan.pool:
+            x = max_pool(x)
+        blocks = []
+        for block in plan.blocks:
+            x, result, counted = self._run_block(block, x, keep_seconds)
+            positions |= counted
+            blocks.append(replace(result, output=x) if keep_outputs else result)
+
+        if plan.head_first == "mean":
+            features = batch_norm(x.mean(axis=(1, 2), keepdims=True), plan.postnorm, params)
+        else:
+            features = batch_norm(x, plan.postnorm, params).mean(axis=(1, 2), keepdims=True)
+        logits = conv_same(features, plan.logits, params)  # [n, 1, 1, classes]
+        positions[plan.logits.name] = np.ones(n, np.int64)
+
+        count = count_flops(plan, positions)
+        return Result(
+            logits=logits[:, 0, 0],
+            flops=count.total,
+            blocks=tuple(replace(block, flops=count.block(block.name)) for block in blocks),
+            positions=positions,
+            input_size=(input_size[0], input_size[1]),
+        )
+
+    def _run_block(
+        self, block: Block, x: np.ndarray, keep_seconds: bool
+    ) -> tuple[np.ndarray, BlockResult, dict[str, np.ndarray]]:
+        """Run the units of a block; give its output, its result and its positions."""
+        kind = self.plan.config.halting
+        positions: dict[str, np.ndarray] = {}
+        seconds: list[float] = []
+        weights: list[np.ndarray] = []  # columns of the halting distribution
+        probas: list[np.ndarray] = []
+        output = np.zeros((1, 1, 1, 1), np.float32)
+        n, *size = x.shape[:3]
+        size = [-(-side // block.units[0].stride) for side in size]
+        state = start(
+            (n, *size) if kind == "sact" else (n,), len(block.units), self.plan.config.eps
+        )
+
+        for unit in block.units:
+            began = time.perf_counter()
+            active = state.active
+            positions |= count_positions(unit, kind, active, x.shape)
+            x = residual_unit(x, unit, self.params, active if unit.masked else None)
+            if kind != "none":
+                proba = None
+                if unit.halting is not None:
+                    proba = read_halting_proba(x, unit.halting, self.params)
+                    proba = proba[..., 0] if kind == "sact" else proba[:, 0, 0, 0]
+                    probas.append(np.where(active, proba, np.float32(np.nan)))
+                state, weight = step(state, proba)
+                weights.append(weight)
+                # [n, h, w, 1] for SACT, [n, 1, 1, 1] for ACT
+                output = output + x * np.expand_dims(weight, tuple(range(weight.ndim, 4)))
+            seconds.append(time.perf_counter() - began)
+
+        result = BlockResult(
+            name=block.name,
+            flops=np.zeros(n, np.int64),  # counted when the whole network has run
+            size=(size[0], size[1]),
+            seconds=tuple(seconds) if keep_seconds else None,
+        )
+        if kind == "none":
+            return x, result, positions
+        halting = Halting(np.stack(weights, axis=-1), state.num_units, state.remainder)
+        result = replace(
+            result,
+            ponder_cost=halting.ponder_cost,
+            num_units=halting.num_units,
+            halting_distribution=halting.distribution,
+            halting_proba=np.stack(probas, axis=-1)
+            if probas
+            else np.zeros((*state.active.shape, 0), np.float32),
+        )
+        return output, result, positions
+
+
+def residual_unit(
+    x: np.ndarray, unit: Unit, params: Params, active: np.ndarray | None
+) -> np.ndarray:
+    """Add a residual to the shortcut; where ``active`` is False, add nothing.
+
+    Parameters
+    ----------
+    x : np.ndarray [shape=(n, h, w, in), float32]
+    unit : Unit
+    params : dict of str to np.ndarray
+    active : np.ndarray [shape=(n, h', w'), bool], optional
+        Positions that have not halted. None: all.
+
+    Returns
+    -------
+    np.ndarray [shape=(n, h', w', out), float32]
+    """
+    preact = batch_norm(x, unit.preact, params)
+    residual = preact
+    for conv in unit.convs:
+        residual = conv_same(residual, conv, params)
+    if active is not None:
+        residual = residual * active[..., None]
+    if isinstance(unit.shortcut, Conv):
+        shortcut = conv_same(preact, unit.shortcut, params)
+    elif unit.shortcut == "pool":
+        shortcut = pool_and_widen(x, unit.out_channels)
+    else:
+        shortcut = preact if unit.shortcut == "preact" else x
+    return shortcut + residual
+
+
+def read_halting_proba(x: np.ndarray, branch: HaltingBranch, params: Params) -> np.ndarray:
+    """Read the chance of stopping off a unit's output.
+
+    Parameters
+    ----------
+    x : np.ndarray [shape=(n, h, w, channels), float32]
+    branch : HaltingBranch
+    params : dict of str to np.ndarray
+
+    Returns
+    -------
+    np.ndarray [shape=(n, h, w, 1), float32]
+        In [0, 1]. ACT: [shape=(n, 1, 1, 1)].
+    """
+    mean = x.mean(axis=(1, 2), keepdims=True)
+    logit = conv_same(batch_norm(mean, branch.global_bn, params), branch.global_conv, params)
+    if branch.local_bn is not None and branch.local_conv is not None:
+        local = batch_norm(x, branch.local_bn, params)
+        logit = conv_same(local, branch.local_conv, params) + logit
+    return np.exp(-np.logaddexp(np.float32(0), -logit))  # sigmoid, safe at any size
+
+
+def conv_same(x: np.ndarray, conv: Conv, params: Params) -> np.ndarray:
+    """Convolve, add the bias, and apply the batch normalisation that follows, if any.
+
+    Parameters
+    ----------
+    x : np.ndarray [shape=(n, h, w, in), float32]
+    conv : Conv
+    params : dict of str to np.ndarray
+
+    Returns
+    -------
+    np.ndarray [shape=(n, h', w', out), float32]
+    """
+    weight = params[f"{conv.name}/weight"]
+    height, width = conv.output_size(x.shape[1:3])
+    x = _pad(x, conv.pads(x.shape[1:3]), 0.0)
+    y = np.zeros((len(x), height, width, conv.weight_shape[3]), np.float32)
+    for i in range(conv.weight_shape[0]):
+        for j in range(conv.weight_shape[1]):
+            rows = slice(i, i + (height - 1) * conv.stride + 1, conv.stride)
+            columns = slice(j, j + (width - 1) * conv.stride + 1, conv.stride)
+            y += np.tensordot(x[:, rows, columns], weight[i, j], axes=1)
+    if conv.bias:
+        y += params[f"{conv.name}/bias"]
+    return y if conv.bn is None else batch_norm(y, conv.bn, params)
+
+
+def batch_norm(x: np.ndarray, bn: BatchNorm, params: Params) -> np.ndarray:
+    """Normalise with the moving statistics, then apply the (leaky) ReLU.
+
+    Parameters
+    ----------
+    x : np.ndarray [shape=(..., channels), float32]
+    bn : BatchNorm
+    params : dict of str to np.ndarray
+    """
+    gamma, beta, mean, variance = (
+        params[f"{bn.name}/{part}"] for part in ("gamma", "beta", "moving_mean", "moving_variance")
+    )
+    y = (x - mean) * (gamma / np.sqrt(variance + np.float32(bn.eps))) + beta
+    return y if bn.slope == 1 else np.where(y > 0, y, y * np.float32(bn.slope))
+
+
+def max_pool(x: np.ndarray) -> np.ndarray:
+    """Take the largest of 3x3, stride 2, TensorFlow's "same" padding.
+
+    Parameters
+    ----------
+    x : np.ndarray [shape=(n, h, w, channels), float32]
+
+    Returns
+    -------
+    np.ndarray [shape=(n, ceil(h / 2), ceil(w / 2), channels), float32]
+    """
+    # (0, 1) on even sides, (1, 1) on odd ones.
+    top, left = ((side % 2, 1) for side in x.shape[1:3])
+    windows = sliding_window_view(_pad(x, (top, left), -np.inf), (3, 3), axis=(1, 2))
+    return windows[:, ::2, ::2].max(axis=(-2, -1))
+
+
+def pool_and_widen(x: np.ndarray, channels: int) -> np.ndarray:
+    """Average 2x2 with stride 2, then add zero channels, half on either side.
+
+    Parameters
+    ----------
+    x : np.ndarray [shape=(n, h, w, in), float32]
+    channels : int
+        Channels of the result.
+    """
+    n, h, w, c = x.shape
+    pooled = x.reshape(n, h // 2, 2, w // 2, 2, c).mean(axis=(2, 4))
+    front = (channels - c) // 2
+    return np.pad(pooled, ((0, 0), (0, 0), (0, 0), (front, channels - c - front)))
+
+
+def count_positions(
+    unit: Unit, kind: str, active: np.ndarray, input_shape: tuple[int, ...]
+) -> dict[str, np.ndarray]:
+    """Count the output positions that each convolution of a unit needs.
+
+    Parameters
+    ----------
+    unit : Unit
+    kind : str
+        Halting kind of the network.
+    active : np.ndarray [shape=(n, h', w') or (n,), bool]
+        What had not halted before the unit.
+    input_shape : tuple of int
+        Shape of the unit's input.
+
+    Returns
+    -------
+    dict of str to np.ndarray [shape=(n,), int64]
+        By the name of the convolution.
+    """
+    n = input_shape[0]
+    one = np.ones(n, np.int64)
+    # ACT computes a unit for the images that have not halted; all or nothing.
+    runs = active.astype(np.int64) if kind == "act" else one
+    positions = {}
+    size = (input_shape[1], input_shape[2])
+    if isinstance(unit.shortcut, Conv):
+        height, width = unit.shortcut.output_size(size)
+        positions[unit.shortcut.name] = height * width * runs
+    for i, conv in enumerate(unit.convs):
+        size = conv.output_size(size)
+        if unit.masked:
+            needed = grow(active) if i < unit.grown_convs else active
+            positions[conv.name] = needed.sum(axis=(1, 2), dtype=np.int64)
+        else:
+            positions[conv.name] = size[0] * size[1] * runs
+    if unit.halting is not None:
+        local, everywhere = unit.halting.local_conv, unit.halting.global_conv
+        if local is not None:
+            positions[local.name] = positions[unit.convs[-1].name]
+        positions[everywhere.name] = runs
+    return positions
+
+
+def grow(active: np.ndarray) -> np.ndarray:
+    """Add to the active positions every position that touches one.
+
+    Parameters
+    ----------
+    active : np.ndarray [shape=(n, h, w), bool]
+    """
+    padded = np.pad(active, ((0, 0), (1, 1), (1, 1)))
+    return sliding_window_view(padded, (3, 3), axis=(1, 2)).max(axis=(-2, -1))
+
+
+def _pad(x: np.ndarray, pads: Pads, value: float) -> np.ndarray:
+    if not any(map(any, pads)):
+        return x
+    return np.pad(x, ((0, 0), *pads, (0, 0)), constant_values=value)
+
+
+def _everywhere(x: np.ndarray) -> np.ndarray:
+    n, h, w, _ = x.shape
+    return np.full(n, h * w, np.int64)
