@@ -1,0 +1,99 @@
+"""Files that are either whole or absent: written beside and renamed.
+
+A reader never sees half a file, and an interrupted or failed writer leaves the
+old file as it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def written_beside(path: str | Path) -> Iterator[Path]:
+    """Lend a temporary path in the folder of ``path``; rename it if all went well.
+
+    Parameters
+    ----------
+    path : str or Path
+        Where the file shall stand in the end. Its folder must exist; a file that
+        is there is replaced.
+
+    Yields
+    ------
+    Path
+        An empty file to write to. It is flushed to the disk and renamed when the
+        block ends, removed when the block raises.
+
+    Raises
+    ------
+    OSError
+        If the folder is missing or cannot be written to, or the disk is full;
+        the message names the path.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"cannot write {path}: it is a folder")
+    try:
+        handle, name = tempfile.mkstemp(
+            prefix=f".{path.name[:100]}.", suffix=".tmp", dir=path.parent
+        )
+    except OSError as error:
+        raise type(error)(f"cannot write {path}: {_reason(error, path)}") from error
+    beside = Path(name)
+    try:
+        try:
+            os.fchmod(handle, 0o666 & ~_umask())
+        finally:
+            os.close(handle)
+        yield beside
+        _sync(beside)
+        beside.replace(path)
+        _sync(path.parent)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise type(error)(f"cannot write {path}: {_reason(error, path)}") from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Write a whole file at once, beside and renamed.
+
+    Raises
+    ------
+    OSError
+        As `written_beside`.
+    """
+    with written_beside(path) as beside:
+        beside.write_bytes(data)
+
+
+def _reason(error: OSError, path: Path) -> str:
+    if error.errno == errno.ENOENT:
+        return f"the folder {path.parent} does not exist"
+    if error.errno == errno.ENOTDIR:
+        return f"{path.parent} is no folder"
+    if error.errno == errno.ENOSPC:
+        return "the disk is full"
+    return (error.strerror or str(error)).lower()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,99 @@
+"""Files are whole or absent, and the old one survives a failure."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from sact_core.files import write_bytes, written_beside
+
+
+def test_replaces_a_file_and_leaves_nothing_beside(tmp_path):
+    path = tmp_path / "a.bin"
+    write_bytes(path, b"old")
+    write_bytes(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["a.bin"]
+
+
+def test_mode_follows_the_umask(tmp_path):
+    old = os.umask(0o027)
+    try:
+        write_bytes(tmp_path / "a", b"")
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
+
+
+def test_an_error_inside_keeps_the_old_file(tmp_path):
+    path = tmp_path / "a.bin"
+    write_bytes(path, b"old")
+
+    def fail():
+        with written_beside(path) as beside:
+            beside.write_bytes(b"half")
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        fail()
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a.bin"]
+
+
+def test_a_full_disk_keeps_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "a.bin"
+    write_bytes(path, b"old")
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"cannot write .*a\.bin: the disk is full"):
+        write_bytes(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a.bin"]
+
+
+def test_a_limit_on_file_size_keeps_the_old_file(tmp_path):
+    """A real failure of the operating system in the middle of a write."""
+    path = tmp_path / "a.bin"
+    write_bytes(path, b"old")
+    code = (
+        "import resource, signal, sys\n"
+        "from sact_core.files import write_bytes\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "try:\n    write_bytes(sys.argv[1], bytes(5000))\n"
+        "except OSError as error:\n    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith(f"cannot write {path}: ")
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a.bin"]
+
+
+def test_a_bad_place_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"the folder .*missing does not exist"):
+        write_bytes(tmp_path / "missing" / "a", b"")
+    (tmp_path / "plain").write_bytes(b"")
+    with pytest.raises(NotADirectoryError, match="plain is no folder"):
+        write_bytes(tmp_path / "plain" / "a", b"")
+    with pytest.raises(IsADirectoryError, match="it is a folder"):
+        write_bytes(tmp_path, b"")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_an_unwritable_folder_is_named(tmp_path):
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(PermissionError, match=r"cannot write .*: permission denied"):
+            write_bytes(tmp_path / "a", b"")
+    finally:
+        tmp_path.chmod(0o700)
