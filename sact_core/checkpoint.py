@@ -18,11 +18,10 @@ refused; sizes are checked against the config before memory is taken.
 
 from __future__ import annotations
 
-import collections
 import hashlib
 import io
 import json
-import os
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +30,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from sact_core import untrusted_hdf5
 from sact_core.config import NetworkConfig, Preprocessing, from_dict, to_dict
 from sact_core.files import write_bytes
 from sact_core.network import build_plan, check_params
@@ -47,11 +47,6 @@ MAX_JSON_BYTES = {
 }
 MAX_PARAMETERS = 1 << 28  # numbers in all; 1 GiB
 MAX_LISTED = 1000  # lines of one error
-_MAX_LINKS = 100_000
-_MAX_DEPTH = 16
-_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-#: What libhdf5 raises at damaged files, depending on where it stumbles.
-_DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError, OverflowError)
 
 
 class CheckpointError(ValueError):
@@ -167,7 +162,7 @@ def read(source: str | Path | bytes) -> Checkpoint:
     OSError
         If there is no such file or it cannot be opened.
     """
-    with _opened(source) as file:
+    with untrusted_hdf5.Opened(source, CheckpointError) as file:
         problems: list[str] = []
         header, texts = _read_attributes(file, problems)
         params = _read_params(file, header.config if header else None, problems)
@@ -197,7 +192,7 @@ def read_header(source: str | Path | bytes) -> Header:
     OSError
         If there is no such file or it cannot be opened.
     """
-    with _opened(source) as file:
+    with untrusted_hdf5.Opened(source, CheckpointError) as file:
         problems: list[str] = []
         header, _ = _read_attributes(file, problems)
         _raise_all(file.label, problems)
@@ -220,6 +215,7 @@ def content_hash(checkpoint: Checkpoint) -> str:
 
 
 def _hash(texts: Mapping[str, bytes], params: Mapping[str, np.ndarray]) -> str:
+    """Every part goes in with its length, so that no two records run together alike."""
     digest = hashlib.sha256()
 
     def add(part: bytes | memoryview) -> None:
@@ -306,41 +302,14 @@ def _checked(checkpoint: Checkpoint) -> tuple[dict[str, bytes], dict[str, np.nda
 # --- reading ---
 
 
-class _opened:
-    """An HDF5 file opened read-only, whatever is wrong with it told as CheckpointError."""
-
-    def __init__(self, source: str | Path | bytes):
-        self.source = source
-        self.label = "the file" if isinstance(source, bytes) else str(source)
-
-    def __enter__(self) -> _opened:
-        if isinstance(self.source, bytes):
-            start, self.size = self.source[:8], len(self.source)
-        else:
-            with open(self.source, "rb") as plain:
-                start, self.size = plain.read(8), os.fstat(plain.fileno()).st_size
-        if start != _SIGNATURE:
-            what = "is empty" if not start else "is no HDF5 file"
-            raise CheckpointError(f"{self.label} {what}, so it cannot be a checkpoint")
-        handle = io.BytesIO(self.source) if isinstance(self.source, bytes) else self.source
-        try:
-            self.root = h5py.File(handle, "r", locking=False)
-        except _DAMAGE as error:
-            raise CheckpointError(f"{self.label} is truncated or damaged ({error})") from error
-        return self
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        self.root.close()
-        if isinstance(error, _DAMAGE) and not isinstance(error, CheckpointError):
-            raise CheckpointError(f"{self.label} is damaged ({error})") from error
-
-
-def _read_attributes(file: _opened, problems: list[str]) -> tuple[Header | None, dict[str, bytes]]:
+def _read_attributes(
+    file: untrusted_hdf5.Opened, problems: list[str]
+) -> tuple[Header | None, dict[str, bytes]]:
     """The header, or None with the reasons added to ``problems``; and its JSON texts."""
     root = file.root
-    if _text_attribute(root, "format", 256) != FORMAT.encode():
+    if untrusted_hdf5.text_attribute(root, "format", 256) != FORMAT.encode():
         raise CheckpointError(f"{file.label} is an HDF5 file, but no checkpoint of this program")
-    version = _version(root)
+    version = untrusted_hdf5.int_attribute(root, "format_version")
     if version is None:
         raise CheckpointError(f"{file.label} does not say its format version")
     if version > FORMAT_VERSION:
@@ -350,13 +319,13 @@ def _read_attributes(file: _opened, problems: list[str]) -> tuple[Header | None,
         )
     if version < 1:
         raise CheckpointError(f"{file.label} has the unknown format version {version}")
-    stated = _text_attribute(root, "content_hash", 256)
+    stated = untrusted_hdf5.text_attribute(root, "content_hash", 256)
     if stated is None:
         problems.append("missing: the attribute content_hash")
     texts: dict[str, bytes] = {}
     values: dict[str, Any] = {}
     for name, most in MAX_JSON_BYTES.items():
-        text = _text_attribute(root, name, most)
+        text = untrusted_hdf5.text_attribute(root, name, most)
         if text is None:
             problems.append(
                 f"missing: the attribute {name} (a fixed-length text of at most {most} bytes)"
@@ -364,7 +333,7 @@ def _read_attributes(file: _opened, problems: list[str]) -> tuple[Header | None,
             continue
         texts[name] = text
         try:
-            values[name] = json.loads(text, parse_constant=_refuse_constant)
+            values[name] = json.loads(text, parse_constant=_number, parse_float=_number)
         except (ValueError, RecursionError) as error:
             problems.append(f"the attribute {name} is not JSON: {error}")
     records: dict[str, Any] = {}
@@ -394,154 +363,37 @@ def _read_attributes(file: _opened, problems: list[str]) -> tuple[Header | None,
     return header, texts
 
 
-def _refuse_constant(text: str) -> None:
-    raise ValueError(f"{text} is no JSON number")
-
-
-def _version(root: h5py.File) -> int | None:
-    if not h5py.h5a.exists(root.id, b"format_version"):
-        return None
-    attribute = h5py.h5a.open(root.id, b"format_version")
-    if attribute.get_type().get_class() != h5py.h5t.INTEGER or attribute.shape != ():
-        return None
-    value = np.zeros((), np.int64)
-    attribute.read(value)
-    return int(value)
-
-
-def _text_attribute(root: h5py.File, name: str, most: int) -> bytes | None:
-    """A scalar fixed-length text; None if it is absent, of another kind or too long.
-
-    Fixed length, so that its size is known before memory is taken.
-    """
-    if not h5py.h5a.exists(root.id, name.encode()):
-        return None
-    attribute = h5py.h5a.open(root.id, name.encode())
-    kind = attribute.get_type()
-    if kind.get_class() != h5py.h5t.STRING or kind.is_variable_str() or attribute.shape != ():
-        return None
-    if kind.get_size() > most:
-        return None
-    text = np.zeros((), f"S{kind.get_size()}")
-    attribute.read(text)
-    return bytes(text[()])
+def _number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is no finite number")
+    return value
 
 
 def _read_params(
-    file: _opened, config: NetworkConfig | None, problems: list[str]
+    file: untrusted_hdf5.Opened, config: NetworkConfig | None, problems: list[str]
 ) -> dict[str, np.ndarray]:
     """Parameters in the order of the plan, each read only where its shape and storage are right."""
-    found = _find_datasets(file.root, problems)
+    found = untrusted_hdf5.find_datasets(file.root, "params", problems)
     if config is None:
         return {}
     wanted = build_plan(config).param_shapes
-    num_parameters = sum(_product(shape) for shape in wanted.values())
+    num_parameters = sum(math.prod(shape) for shape in wanted.values())
     if num_parameters > MAX_PARAMETERS:
         problems.append(
             f"the config describes {num_parameters} parameters, more than {MAX_PARAMETERS}"
         )
         return {}
-    shapes = {name: _shape(dataset) for name, dataset in found.items()}
+    shapes = {name: untrusted_hdf5.shape(dataset) for name, dataset in found.items()}
     problems += check_params(build_plan(config), shapes)
     params = {}
     for name, shape in wanted.items():
         if name not in found or shapes[name] != shape:
             continue  # listed above
-        problem = _storage_problem(name, found[name], file.size)
+        problem = untrusted_hdf5.storage_problem(name, found[name], file.size)
         if problem is None:
             params[name] = np.empty(shape, np.float32)
             found[name].read(h5py.h5s.ALL, h5py.h5s.ALL, params[name])
             problem = _not_finite(name, params[name])
         problems += [problem] if problem else []
     return params
-
-
-def _find_datasets(root: h5py.File, problems: list[str]) -> dict[str, h5py.h5d.DatasetID]:
-    """Every data set below ``/params`` by its path, following plain links only."""
-    found: dict[str, h5py.h5d.DatasetID] = {}
-    names = _link_names(root.id, "/", problems)
-    problems += [
-        f"unexpected: /{_readable(name)} beside the parameters"
-        for name in names
-        if name != b"params"
-    ]
-    if b"params" not in names:
-        problems.append("missing: the group params")
-        return {}
-    seen = {_address(root.id)}
-    queue = collections.deque([(root.id, b"params", "")])
-    num_links = 0
-    while queue:
-        group, link, path = queue.popleft()
-        shown = path or "params"
-        num_links += 1
-        if num_links > _MAX_LINKS or path.count("/") > _MAX_DEPTH:
-            problems.append(f"{shown}: too many or too deep groups")
-            return {}
-        if group.links.get_info(link).type != h5py.h5l.TYPE_HARD:
-            problems.append(f"{shown} is a link to elsewhere, which is refused")
-            continue
-        node = h5py.h5o.open(group, link)
-        address = _address(node)
-        if address in seen:
-            problems.append(f"{shown} is a second link to the same object, which is refused")
-            continue
-        seen.add(address)
-        if isinstance(node, h5py.h5g.GroupID):
-            start = f"{path}/" if path else ""
-            queue += [
-                (node, name, start + _readable(name)) for name in _link_names(node, shown, problems)
-            ]
-        elif isinstance(node, h5py.h5d.DatasetID) and path:
-            found[path] = node
-        else:
-            problems.append(f"{shown} is neither a group nor a parameter")
-    return found
-
-
-def _link_names(group: h5py.h5g.GroupID, shown: str, problems: list[str]) -> list[bytes]:
-    if group.get_num_objs() > _MAX_LINKS:
-        problems.append(f"{shown} holds more than {_MAX_LINKS} objects")
-        return []
-    names: list[bytes] = []
-    group.links.iterate(names.append)
-    return names
-
-
-def _readable(name: bytes) -> str:
-    return name.decode("utf-8", "backslashreplace")[:200]
-
-
-def _address(node: Any) -> tuple[int, int]:
-    info = h5py.h5o.get_info(node)
-    return info.fileno, info.addr
-
-
-def _shape(dataset: h5py.h5d.DatasetID) -> tuple[int, ...]:
-    space = dataset.get_space()
-    if space.get_simple_extent_type() == h5py.h5s.NULL:
-        return (0,)
-    return tuple(int(side) for side in space.get_simple_extent_dims())
-
-
-def _product(shape: tuple[int, ...]) -> int:
-    result = 1
-    for side in shape:
-        result *= side
-    return result
-
-
-def _storage_problem(name: str, dataset: h5py.h5d.DatasetID, file_size: int) -> str | None:
-    """Whether the numbers lie plainly in this file, all of them."""
-    if not dataset.get_type().equal(h5py.h5t.IEEE_F32LE):
-        return f"wrong type: {name} is not little-endian float32"
-    properties = dataset.get_create_plist()
-    if properties.get_layout() != h5py.h5d.CONTIGUOUS or properties.get_nfilters():
-        return f"{name} is compressed, chunked or virtual; parameters must be stored plainly"
-    if properties.get_external_count():
-        return f"{name} lies in another file, which is refused"
-    size = 4 * _product(_shape(dataset))
-    offset = dataset.get_offset()
-    if dataset.get_storage_size() != size or offset is None or offset + size > file_size:
-        return f"{name} is only partly in the file"
-    return None
