@@ -13,6 +13,8 @@ image (Graves 2016, arXiv:1603.08983)::
 Importing this package loads neither torch nor TensorFlow.
 """
 
+from sact_core.backends import BACKENDS, Net, load
+from sact_core.checkpoint import Checkpoint, CheckpointError, read, write
 from sact_core.config import NetworkConfig, Preprocessing, parse_units
 from sact_core.flops import FlopCount, count_flops, dense_flops
 from sact_core.halting import Halting, HaltingState, halt, start, step
@@ -21,10 +23,14 @@ from sact_core.network import BlockResult, Plan, Result, build_plan, init_params
 __version__ = "0.1.0"
 
 __all__ = [
+    "BACKENDS",
     "BlockResult",
+    "Checkpoint",
+    "CheckpointError",
     "FlopCount",
     "Halting",
     "HaltingState",
+    "Net",
     "NetworkConfig",
     "Plan",
     "Preprocessing",
@@ -35,7 +41,10 @@ __all__ = [
     "dense_flops",
     "halt",
     "init_params",
+    "load",
     "parse_units",
+    "read",
     "start",
     "step",
+    "write",
 ]

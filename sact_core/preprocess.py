@@ -1,0 +1,215 @@
+"""From the uint8 pixels of a photograph to the input of a network.
+
+Two steps: `fit_image` brings a photograph to the size that the network works
+at, still in pixel values; `normalise` scales the values. `prepare` does both,
+as a checkpoint's `Preprocessing` says:
+
+- ``cifar``: an image already of the right size is left alone; any other is cut
+  to its central square and resized with antialiasing. Then every image is
+  standardised by itself.
+- ``imagenet``, ``fit="crop"``: the authors' evaluation: central crop, bilinear
+  resize to a square (which changes the aspect), scaled to [-1, 1].
+- ``fit="keep"``, either kind: the whole photograph, resized with antialiasing
+  so that its longer side is ``image_size``.
+
+Pixel values are uint8 from 0 to 255 or, after a resize that gives fractions,
+float32 from 0 to 1, as in TensorFlow.
+
+Source: the authors' published evaluation and TensorFlow's ``central_crop``,
+``resize_bilinear`` and ``per_image_standardization``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sact_core.config import Preprocessing
+
+
+def prepare(image: np.ndarray, preprocessing: Preprocessing, divisor: int = 1) -> np.ndarray:
+    """Turn one photograph into a network's input.
+
+    Parameters
+    ----------
+    image : np.ndarray [shape=(h, w, 3), uint8]
+        RGB.
+    preprocessing : Preprocessing
+        What to do; a checkpoint carries its own.
+    divisor : int
+        What the sides of a photograph that keeps its aspect are rounded to;
+        ``plan.divisor`` of the network.
+
+    Returns
+    -------
+    np.ndarray [shape=(h', w', 3), float32]
+
+    Raises
+    ------
+    ValueError
+        If ``image`` is no RGB image of type uint8.
+    """
+    return normalise(fit_image(image, preprocessing, divisor), preprocessing.kind)
+
+
+def fit_image(image: np.ndarray, preprocessing: Preprocessing, divisor: int = 1) -> np.ndarray:
+    """Bring a photograph to the size that the network works at.
+
+    Parameters
+    ----------
+    image : np.ndarray [shape=(h, w, 3), uint8]
+        RGB.
+    preprocessing : Preprocessing
+        Its ``image_size``, ``fit`` and ``crop_fraction`` count.
+    divisor : int
+        As in `prepare`.
+
+    Returns
+    -------
+    np.ndarray [shape=(h', w', 3), uint8 or float32]
+        Pixel values: what the network gets to see.
+
+    Raises
+    ------
+    ValueError
+        If ``image`` is no RGB image of type uint8.
+    """
+    check_image(image)
+    side = preprocessing.image_size
+    if preprocessing.fit == "keep":
+        return resize_antialiased(image, kept_size(image.shape[:2], side, divisor))
+    cropped = central_crop(image, preprocessing.crop_fraction)
+    if preprocessing.kind == "imagenet":
+        return resize_bilinear(cropped * np.float32(1 / 255), (side, side))
+    return resize_antialiased(central_square(cropped), (side, side))
+
+
+def normalise(images: np.ndarray, kind: str) -> np.ndarray:
+    """Scale pixel values as a network expects them.
+
+    Parameters
+    ----------
+    images : np.ndarray [shape=(..., h, w, 3), uint8 or float32]
+        Pixel values of one or many images.
+    kind : str
+        ``"cifar"``: ``(x - mean) / max(std, 1 / sqrt(number of values))`` over
+        each image. ``"imagenet"``: to [-1, 1].
+
+    Returns
+    -------
+    np.ndarray [shape=(..., h, w, 3), float32]
+    """
+    whole = images.dtype == np.uint8
+    if kind == "imagenet":
+        x = images * np.float32(1 / 255) if whole else images
+        return (x - np.float32(0.5)) * np.float32(2)
+    x = images.astype(np.float64) * (1 if whole else 255)
+    axes = (-3, -2, -1)
+    mean, std = x.mean(axes, keepdims=True), x.std(axes, keepdims=True)
+    floor = np.prod(x.shape[-3:]) ** -0.5
+    return ((x - mean) / np.maximum(std, floor)).astype(np.float32)
+
+
+def kept_size(size: tuple[int, int], longer: int, divisor: int = 1) -> tuple[int, int]:
+    """Give the height and width of a photograph whose longer side becomes ``longer``.
+
+    Parameters
+    ----------
+    size : tuple of int
+        Height and width now.
+    longer : int
+        The longer side to be, in pixels.
+    divisor : int
+        Both sides are rounded to multiples of it, at least one multiple.
+    """
+    height, width = (max(1, round(side * longer / max(size) / divisor)) * divisor for side in size)
+    return height, width
+
+
+def central_crop(image: np.ndarray, fraction: float) -> np.ndarray:
+    """Cut out the middle of an image, as TensorFlow does.
+
+    Parameters
+    ----------
+    image : np.ndarray [shape=(h, w, channels)]
+    fraction : float
+        Share of each side that is kept, in (0, 1].
+    """
+    top, left = (int((side - side * fraction) / 2) for side in image.shape[:2])
+    return image[top : image.shape[0] - top, left : image.shape[1] - left]
+
+
+def central_square(image: np.ndarray) -> np.ndarray:
+    """Cut out the largest square in the middle of an image [shape=(h, w, channels)]."""
+    height, width = image.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return image[top : top + side, left : left + side]
+
+
+def resize_bilinear(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize as TensorFlow 1 did: source coordinate = index * size ratio, no antialiasing.
+
+    Parameters
+    ----------
+    image : np.ndarray [shape=(h, w, channels), float32]
+    size : tuple of int
+        Height and width to be.
+
+    Returns
+    -------
+    np.ndarray [shape=(*size, channels), float32]
+    """
+    rows, next_rows, down = _between(image.shape[0], size[0])
+    columns, next_columns, right = _between(image.shape[1], size[1])
+    down, right = down[:, None, None], right[None, :, None]
+    top, bottom = image[rows], image[next_rows]
+    upper = top[:, columns] + (top[:, next_columns] - top[:, columns]) * right
+    lower = bottom[:, columns] + (bottom[:, next_columns] - bottom[:, columns]) * right
+    return upper + (lower - upper) * down
+
+
+def resize_antialiased(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize a photograph with Pillow, averaging over what a new pixel covers.
+
+    Parameters
+    ----------
+    image : np.ndarray [shape=(h, w, 3), uint8]
+    size : tuple of int
+        Height and width to be; an image of that size is left alone.
+
+    Returns
+    -------
+    np.ndarray [shape=(*size, 3), uint8]
+    """
+    if image.shape[:2] != size:
+        from PIL import Image
+
+        pillow = Image.fromarray(np.ascontiguousarray(image))
+        pillow = pillow.resize((size[1], size[0]), Image.Resampling.BICUBIC)
+        image = np.array(pillow)
+    return image
+
+
+def check_image(image: np.ndarray) -> None:
+    """Refuse what is no photograph.
+
+    Raises
+    ------
+    ValueError
+        If ``image`` is no array of type uint8 and shape (h, w, 3), or is empty.
+    """
+    if not isinstance(image, np.ndarray):
+        raise ValueError(f"an image must be a NumPy array, got {type(image).__name__}")
+    if image.dtype != np.uint8:
+        raise ValueError(f"an image must be uint8 with values from 0 to 255, got {image.dtype}")
+    if image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"an image must be RGB with shape (h, w, 3), got {image.shape}")
+    if not image.size:
+        raise ValueError(f"an image must have at least one pixel, got shape {image.shape}")
+
+
+def _between(side: int, new_side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Neighbours of every new index, and how far it lies towards the second."""
+    at = np.arange(new_side, dtype=np.float32) * np.float32(side / new_side)
+    below = np.minimum(at.astype(np.int64), side - 1)
+    return below, np.minimum(below + 1, side - 1), at - below.astype(np.float32)
