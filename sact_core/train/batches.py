@@ -1,0 +1,133 @@
+"""Seeded, augmented batches, made ahead by one thread.
+
+What a step sees depends on the seed, the epoch and the step alone: not on how
+often the run was interrupted, nor on how many processes share the batch.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from sact_core.preprocess import normalise
+from sact_core.train.recipes import TrainingConfig
+
+AHEAD = 4  # batches
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images [shape=(n, h, w, 3), float32] and labels [shape=(n,), int64]."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+class Augmenter:
+    """Random crops, flips and Cutout over whole batches.
+
+    Parameters
+    ----------
+    images : np.ndarray [shape=(n, h, w, 3), uint8]
+        The training images.
+    labels : np.ndarray [shape=(n,), int64]
+        Their classes.
+    config : TrainingConfig
+        Its seed and augmentation count.
+    kind : str
+        How pixel values are scaled, see `sact_core.preprocess.normalise`.
+    """
+
+    def __init__(
+        self, images: np.ndarray, labels: np.ndarray, config: TrainingConfig, kind: str
+    ) -> None:
+        pad = config.crop_padding
+        self.size = images.shape[1:3]
+        self.padded = np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+        self.labels = labels
+        self.config = config
+        self.kind = kind
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Order of the images in an epoch [shape=(n,), int64]."""
+        rng = np.random.default_rng([self.config.seed, 1, epoch])
+        return rng.permutation(len(self.labels))
+
+    def batch(self, epoch: int, step: int, order: np.ndarray, rank: int, world: int) -> Batch:
+        """Make this process' share of a step's batch."""
+        config = self.config
+        begin = step * config.batch_size
+        picked = order[begin : begin + config.batch_size]
+        n, (height, width) = len(picked), self.size
+        rng = np.random.default_rng([config.seed, 2, epoch, step])
+        top, left = rng.integers(0, 2 * config.crop_padding + 1, (2, n))
+        flipped = rng.random(n) < 0.5
+        hole = rng.integers(0, (height, width), (n, 2))
+
+        share = slice(rank, None, world)
+        picked, top, left, hole = picked[share], top[share], left[share], hole[share]
+        flipped = flipped[share]
+        rows = top[:, None] + np.arange(height)
+        columns = left[:, None] + np.arange(width)
+        if config.flip:
+            columns[flipped] = columns[flipped, ::-1]
+        images = self.padded[picked[:, None, None], rows[:, :, None], columns[:, None, :]]
+        x = normalise(images, self.kind)
+        if config.cutout:
+            half = config.cutout / 2
+            blank_rows = np.abs(np.arange(height) + 0.5 - hole[:, :1]) < half
+            blank_columns = np.abs(np.arange(width) + 0.5 - hole[:, 1:]) < half
+            x[blank_rows[:, :, None] & blank_columns[:, None, :]] = 0
+        return Batch(x, self.labels[picked])
+
+
+class Ahead:
+    """Batches of an epoch, made ahead by one thread.
+
+    Iterating gives them in order; ``waited`` sums the seconds in which the
+    caller had to wait for one.
+    """
+
+    def __init__(self, make: Callable[[int], Batch], steps: range) -> None:
+        self.waited = 0.0
+        self._queue: queue.Queue[Batch | BaseException] = queue.Queue(AHEAD)
+        self._stop = threading.Event()
+        self._steps = steps
+        self._thread = threading.Thread(target=self._work, args=(make,), daemon=True)
+        self._thread.start()
+
+    def __iter__(self) -> Iterator[Batch]:
+        for _ in self._steps:
+            begin = time.perf_counter()
+            item = self._queue.get()
+            self.waited += time.perf_counter() - begin
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+    def close(self) -> None:
+        """Stop the thread."""
+        self._stop.set()
+        while not self._queue.empty():
+            self._queue.get_nowait()
+        self._thread.join()
+
+    def _work(self, make: Callable[[int], Batch]) -> None:
+        for step in self._steps:
+            try:
+                item: Batch | BaseException = make(step)
+            except Exception as error:
+                item = error
+            while not self._stop.is_set():
+                try:
+                    self._queue.put(item, timeout=0.1)
+                    break
+                except queue.Full:
+                    continue
+            if self._stop.is_set() or isinstance(item, BaseException):
+                return

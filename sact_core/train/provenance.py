@@ -1,0 +1,90 @@
+"""Where trained weights come from: what a checkpoint says of itself."""
+
+from __future__ import annotations
+
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from sact_core.train.recipes import TrainingConfig, config_to_dict
+
+PACKAGES = ("numpy", "torch", "tensorflow-datasets", "Pillow", "h5py")
+
+
+def describe(
+    config: TrainingConfig,
+    row: dict[str, Any],
+    num_train: int,
+    num_test: int,
+    command: str,
+    device: Any,
+) -> dict[str, Any]:
+    """Describe a run after an epoch, in plain JSON values.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+        The recipe.
+    row : dict
+        The epoch's metrics.
+    num_train, num_test : int
+        Images trained and evaluated on.
+    command : str
+        What was typed.
+    device : torch.device
+        Where it ran.
+    """
+    recipe = config_to_dict(config)
+    recipe.pop("network")
+    return {
+        "data_set": {
+            "name": config.dataset,
+            "train_split": config.train_split,
+            "train_count": num_train,
+        },
+        "command": command,
+        "recipe": recipe,
+        "tau": config.tau if config.network.halting != "none" else None,
+        "seed": config.seed,
+        "epochs": row["epoch"],
+        "steps": row["step"],
+        "hours": round(row["train/hours"], 4),
+        "hardware": hardware(str(device)),
+        "metrics": {
+            "split": config.eval_split,
+            "count": num_test,
+            **{k: v for k, v in row.items() if not k.startswith("train/")},
+        },
+        "packages": versions(),
+    }
+
+
+def hardware(device: str = "cpu") -> str:
+    """Name the processor, its cores, and the GPU where one was used."""
+    import os
+
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                name = line.split(":", 1)[1].strip()
+                break
+    text = f"{name}, {os.cpu_count()} cores"
+    if device.startswith("cuda"):
+        import torch
+
+        text = f"{torch.cuda.get_device_name()}; {text}"
+    return text
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that decide the numbers, and of Python."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
