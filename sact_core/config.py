@@ -101,7 +101,7 @@ class NetworkConfig:
                 f"base_channels must be even in the cifar family, where a shortcut adds half of "
                 f"its channels on either side, got {self.base_channels}"
             )
-        if self.sact_kernel_size not in (1, 3):
+        if type(self.sact_kernel_size) is not int or self.sact_kernel_size not in (1, 3):
             raise ValueError(f"sact_kernel_size must be 1 or 3, got {self.sact_kernel_size!r}")
         _number("halting_bias", self.halting_bias)
         _number("eps", self.eps)
@@ -185,7 +185,7 @@ def parse_units(text: str, family: str = "cifar") -> tuple[int, ...]:
         If the text does not parse; the message gives examples.
     """
     _choice("family", family, FAMILIES)
-    parts = text.strip().split("_")
+    parts = str(text).strip().split("_")
     if not all(part.isascii() and part.isdigit() for part in parts):
         raise ValueError(
             f"units must look like 5, 1_2_3 or, in the imagenet family, 101 or 3_4_6_3; "

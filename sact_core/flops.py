@@ -31,7 +31,7 @@ import numpy as np
 from sact_core.network import Conv, Plan, check_input_size
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FlopCount:
     """FLOPs of every convolution, and their sums.
 

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 import numpy as np
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Halting:
     """Where each position stopped and what it paid.
 
@@ -39,7 +39,8 @@ class Halting:
     num_units : np.ndarray [shape=(...), int32]
         Units run, from 1 to ``units``.
     remainder : np.ndarray [shape=(...), float32]
-        What was left for the last unit that ran, in (0, 1].
+        What was left for the last unit that ran: 1 less the probabilities before
+        it, at least ``eps`` but for rounding.
     """
 
     distribution: np.ndarray
@@ -52,7 +53,7 @@ class Halting:
         return self.num_units.astype(np.float32) + self.remainder
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class HaltingState:
     """The rule between two units; made by `start`, advanced by `step`.
 
@@ -145,14 +146,14 @@ def start(shape: tuple[int, ...], units: int, eps: float = 0.01) -> HaltingState
     ValueError
         If ``units`` is below 1 or ``eps`` is NaN or outside [0, 1].
     """
-    if units < 1:
-        raise ValueError(f"units must be at least 1, got {units!r}")
+    if not isinstance(units, int | np.integer) or units < 1:
+        raise ValueError(f"units must be a whole number, at least 1, got {units!r}")
     return HaltingState(
         cumsum=np.zeros(shape, np.float32),
         remainder=np.ones(shape, np.float32),
         num_units=np.zeros(shape, np.int32),
         active=np.ones(shape, bool),
-        units=units,
+        units=int(units),
         threshold=halting_threshold(eps),
     )
 
@@ -192,11 +193,11 @@ def step(
         return _advance(state, state.cumsum, state.remainder, num_units, active & False), weight
     if halting_proba is None:
         raise ValueError("halting_proba is needed at every unit but the last")
-    proba = np.asarray(halting_proba, np.float32)
-    if proba.shape != active.shape:
-        raise ValueError(f"halting_proba must have shape {active.shape}, got {proba.shape}")
-    proba = np.where(active, proba, np.float32(0))
-    check_halting_proba(proba[..., None])
+    if np.shape(halting_proba) != active.shape:
+        raise ValueError(
+            f"halting_proba must have shape {active.shape}, got {np.shape(halting_proba)}"
+        )
+    proba = check_halting_proba(np.where(active, halting_proba, 0)[..., None])[..., 0]
     cumsum = state.cumsum + proba
     goes_on = active & (cumsum < state.threshold)
     weight = np.where(goes_on, proba, np.where(active, state.remainder, np.float32(0)))
@@ -213,18 +214,20 @@ def check_halting_proba(halting_proba: np.ndarray) -> np.ndarray:
         As in `halt`.
     """
     try:
-        proba = np.asarray(halting_proba, np.float32)
-    except (TypeError, ValueError):
+        proba = np.asarray(halting_proba)
+    except ValueError:  # lists of unequal lengths
         raise ValueError("halting_proba must be an array of numbers") from None
+    if proba.dtype.kind not in "biuf":
+        raise ValueError(f"halting_proba must be an array of numbers, got {proba.dtype}")
     if proba.ndim == 0:
         raise ValueError("halting_proba must have shape (..., units - 1), got a scalar")
     if np.isnan(proba).any():
         raise ValueError("halting_proba holds NaN; every value must be in [0, 1]")
     if proba.size and (proba.min() < 0 or proba.max() > 1):
         raise ValueError(
-            f"halting_proba must be in [0, 1], got values from {proba.min():g} to {proba.max():g}"
+            f"halting_proba must be in [0, 1], got values from {proba.min()} to {proba.max()}"
         )
-    return proba
+    return proba.astype(np.float32, copy=False)
 
 
 def halting_threshold(eps: float) -> np.float32:
@@ -236,11 +239,11 @@ def halting_threshold(eps: float) -> np.float32:
         If ``eps`` is no number, NaN or outside [0, 1].
     """
     try:
-        value = float(eps)
+        value = math.nan if isinstance(eps, str | bytes) else float(eps)
     except (TypeError, ValueError):
-        raise ValueError(f"eps must be a number in [0, 1], got {eps!r}") from None
-    if math.isnan(value) or not 0.0 <= value <= 1.0:
-        raise ValueError(f"eps must be in [0, 1], got {eps!r}")
+        value = math.nan
+    if not 0.0 <= value <= 1.0:  # NaN is not
+        raise ValueError(f"eps must be a number in [0, 1], got {eps!r}")
     return np.float32(1.0 - value)
 
 

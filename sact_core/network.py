@@ -214,7 +214,7 @@ class Plan:
         return sizes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BlockResult:
     """What one block did. The halting fields are None in a vanilla network.
 
@@ -252,7 +252,7 @@ class BlockResult:
     seconds: tuple[float, ...] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Result:
     """What a network did with a batch.
 

@@ -37,7 +37,7 @@ class Engine(Protocol):
         """Run a batch that has been checked [shape=(n, H, W, 3), float32]."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Net:
     """A network that is ready to run.
 

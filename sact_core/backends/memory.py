@@ -7,10 +7,11 @@ from pathlib import Path
 from sact_core.flops import dense_positions
 from sact_core.network import Plan
 
-#: Copies of the largest feature map that are alive at once: a unit's input, its
-#: pre-activation, what goes into and comes out of a convolution (each padded or
-#: masked once more) and the block's weighted output.
-LIVE_MAPS = 8
+#: Copies of a block's largest feature map that are alive at once: a unit's input,
+#: its pre-activation, what goes into and comes out of a convolution (each padded
+#: or masked once more) and the block's weighted output. The stem has fewer.
+LIVE_MAPS = 10
+LIVE_STEM_MAPS = 3
 
 
 def estimate_memory(plan: Plan, shape: tuple[int, ...], keep_outputs: bool = False) -> int:
@@ -39,9 +40,11 @@ def estimate_memory(plan: Plan, shape: tuple[int, ...], keep_outputs: bool = Fal
     positions = dense_positions(plan, (height, width))
     largest = max(
         positions[conv.name] * max(conv.weight_shape[3], conv.weight_shape[2] * conv.stride**2)
-        for conv in plan.convs
+        for unit in plan.units
+        for conv in unit.convs
     )
-    numbers = LIVE_MAPS * max(largest, height * width * channels)
+    stem = max(positions[plan.stem.name] * plan.stem.weight_shape[3], height * width * channels)
+    numbers = max(LIVE_MAPS * largest, LIVE_STEM_MAPS * stem)
     for block, (rows, columns) in zip(plan.blocks, plan.block_sizes((height, width)), strict=True):
         places = {"none": 0, "act": 1, "sact": rows * columns}[plan.config.halting]
         numbers += 4 * places * len(block.units)  # distribution, probabilities, their parts
