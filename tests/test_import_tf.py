@@ -1,0 +1,297 @@
+"""Import of the authors' checkpoints: names, configs, and every bit of the numbers."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from sact_core import checkpoint
+from sact_core.config import NetworkConfig
+from sact_core.import_tf import (
+    config_from_tf,
+    import_checkpoint,
+    main,
+    params_from_tf,
+    tf_name,
+    to_tf_names,
+)
+from sact_core.network import build_plan, init_params
+from tests import tf_writer
+from tests.conftest import SHARED
+
+REFERENCE = sorted((SHARED / "reference").glob("*.ckpt.index"))
+
+CONFIGS = [
+    NetworkConfig("cifar", (1, 2, 1), 4, 10, "sact"),
+    NetworkConfig("cifar", (2, 1, 3), 2, 5, "act"),
+    NetworkConfig("cifar", (1, 1, 1), 2, 3),
+    NetworkConfig("imagenet", (1, 2, 1, 3), 2, 1001, "sact", sact_kernel_size=1),
+    NetworkConfig("imagenet", (2, 1, 1, 1), 1, 4, "act"),
+    NetworkConfig("imagenet", (1, 1, 2, 1), 1, 4),
+]
+
+
+def tf_variables(config, seed=0):
+    plan = build_plan(config)
+    params = init_params(plan, seed)
+    return {theirs: params[ours] for ours, theirs in to_tf_names(plan).items()}
+
+
+@pytest.fixture
+def prefix(tmp_path):
+    """A small SACT checkpoint with slots and a global step."""
+    variables = tf_variables(CONFIGS[0])
+    slots = {f"{name}/Momentum": values for name, values in variables.items()}
+    step = {"global_step": np.array(64_000, np.int64)}
+    tf_writer.write_bundle(tmp_path / "model.ckpt", variables | slots | step)
+    return str(tmp_path / "model.ckpt")
+
+
+# --- names ---
+
+
+@pytest.mark.parametrize(
+    ("family", "ours", "theirs"),
+    [
+        ("cifar", "stem/weight", "resnet_residual/Conv/weights"),
+        ("cifar", "postnorm/gamma", "resnet_residual/BatchNorm/gamma"),
+        ("cifar", "logits/bias", "resnet_residual/logits/biases"),
+        (
+            "cifar",
+            "block2/unit3/preact/moving_mean",
+            "resnet_residual/block_2/unit_3/residual/preact/moving_mean",
+        ),
+        (
+            "cifar",
+            "block1/unit10/conv1/bn/beta",
+            "resnet_residual/block_1/unit_10/residual/conv1/BatchNorm/beta",
+        ),
+        (
+            "cifar",
+            "block1/unit1/halting_proba/local_conv/weight",
+            "resnet_residual/block_1/unit_1/halting_proba/local_conv/weights",
+        ),
+        ("imagenet", "stem/bias", "resnet_v2/conv1/biases"),
+        ("imagenet", "postnorm/moving_variance", "resnet_v2/postnorm/moving_variance"),
+        (
+            "imagenet",
+            "block3/unit23/shortcut/weight",
+            "resnet_v2/block3/unit_23/bottleneck_v2/shortcut/weights",
+        ),
+        (
+            "imagenet",
+            "block4/unit1/conv2/bn/gamma",
+            "resnet_v2/block4/unit_1/bottleneck_v2/conv2/BatchNorm/gamma",
+        ),
+        (
+            "imagenet",
+            "block1/unit1/halting_proba/global_bn/gamma",
+            "resnet_v2/block1/unit_1/halting_proba/global_bn/gamma",
+        ),
+    ],
+)
+def test_names(family, ours, theirs):
+    assert tf_name(family, ours) == theirs
+
+
+def test_a_name_of_no_parameter_is_refused():
+    with pytest.raises(ValueError, match="'block1/weight' is no parameter of the cifar family"):
+        tf_name("cifar", "block1/weight")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cifar_vanilla_5",
+        "cifar_act_5",
+        "cifar_sact_5",
+        "imagenet_vanilla_101",
+        "imagenet_act_101",
+        "imagenet_sact_101",
+    ],
+)
+def test_names_and_shapes_of_the_full_size_networks(reference_dir, name):
+    listed = json.loads((reference_dir / f"variables_{name}.json").read_text())
+    shapes = {v["name"]: tuple(v["shape"]) for v in listed}
+    family, halting, _ = name.split("_")
+    config = config_from_tf(shapes)
+    assert config == NetworkConfig(
+        family,
+        (5, 5, 5) if family == "cifar" else (3, 4, 23, 3),
+        16 if family == "cifar" else 64,
+        10 if family == "cifar" else 1001,
+        halting.replace("vanilla", "none"),
+    )
+    plan = build_plan(config)
+    names = to_tf_names(plan)
+    del shapes["global_step"]
+    assert {names[n]: shape for n, shape in plan.param_shapes.items()} == shapes
+
+
+# --- numbers ---
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.family}-{c.halting}")
+def test_config_and_numbers_come_back(config):
+    ref = init_params(build_plan(config), seed=2)
+    comp_config, comp = params_from_tf(tf_variables(config, seed=2))
+    assert comp_config == config
+    assert list(comp) == list(ref)
+    for name, values in ref.items():
+        np.testing.assert_array_equal(comp[name], values)
+
+
+@pytest.mark.parametrize("index", REFERENCE, ids=lambda path: path.name[:-11])
+def test_the_authors_checkpoints_are_imported_bit_for_bit(reference_dir, index):
+    name = index.name.removesuffix(".ckpt.index")
+    arrays = np.load(index.with_name(f"{name.split('.')[0].removesuffix('_snappy')}.npz"))
+    start = "after3/" if name.endswith(".after3") else "var/"
+    ref = {key.removeprefix(start): arrays[key] for key in arrays if key.startswith(start)}
+    ref.pop("global_step", None)
+    comp = import_checkpoint(str(index))
+    config = comp.config
+    units = arrays["model"].tolist()
+    assert config.units_per_block == tuple(units * 3 if len(units) == 1 else units)
+    assert config.base_channels == arrays["base_channels"]
+    assert config.num_classes == arrays["num_classes"]
+    assert config.halting == str(arrays["model_type"]).replace("vanilla", "none")
+    assert config.family == name.removeprefix("train_").split("_")[0]
+    names = to_tf_names(build_plan(config))
+    assert set(names.values()) == set(ref)
+    for ours, theirs in names.items():
+        assert comp.params[ours].dtype == np.float32
+        assert comp.params[ours].tobytes() == ref[theirs].tobytes()
+
+
+def test_all_of_the_authors_checkpoints_are_there(reference_dir):
+    assert len(REFERENCE) == 16
+
+
+# --- what is wrong is listed ---
+
+
+def test_every_unfit_variable_is_listed():
+    variables = tf_variables(CONFIGS[0])
+    del variables["resnet_residual/logits/biases"]
+    variables["resnet_residual/Conv/biases"] = np.zeros(9, np.float32)
+    variables["resnet_residual/BatchNorm/beta"] = np.zeros(16)
+    variables["resnet_residual/logits/scale"] = np.zeros(1, np.float32)
+    variables["other/Momentum"] = np.zeros(1, np.float32)  # the slot of nothing
+    with pytest.raises(ValueError, match="do not make up a ResNet-10 SACT") as caught:
+        params_from_tf(variables)
+    for part in (
+        "missing: resnet_residual/logits/biases (10,)",
+        "wrong shape: resnet_residual/Conv/biases is (9,), should be (4,)",
+        "wrong type: resnet_residual/BatchNorm/beta is float64, should be float32",
+        "unknown: resnet_residual/logits/scale (1,)",
+        "unknown: other/Momentum (1,)",
+    ):
+        assert part in str(caught.value)
+    assert str(caught.value).count("\n") == 5
+
+
+def test_a_unit_that_is_missing_is_listed():
+    variables = tf_variables(NetworkConfig("cifar", (1, 3, 1), 2, 2))
+    gap = {name: v for name, v in variables.items() if "block_2/unit_2" not in name}
+    with pytest.raises(ValueError, match="missing: resnet_residual/block_2/unit_2/residual/conv1"):
+        params_from_tf(gap)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ([], "not those of one network"),
+        (["resnet_v2_101/conv1/weights"], "not those of one network"),
+        (["resnet_v2/conv1/weights", "resnet_residual/Conv/weights"], "not those of one network"),
+        (["resnet_v2/conv1/weights"], "lack resnet_v2/block1/unit_1/bottleneck_v2/conv1/weights"),
+        (["resnet_residual/block_4/unit_1/x"], "have a block 4; cifar networks have 3"),
+        (["resnet_residual/block_0/unit_1/x"], "have a block 0"),
+    ],
+)
+def test_no_network_is_refused(names, message):
+    with pytest.raises(ValueError, match=message):
+        config_from_tf(dict.fromkeys(names, (1, 1, 1, 1)))
+
+
+def test_too_many_units_are_refused():
+    shapes = {name: v.shape for name, v in tf_variables(CONFIGS[2]).items()}
+    shapes["resnet_residual/block_1/unit_999999999/x"] = (1,)
+    with pytest.raises(ValueError, match="units_per_block must be a whole number from 1 to 512"):
+        config_from_tf(shapes)
+
+
+# --- the command ---
+
+
+def test_the_command_writes_a_checkpoint(tmp_path, prefix, capsys):
+    out = tmp_path / "model.h5"
+    assert main([prefix, "--out", str(out), "--eps", "0.1", "--class-names", "cifar10"]) == 0
+    assert "ResNet-10 SACT, cifar family, units (1, 2, 1), 4 base channels, 10 classes" in (
+        capsys.readouterr().out
+    )
+    comp = checkpoint.read(out)
+    assert comp.config.eps == 0.1
+    assert comp.preprocessing.image_size == 32
+    assert comp.class_names[:2] == ("airplane", "automobile")
+    assert comp.provenance["global_step"] == 64_000
+    assert comp.provenance["files"][0]["name"] == "model.ckpt.index"
+    assert comp.provenance["command"].endswith("--class-names cifar10")
+    ref = init_params(build_plan(CONFIGS[0]))
+    for name, values in ref.items():
+        np.testing.assert_array_equal(comp.params[name], values)
+
+
+def test_imagenet_gets_its_preprocessing_and_background(tmp_path):
+    tf_writer.write_bundle(tmp_path / "m", tf_variables(CONFIGS[3]), num_shards=2)
+    (tmp_path / "names.txt").write_text("\n".join(f"name {i}" for i in range(1000)))
+    out, names = str(tmp_path / "m.h5"), str(tmp_path / "names.txt")
+    assert main([str(tmp_path / "m"), "--out", out, "--class-names", names]) == 0
+    comp = checkpoint.read(out)
+    assert comp.class_names[:2] == ("background", "name 0")
+    assert (comp.preprocessing.kind, comp.preprocessing.image_size) == ("imagenet", 224)
+    assert comp.preprocessing.crop_fraction == 0.875
+    assert main([str(tmp_path / "m"), "--out", out, "--image-size", "320", "--force"]) == 0
+    assert checkpoint.read(out).preprocessing.image_size == 320
+    assert checkpoint.read(out).class_names == ()
+
+
+def fails(capsys, *argv):
+    """Run the command, which must fail; give the one thing that it says."""
+    assert main([str(arg) for arg in argv]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "Traceback" not in captured.err
+    return captured.err
+
+
+def test_an_existing_file_is_kept(tmp_path, prefix, capsys):
+    out = tmp_path / "model.h5"
+    out.write_bytes(b"precious")
+    assert "exists; give --force to replace it" in fails(capsys, prefix, "--out", out)
+    assert out.read_bytes() == b"precious"
+    assert main([prefix, "--out", str(out), "--force"]) == 0
+
+
+def test_mistakes_are_one_sentence(tmp_path, prefix, capsys):
+    out = tmp_path / "model.h5"
+    assert "there is no file" in fails(capsys, tmp_path / "none", "--out", out)
+    assert "eps must be in [0, 1]" in fails(capsys, prefix, "--out", out, "--eps", "2")
+    assert "image_size must be" in fails(capsys, prefix, "--out", out, "--image-size", "0")
+    assert "does not exist" in fails(capsys, prefix, "--out", tmp_path / "no" / "m.h5")
+    assert "No such file" in fails(capsys, prefix, "--out", out, "--class-names", tmp_path / "no")
+    (tmp_path / "names").write_text("one\ntwo\n")
+    assert "class_names has 2 names for 10 classes" in fails(
+        capsys, prefix, "--out", out, "--class-names", tmp_path / "names"
+    )
+    (tmp_path / "names").write_bytes(b"\xff\xfe")
+    assert "no UTF-8" in fails(capsys, prefix, "--out", out, "--class-names", tmp_path / "names")
+    (tmp_path / "names").write_text(" \n")
+    assert "no class names" in fails(
+        capsys, prefix, "--out", out, "--class-names", tmp_path / "names"
+    )
+    data = tmp_path / "model.ckpt.data-00000-of-00001"
+    data.write_bytes(data.read_bytes()[:-20_000])
+    assert "is truncated" in fails(capsys, prefix, "--out", out)
+    assert not out.exists()

@@ -1,0 +1,202 @@
+"""TensorFlow's checkpoint format, read from small files that the tests write."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sact_core.tf_bundle import BundleError, open_bundle
+from tests import tf_writer
+
+
+@pytest.fixture
+def variables(rng):
+    names = ["a", "a/b", "a/b/c", "ab", "net/conv1/weights", "net/conv2/weights", "z/step"]
+    arrays = [rng.standard_normal(s).astype("f4") for s in [(), (1,), (0, 3), (2, 3), (3, 3, 1, 2)]]
+    return dict(zip(names, [*arrays, rng.standard_normal(4), np.int64(-7)], strict=True))
+
+
+def assert_reads(prefix, variables):
+    bundle = open_bundle(prefix)
+    assert list(bundle.entries) == sorted(variables)
+    for name, ref in variables.items():
+        comp = bundle.read(name)
+        assert comp.dtype == ref.dtype
+        assert comp.dtype.isnative
+        np.testing.assert_array_equal(comp, ref)
+
+
+@pytest.mark.parametrize("big_endian", [False, True])
+@pytest.mark.parametrize("num_shards", [1, 3])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"per_block": 2},
+        {"restart_interval": 1},
+        {"restart_interval": 3},  # leaves the restart points at odd addresses
+        {"compress": tf_writer.snappy, "per_block": 3},
+    ],
+    ids=lambda options: "-".join(options) or "plain",
+)
+def test_every_form_is_read(tmp_path, variables, big_endian, num_shards, options):
+    tf_writer.write_bundle(
+        tmp_path / "m.ckpt", variables, num_shards, big_endian=big_endian, **options
+    )
+    assert_reads(tmp_path / "m.ckpt", variables)
+
+
+@pytest.mark.parametrize("ending", ["", ".index", ".data-00000-of-00001", ".meta"])
+def test_any_name_of_the_checkpoint_will_do(tmp_path, variables, ending):
+    tf_writer.write_bundle(tmp_path / "m.ckpt-12", variables)
+    assert_reads(f"{tmp_path}/m.ckpt-12{ending}", variables)
+
+
+def test_long_names_and_large_sizes_take_more_than_one_byte(tmp_path, rng):
+    variables = {f"{'x' * 300}/{i:04d}": rng.standard_normal(200).astype("f4") for i in range(300)}
+    tf_writer.write_bundle(tmp_path / "m", variables, per_block=7)
+    assert_reads(tmp_path / "m", variables)
+
+
+def test_hashes_name_every_file(tmp_path, variables):
+    tf_writer.write_bundle(tmp_path / "m", variables, num_shards=2)
+    found = open_bundle(tmp_path / "m").hashes()
+    assert [file["name"] for file in found] == [
+        "m.index",
+        "m.data-00000-of-00002",
+        "m.data-00001-of-00002",
+    ]
+    assert all(len(file["sha256"]) == 64 for file in found)
+    assert found[0]["bytes"] == (tmp_path / "m.index").stat().st_size
+
+
+def test_a_missing_or_foreign_index_is_refused(tmp_path, variables):
+    with pytest.raises(BundleError, match=r"there is no file .*m\.index; PREFIX is"):
+        open_bundle(tmp_path / "m")
+    for data in (b"", b"hello", b"\x89HDF" * 100):
+        (tmp_path / "m.index").write_bytes(data)
+        with pytest.raises(BundleError, match=r"too short|is no index"):
+            open_bundle(tmp_path / "m")
+    (tmp_path / "m.index").write_bytes(tf_writer.table([(b"a", b"b")]))
+    with pytest.raises(BundleError, match="no TensorFlow checkpoint: it has no header"):
+        open_bundle(tmp_path / "m")
+
+
+@pytest.mark.parametrize("compress", [None, tf_writer.snappy])
+def test_every_truncation_and_flipped_bit_is_refused(tmp_path, variables, compress):
+    tf_writer.write_bundle(tmp_path / "m", variables, per_block=4, compress=compress)
+    path = tmp_path / "m.index"
+    data = path.read_bytes()
+    for length in range(len(data)):
+        path.write_bytes(data[:length])
+        with pytest.raises(BundleError):
+            open_bundle(tmp_path / "m")
+    num_harmless = 0
+    for at in range(len(data)):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 4]) + data[at + 1 :])
+        try:
+            assert_reads(tmp_path / "m", variables)
+        except BundleError:
+            continue
+        num_harmless += 1  # the block of metadata or the padding of the footer
+    assert num_harmless < 70
+
+
+def test_a_damaged_or_missing_shard_is_refused(tmp_path, variables):
+    tf_writer.write_bundle(tmp_path / "m", variables)
+    path = tmp_path / "m.data-00000-of-00001"
+    data = path.read_bytes()
+    path.write_bytes(data[:-1])
+    with pytest.raises(BundleError, match=r"is truncated: z/step ends at byte \d+, the file at"):
+        open_bundle(tmp_path / "m").read("z/step")
+    path.write_bytes(bytes([data[0] ^ 1]) + data[1:])
+    with pytest.raises(BundleError, match="the checksum of a does not match"):
+        open_bundle(tmp_path / "m").read("a")
+    path.unlink()
+    with pytest.raises(BundleError, match="is missing"):
+        open_bundle(tmp_path / "m").read("a")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dtype": 14}, "has type 14, which is not supported"),
+        ({"size": 25}, r"takes 25 bytes, which does not fit its shape \(2, 3\)"),
+        ({"dtype": 2}, "does not fit its shape"),
+        ({"crc": 1}, "the checksum of ab does not match"),
+    ],
+)
+def test_bad_entries_are_refused(tmp_path, variables, changes, message):
+    tf_writer.write_bundle(tmp_path / "m", variables, changes={"ab": changes})
+    bundle = open_bundle(tmp_path / "m")
+    with pytest.raises(BundleError, match=message):
+        bundle.read("ab")
+
+
+def raw(tmp_path, *pairs, header=None):
+    """Open a checkpoint of hand-made entries."""
+    first = (b"", tf_writer.header(1) if header is None else header)
+    (tmp_path / "m.index").write_bytes(tf_writer.table([first, *pairs]))
+    return open_bundle(tmp_path / "m")
+
+
+def test_a_partitioned_variable_is_refused(tmp_path):
+    whole = tf_writer.entry(np.zeros(4, "f4"), 0, 0, b"") + b"\x3a\x02\x0a\x00"
+    bundle = raw(tmp_path, (b"\x00\x01slice", b""), (b"part", whole))
+    assert list(bundle.entries) == ["part"]
+    with pytest.raises(BundleError, match="part is a partitioned variable"):
+        bundle.read("part")
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (tf_writer.header(1, min_consumer=2), "needs a reader of version 2, newer than 1"),
+        (tf_writer.header(0), "its header makes no sense"),
+        (b"\x08\x01\x10\x02", "its header makes no sense"),
+        (b"\x08", "a number is cut off"),
+        (b"\x08" + b"\xff" * 11, "too many digits"),
+        (b"\x0a\x01x", "a message stands where a number should"),
+        (b"\x18\x01", "a number stands where a message should"),
+        (b"\x1a\x09x", "an entry is cut off"),
+        (b"\x0b", "unknown wire type"),
+    ],
+)
+def test_strange_headers_are_refused(tmp_path, header, message):
+    with pytest.raises(BundleError, match=message):
+        raw(tmp_path, header=header)
+
+
+def test_strange_entries_are_refused(tmp_path):
+    with pytest.raises(BundleError, match="x lies in shard 3"):
+        raw(tmp_path, (b"x", tf_writer.entry(np.zeros(1, "f4"), 3, 0, b"")))
+    negative = b"\x08\x01\x20" + b"\xff" * 9 + b"\x01"
+    with pytest.raises(BundleError, match="x has a negative size"):
+        raw(tmp_path, (b"x", negative))
+    with pytest.raises(BundleError, match="its keys are not in order"):
+        raw(tmp_path, (b"y", b""), (b"x", b""))
+
+
+def test_unknown_fields_are_passed_over(tmp_path):
+    data = tf_writer.entry(np.zeros(1, "f4"), 0, 0, bytes(4))
+    more = b"\x59" + bytes(8) + b"\x65" + bytes(4) + b"\x6a\x02hi" + b"\x70\x05"
+    (tmp_path / "m.data-00000-of-00001").write_bytes(bytes(4))
+    np.testing.assert_array_equal(raw(tmp_path, (b"x", data + more)).read("x"), [0])
+
+
+def test_a_compressed_bomb_is_refused(tmp_path):
+    (tmp_path / "m.index").write_bytes(
+        tf_writer.table(
+            [(b"", tf_writer.header(1)), (b"x", bytes(70_000_000))], compress=tf_writer.snappy
+        )
+    )
+    with pytest.raises(BundleError, match="a compressed block is far too large"):
+        open_bundle(tmp_path / "m")
+
+
+@pytest.mark.parametrize("contents", [b"", b"\xff" * 5, b"\x05abc", b"\x06\x10hello"])
+def test_what_does_not_decompress_is_refused(tmp_path, contents):
+    data = tf_writer.table([(b"", tf_writer.header(1))], compress=lambda _: contents)
+    (tmp_path / "m.index").write_bytes(data)
+    with pytest.raises(BundleError, match="a block does not decompress"):
+        open_bundle(tmp_path / "m")
