@@ -22,7 +22,7 @@ import numpy as np
 from sact_core.backends.memory import available_memory, estimate_memory
 from sact_core.checkpoint import Checkpoint, read
 from sact_core.config import NetworkConfig, Preprocessing
-from sact_core.network import Plan, Result, build_plan, check_input_size
+from sact_core.network import Plan, Result, build_plan, check_input_size, require_params
 from sact_core.preprocess import check_image, prepare
 
 BACKENDS = ("reference", "masked", "dense")
@@ -85,9 +85,11 @@ class Net:
         Raises
         ------
         ValueError
-            If the backend is unknown or the parameters do not fit the config.
+            If the backend is unknown or the parameters do not fit the config; all
+            that do not are listed.
         """
         plan = build_plan(checkpoint.config)
+        require_params(plan, checkpoint.params)
         engine = backend_module(backend).Engine(plan, checkpoint.params, **options)
         return cls(
             checkpoint.config,
@@ -127,7 +129,7 @@ class Net:
         """
         _check_input(self.plan, x, keep_outputs)
         return self.engine.forward(
-            np.ascontiguousarray(x), keep_outputs=keep_outputs, keep_seconds=keep_seconds
+            np.require(x, requirements="CW"), keep_outputs=keep_outputs, keep_seconds=keep_seconds
         )
 
     @overload

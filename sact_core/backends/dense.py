@@ -42,7 +42,7 @@ def halt(halting_proba: np.ndarray, eps: float = 0.01) -> Halting:
     ValueError
         As `sact_core.halting.halt`.
     """
-    proba = torch.from_numpy(np.ascontiguousarray(check_halting_proba(halting_proba)))
+    proba = torch.tensor(check_halting_proba(halting_proba))
     with torch.no_grad():
         distribution, num_units, remainder = halt_tensors(proba, float(halting_threshold(eps)))
     return Halting(distribution.numpy(), num_units.numpy(), remainder.numpy())

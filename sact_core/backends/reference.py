@@ -27,7 +27,6 @@ from sact_core.network import (
     Plan,
     Result,
     Unit,
-    require_params,
 )
 
 __all__ = ["Engine", "halt"]
@@ -44,15 +43,9 @@ class Engine:
         The network.
     params : dict of str to np.ndarray [float32]
         Every parameter of ``plan.param_shapes``.
-
-    Raises
-    ------
-    ValueError
-        If a parameter is missing, unexpected or of the wrong shape; all are listed.
     """
 
     def __init__(self, plan: Plan, params: Params) -> None:
-        require_params(plan, params)
         self.plan = plan
         self.params = {name: np.asarray(params[name], np.float32) for name in plan.param_shapes}
 
