@@ -153,7 +153,8 @@ class Engine:
                 else:
                     logit = logit[:, 0, 0]
                     positions[branch.global_conv.name] += active
-                proba = 1 / (1 + np.exp(-logit))
+                with np.errstate(over="ignore"):  # 1 / inf is the 0 that is meant
+                    proba = 1 / (1 + np.exp(-logit))
                 probas[active, u] = proba[active]
                 cumsum = np.where(active, cumsum + proba, cumsum)
                 goes_on = active & (cumsum < threshold)
