@@ -331,7 +331,7 @@ def main(argv: list[str] | None = None) -> int:
         checkpoint = import_checkpoint(args.prefix, args.eps, names, args.image_size, command)
         write(args.out, checkpoint)
     except (ValueError, OSError) as error:
-        print(f"import_tf: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
     config = checkpoint.config
     print(

@@ -1,0 +1,294 @@
+"""Photographs in every form that people have them, and files that are none."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from sact_core import images
+from sact_core.images import ImageError, read_image
+
+# Four quarters: red, green / blue, white. JPEG's blocks of 8 (and 16, for colour) fit.
+QUARTERS = np.zeros((32, 64, 3), np.uint8)
+QUARTERS[:16, :32, 0] = QUARTERS[:16, 32:, 1] = QUARTERS[16:, :32, 2] = 255
+QUARTERS[16:, 32:] = 255
+
+
+def encode(array, kind, **options):
+    out = io.BytesIO()
+    image = array if isinstance(array, Image.Image) else Image.fromarray(array)
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+def assert_close(comp, ref, atol):
+    assert comp.dtype == np.uint8
+    assert comp.shape == ref.shape
+    assert np.abs(comp.astype(int) - ref.astype(int)).max() <= atol
+
+
+# --- formats ---
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "WEBP", "GIF"])
+def test_lossless_formats(tmp_path, kind):
+    data = encode(QUARTERS, kind, **({"lossless": True} if kind == "WEBP" else {}))
+    np.testing.assert_array_equal(read_image(data), QUARTERS)
+    (tmp_path / "a.dat").write_bytes(data)  # the name does not count
+    np.testing.assert_array_equal(read_image(tmp_path / "a.dat"), QUARTERS)
+    np.testing.assert_array_equal(read_image(str(tmp_path / "a.dat")), QUARTERS)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}])
+def test_jpeg(options):
+    data = encode(QUARTERS, "JPEG", quality=95, subsampling=0, **options)
+    assert_close(read_image(data), QUARTERS, 8)
+    halved = read_image(encode(QUARTERS, "JPEG", quality=95, **options))
+    assert_close(halved[:12, :28], QUARTERS[:12, :28], 8)  # colour runs over the edges
+
+
+def test_mpo_of_a_camera():
+    out = io.BytesIO()
+    image = Image.fromarray(QUARTERS)
+    image.save(out, "MPO", save_all=True, append_images=[image.rotate(180)], subsampling=0)
+    assert_close(read_image(out.getvalue()), QUARTERS, 8)
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits"])
+def test_compressed_tiff(compression):
+    data = encode(QUARTERS, "TIFF", compression=compression)
+    np.testing.assert_array_equal(read_image(data), QUARTERS)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_the_first_frame_of_an_animation(kind):
+    frames = [Image.fromarray(np.full((8, 8, 3), v, np.uint8)) for v in (0, 128, 255)]
+    out = io.BytesIO()
+    options = {"lossless": True} if kind == "WEBP" else {}
+    frames[0].save(out, kind, save_all=True, append_images=frames[1:], **options)
+    np.testing.assert_array_equal(read_image(out.getvalue()), np.zeros((8, 8, 3), np.uint8))
+
+
+# --- orientation ---
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation(kind, orientation):
+    """What is stored is the upright image, moved by the inverse of the camera's note."""
+    moved = {
+        1: QUARTERS,
+        2: QUARTERS[:, ::-1],
+        3: QUARTERS[::-1, ::-1],
+        4: QUARTERS[::-1],
+        5: QUARTERS.swapaxes(0, 1),
+        6: np.rot90(QUARTERS, 1),
+        7: QUARTERS[::-1, ::-1].swapaxes(0, 1),
+        8: np.rot90(QUARTERS, -1),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}.get(kind, {})
+    data = encode(np.ascontiguousarray(moved), kind, exif=exif, **options)
+    assert_close(read_image(data), QUARTERS, 8)
+
+
+def test_a_senseless_orientation_is_ignored():
+    exif = Image.Exif()
+    exif[0x0112] = 77
+    np.testing.assert_array_equal(read_image(encode(QUARTERS, "PNG", exif=exif)), QUARTERS)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_exif_that_ends_in_the_middle_is_ignored():
+    broken = b"Exif\0\0MM\0*\0\0\0\x08\0\x05\x01"
+    np.testing.assert_array_equal(read_image(encode(QUARTERS, "PNG", exif=broken)), QUARTERS)
+
+
+# --- colour modes ---
+
+
+def test_transparency_is_laid_on_white():
+    array = np.zeros((2, 3, 4), np.uint8)
+    array[..., 0] = 200
+    array[0, :, 3] = [0, 128, 255]
+    comp = read_image(encode(array, "PNG"))
+    np.testing.assert_array_equal(comp[0, 0], [255, 255, 255])
+    assert_close(comp[:1, 1:2], np.array([[[227, 127, 127]]], np.uint8), 1)
+    np.testing.assert_array_equal(comp[0, 2], [200, 0, 0])
+    assert_close(read_image(encode(array, "WEBP", lossless=True)), comp, 1)
+
+
+def test_grey_with_transparency():
+    array = np.array([[[10, 255], [10, 0]]], np.uint8)
+    comp = read_image(encode(Image.fromarray(array, "LA"), "PNG"))
+    np.testing.assert_array_equal(comp, [[[10, 10, 10], [255, 255, 255]]])
+
+
+def test_a_transparent_colour_of_a_palette():
+    image = Image.new("P", (2, 1))
+    image.putpalette([255, 0, 0, 0, 255, 0])
+    image.putpixel((1, 0), 1)
+    ref = [[[255, 255, 255], [0, 255, 0]]]
+    for kind in ("PNG", "GIF"):
+        np.testing.assert_array_equal(read_image(encode(image, kind, transparency=0)), ref)
+    np.testing.assert_array_equal(read_image(encode(image, "PNG")), [[[255, 0, 0], [0, 255, 0]]])
+
+
+def test_a_transparent_colour_of_rgb_and_grey():
+    comp = read_image(encode(QUARTERS, "PNG", transparency=(255, 0, 0)))
+    assert (comp[:16, :32] == 255).all()
+    assert (comp[16:, :32] == [0, 0, 255]).all()
+    grey = encode(np.array([[0, 9]], np.uint8), "PNG", transparency=0)
+    np.testing.assert_array_equal(read_image(grey)[0, :, 0], [255, 9])
+
+
+def test_grey_and_bilevel():
+    grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    ref = np.repeat(grey[..., None], 3, 2)
+    np.testing.assert_array_equal(read_image(encode(grey, "PNG")), ref)
+    bits = Image.fromarray(grey > 100)
+    np.testing.assert_array_equal(read_image(encode(bits, "PNG")), (ref > 100) * np.uint8(255))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bits_keep_their_brightness(kind):
+    array = np.array([[0, 255, 256, 32768, 65535]], np.uint16)
+    comp = read_image(encode(array, kind))
+    np.testing.assert_array_equal(comp[0, :, 0], [0, 0, 1, 128, 255])
+    assert (comp[..., 1:] == comp[..., :1]).all()
+
+
+def test_sixteen_bit_colour():
+    """Written by hand: Pillow reads such PNG files, but does not write them."""
+
+    def chunk(name, body):
+        return (
+            struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        )
+
+    pixels = b"\0" + struct.pack(">6H", 65535, 0, 32768, 256, 257, 255)
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0))
+    data += chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
+    np.testing.assert_array_equal(read_image(data), [[[255, 0, 128], [1, 1, 0]]])
+
+
+def test_wider_and_floating_point_tiff():
+    array = np.array([[-5, 0, 65535, 10**6]], np.int32)
+    np.testing.assert_array_equal(read_image(encode(array, "TIFF"))[0, :, 0], [0, 0, 255, 255])
+    with pytest.raises(ImageError, match="floating-point"):
+        read_image(encode(np.ones((2, 2), np.float32), "TIFF"))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
+def test_cmyk(kind):
+    options = {"quality": 95} if kind == "JPEG" else {}
+    comp = read_image(encode(Image.fromarray(QUARTERS).convert("CMYK"), kind, **options))
+    assert_close(comp, QUARTERS, 10)
+
+
+def test_lab():
+    lab = ImageCms.profileToProfile(
+        Image.fromarray(QUARTERS),
+        ImageCms.createProfile("sRGB"),
+        ImageCms.createProfile("LAB"),
+        outputMode="LAB",
+    )
+    comp = read_image(encode(lab, "TIFF"))
+    assert comp.shape == QUARTERS.shape
+    assert comp[20, 40].min() > 240  # white stays white
+
+
+# --- what is refused ---
+
+
+def test_a_missing_file_or_a_folder(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        read_image(tmp_path / "none.jpg")
+    with pytest.raises(IsADirectoryError):
+        read_image(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "the image is empty"),
+        (b"hello", "is no image"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "is no image"),
+        (b"\xff\xd8\xff\xe0 not a jpeg", "is no image"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is no image"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "is a HEIC photograph; save it as JPEG first"),
+    ],
+)
+def test_fake_files(data, message):
+    with pytest.raises(ImageError, match=message):
+        read_image(data)
+
+
+def test_the_message_names_the_file(tmp_path):
+    (tmp_path / "holiday.jpg").write_text("hello")
+    with pytest.raises(ImageError, match=r"holiday\.jpg is no image, or none that can be read"):
+        read_image(tmp_path / "holiday.jpg")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_every_truncation_is_refused_or_whole(rng, kind):
+    """Nothing but ImageError comes out, whatever is cut off."""
+    array = rng.integers(0, 256, (24, 24, 3), dtype=np.uint8)
+    data = encode(array, kind)
+    whole = read_image(data)
+    for length in range(0, len(data) * 3 // 4, 11):
+        with pytest.raises(ImageError):
+            read_image(data[:length])
+    for length in range(len(data) * 3 // 4, len(data)):
+        try:
+            comp = read_image(data[:length])
+        except ImageError:
+            continue
+        np.testing.assert_array_equal(comp, whole)  # only padding or an end mark was missing
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+@pytest.mark.filterwarnings("ignore")
+def test_flipped_bits_give_an_image_or_one_error(rng, kind):
+    data = encode(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8), kind)
+    for at in rng.integers(len(data), size=200):
+        broken = bytearray(data)
+        broken[at] ^= 1 << int(rng.integers(8))
+        try:
+            comp = read_image(bytes(broken))
+        except ImageError:
+            continue
+        assert comp.dtype == np.uint8
+        assert comp.shape[2] == 3
+
+
+def png_header(width, height):
+    body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    header = struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body))
+    return b"\x89PNG\r\n\x1a\n" + header + b"\0\0\0\0IDAT\x35\xaf\x06\x1e"
+
+
+@pytest.mark.parametrize(
+    "size", [(7072, 7072), (50_000_001, 1), (10_000, 10_000), (60_000, 60_000), (2**31 - 1, 1)]
+)
+def test_a_decompression_bomb_is_refused_undecoded(size):
+    with pytest.raises(ImageError, match="has more than 50 megapixels"):
+        read_image(png_header(*size))
+
+
+def test_a_file_of_too_many_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr(images, "MAX_BYTES", 1_000_000)
+    with pytest.raises(ImageError, match="larger than 1 MB"):
+        read_image(bytes(1_000_001))
+    with open(tmp_path / "a.png", "wb") as file:
+        file.truncate(1_000_001)
+    with pytest.raises(ImageError, match=r"a\.png is larger than 1 MB"):
+        read_image(tmp_path / "a.png")
+    with pytest.raises(ImageError, match="larger than 1 MB"):
+        read_image("/dev/zero")
