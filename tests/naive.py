@@ -107,3 +107,49 @@ def imagenet_sact_flops(num_units, units_per_block, base_channels, num_classes, 
         inputs = counts.size
         per_block.append(flops)
     return stem + sum(per_block) + 2 * channels * num_classes, per_block
+
+
+def conv(x, weight, stride, pads):
+    """Convolve in loops, in float64; ``pads`` are zeros before and after each axis."""
+    (top, bottom), (left, right) = pads
+    n, h, w, _ = x.shape
+    kernel_h, kernel_w, _, num_out = weight.shape
+    height = (h + top + bottom - kernel_h) // stride + 1
+    width = (w + left + right - kernel_w) // stride + 1
+    y = np.zeros((n, height, width, num_out))
+    for i in range(height):
+        for j in range(width):
+            for a in range(kernel_h):
+                for b in range(kernel_w):
+                    row, column = i * stride + a - top, j * stride + b - left
+                    if 0 <= row < h and 0 <= column < w:
+                        y[:, i, j] += x[:, row, column].astype(float) @ weight[a, b].astype(float)
+    return y
+
+
+def max_pool(x):
+    """Take the largest of 3x3 with stride 2, TensorFlow's "same" padding."""
+    n, h, w, c = x.shape
+    height, width = -(-h // 2), -(-w // 2)
+    y = np.empty((n, height, width, c), x.dtype)
+    for i in range(height):
+        for j in range(width):
+            # An even side is padded behind only, an odd one on both sides.
+            row, column = 2 * i - h % 2, 2 * j - w % 2
+            y[:, i, j] = x[:, max(row, 0) : row + 3, max(column, 0) : column + 3].max((1, 2))
+    return y
+
+
+def resize_bilinear(image, size):
+    """Resize one image, source coordinate = index * size ratio, in float64."""
+    h, w, _ = image.shape
+    out = np.empty((*size, image.shape[2]))
+    for i in range(size[0]):
+        for j in range(size[1]):
+            y, x = i * h / size[0], j * w / size[1]
+            a, b = int(y), int(x)
+            c, d = min(a + 1, h - 1), min(b + 1, w - 1)
+            top = image[a, b] * (1 - (x - b)) + image[a, d] * (x - b)
+            bottom = image[c, b] * (1 - (x - b)) + image[c, d] * (x - b)
+            out[i, j] = top * (1 - (y - a)) + bottom * (y - a)
+    return out

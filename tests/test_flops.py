@@ -7,9 +7,12 @@ import json
 import numpy as np
 import pytest
 
+from sact_core.backends import BACKENDS, reference
 from sact_core.config import NetworkConfig, parse_units
 from sact_core.flops import conv_flops, count_flops, dense_flops, dense_positions
 from sact_core.network import build_plan
+from tests import naive
+from tests.networks import images_with_margin, random_net
 
 HALTING = {"vanilla": "none", "act": "act", "sact": "sact"}
 FULL_SIZE = [
@@ -167,3 +170,99 @@ def test_positions_that_do_not_fit_are_refused(change, match):
 def test_a_size_that_the_network_cannot_take_is_refused():
     with pytest.raises(ValueError, match="multiples of 4 pixels, got 30 x 32"):
         dense_flops(plan_of("cifar", 1), (30, 32))
+
+
+# --- masks ---
+
+
+def naive_flops(plan, num_units, size):
+    """FLOPs of one image from its maps of ``num_units``, by loops."""
+    config = plan.config
+    common = (num_units, config.units_per_block, config.base_channels, config.num_classes)
+    if config.family == "cifar":
+        return naive.cifar_sact_flops(*common, config.sact_kernel_size)
+    return naive.imagenet_sact_flops(*common, config.sact_kernel_size, size)
+
+
+@pytest.mark.parametrize("sact_kernel_size", [1, 3])
+@pytest.mark.parametrize("family", ["cifar", "imagenet"])
+def test_masks_agree_with_brute_force(rng, family, sact_kernel_size):
+    size = (32, 64)
+    units = (3, 1, 4) if family == "cifar" else (3, 1, 4, 2)
+    plan = plan_of(
+        family,
+        units,
+        base_channels=4,
+        num_classes=7,
+        halting="sact",
+        sact_kernel_size=sact_kernel_size,
+    )
+    # Random maps from all halted at once to nothing halted, one share per image.
+    num_units = []
+    for (height, width), most in zip(plan.block_sizes(size), units, strict=True):
+        late = rng.random((4, height, width)) < np.array([0, 0.1, 0.6, 1])[:, None, None]
+        num_units.append(np.where(late, rng.integers(1, most + 1, late.shape), 1))
+        num_units[-1][3] = most
+    positions = {}
+    inputs = (size[0] // 4, size[1] // 4) if family == "imagenet" else size
+    for block, counts in zip(plan.blocks, num_units, strict=True):
+        for u, unit in enumerate(block.units):
+            positions |= reference.count_positions(unit, "sact", counts > u, (4, *inputs, 0))
+            inputs = counts.shape[1:]
+    stem = dense_positions(plan, size)["stem"]
+    positions |= {"stem": np.full(4, stem), "logits": np.ones(4, int)}
+    comp = count_flops(plan, positions)
+    for i in range(4):
+        total, per_block = naive_flops(plan, [counts[i] for counts in num_units], size)
+        assert comp.total[i] == total
+        assert [flops[i] for flops in comp.blocks.values()] == per_block
+    # Where nothing halts, the masks save nothing.
+    assert comp.total[3] == dense_flops(plan, size).total[0]
+    assert comp.total[0] < comp.total[1] < comp.total[2] < comp.total[3]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("family", ["cifar", "imagenet"])
+def test_a_run_agrees_with_brute_force(rng, family, backend):
+    size = (8, 12) if family == "cifar" else (32, 64)
+    options = {
+        "family": family,
+        "units_per_block": (3, 1, 4) if family == "cifar" else (3, 1, 4, 2),
+        "base_channels": 4,
+        "halting": "sact",
+        "halting_bias": -0.5,
+    }
+    net = random_net(rng, **options)
+    x, _ = images_with_margin(rng, net, (2, *size, 3))
+    result = random_net(rng, backend, net.engine.params, **options).forward(x)
+    for i in range(2):
+        total, per_block = naive_flops(net.plan, [b.num_units[i] for b in result.blocks], size)
+        assert result.flops[i] == total
+        assert [block.flops[i] for block in result.blocks] == per_block
+    assert total < dense_flops(net.plan, size).total[0]
+
+
+# --- another counter ---
+
+
+@pytest.mark.parametrize("halting", ["none", "act", "sact"])
+@pytest.mark.parametrize(("family", "size"), [("cifar", (32, 32)), ("imagenet", (65, 96))])
+def test_dense_count_agrees_with_torch(family, size, halting):
+    from torch.utils.flop_counter import FlopCounterMode
+
+    options = {"units_per_block": (3, 1, 2) if family == "cifar" else (3, 1, 2, 1)}
+    # Nothing stops, so that the dense network's own count is that of its convolutions.
+    net = random_net(
+        np.random.default_rng(0),
+        "dense",
+        family=family,
+        base_channels=4,
+        halting=halting,
+        halting_bias=-1e4,
+        **options,
+    )
+    with FlopCounterMode(display=False) as counter:
+        result = net.forward(np.zeros((2, *size, 3), np.float32))
+    comp = dense_flops(net.plan, size).total[0]
+    assert counter.get_total_flops() == 2 * comp
+    assert result.flops.tolist() == [comp, comp]
