@@ -79,8 +79,24 @@ def fit_image(image: np.ndarray, preprocessing: Preprocessing, divisor: int = 1)
         return resize_antialiased(image, kept_size(image.shape[:2], side, divisor))
     cropped = central_crop(image, preprocessing.crop_fraction)
     if preprocessing.kind == "imagenet":
-        return resize_bilinear(cropped * np.float32(1 / 255), (side, side))
-    return resize_antialiased(central_square(cropped), (side, side))
+        return resize_bilinear(cropped, (side, side))
+    return fit_square(cropped, side)
+
+
+def fit_square(image: np.ndarray, side: int) -> np.ndarray:
+    """Cut out the central square and resize it with antialiasing.
+
+    Parameters
+    ----------
+    image : np.ndarray [shape=(h, w, 3), uint8]
+    side : int
+        Side of the result; a square of that size is left alone.
+
+    Returns
+    -------
+    np.ndarray [shape=(side, side, 3), uint8]
+    """
+    return resize_antialiased(central_square(image), (side, side))
 
 
 def normalise(images: np.ndarray, kind: str) -> np.ndarray:
@@ -98,11 +114,9 @@ def normalise(images: np.ndarray, kind: str) -> np.ndarray:
     -------
     np.ndarray [shape=(..., h, w, 3), float32]
     """
-    whole = images.dtype == np.uint8
     if kind == "imagenet":
-        x = images * np.float32(1 / 255) if whole else images
-        return (x - np.float32(0.5)) * np.float32(2)
-    x = images.astype(np.float64) * (1 if whole else 255)
+        return (_fractional(images) - np.float32(0.5)) * np.float32(2)
+    x = images.astype(np.float64) * (1 if images.dtype == np.uint8 else 255)
     axes = (-3, -2, -1)
     mean, std = x.mean(axes, keepdims=True), x.std(axes, keepdims=True)
     floor = np.prod(x.shape[-3:]) ** -0.5
@@ -151,20 +165,25 @@ def resize_bilinear(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
     Parameters
     ----------
-    image : np.ndarray [shape=(h, w, channels), float32]
+    image : np.ndarray [shape=(h, w, channels), uint8 or float32]
+        Pixel values.
     size : tuple of int
         Height and width to be.
 
     Returns
     -------
     np.ndarray [shape=(*size, channels), float32]
+        Pixel values from 0 to 1.
     """
     rows, next_rows, down = _between(image.shape[0], size[0])
     columns, next_columns, right = _between(image.shape[1], size[1])
     down, right = down[:, None, None], right[None, :, None]
-    top, bottom = image[rows], image[next_rows]
-    upper = top[:, columns] + (top[:, next_columns] - top[:, columns]) * right
-    lower = bottom[:, columns] + (bottom[:, next_columns] - bottom[:, columns]) * right
+
+    def between_columns(pixels: np.ndarray) -> np.ndarray:
+        first, second = _fractional(pixels[:, columns]), _fractional(pixels[:, next_columns])
+        return first + (second - first) * right
+
+    upper, lower = between_columns(image[rows]), between_columns(image[next_rows])
     return upper + (lower - upper) * down
 
 
@@ -206,6 +225,11 @@ def check_image(image: np.ndarray) -> None:
         raise ValueError(f"an image must be RGB with shape (h, w, 3), got {image.shape}")
     if not image.size:
         raise ValueError(f"an image must have at least one pixel, got shape {image.shape}")
+
+
+def _fractional(pixels: np.ndarray) -> np.ndarray:
+    """Pixel values as float32 from 0 to 1."""
+    return pixels * np.float32(1 / 255) if pixels.dtype == np.uint8 else pixels
 
 
 def _between(side: int, new_side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
