@@ -1,0 +1,234 @@
+"""From ponder maps to pictures: colours, overlays, colour bars, contact sheets.
+
+Colour maps are perceptually uniform: equal steps of cost look equally large.
+Pictures of small networks are enlarged by a whole factor, so that a position
+stays a square.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sact_core.files import write_bytes
+
+COLOUR_MAPS = ("viridis", "cividis", "inferno", "magma", "plasma")
+MIN_SIDE = 256  # smaller pictures are enlarged
+
+
+def colour(values: np.ndarray, limits: tuple[float, float], colour_map: str) -> np.ndarray:
+    """Turn a map into colours.
+
+    Parameters
+    ----------
+    values : np.ndarray [shape=(h, w)]
+        In units.
+    limits : tuple of float
+        Values of the first and the last colour; what lies beyond is clipped.
+    colour_map : str
+        One of `COLOUR_MAPS`.
+
+    Returns
+    -------
+    np.ndarray [shape=(h, w, 3), uint8]
+    """
+    import matplotlib
+
+    low, high = limits
+    share = (values - low) / (high - low) if high > low else np.full(values.shape, 0.5)
+    return matplotlib.colormaps[colour_map](np.clip(share, 0, 1), bytes=True)[..., :3]
+
+
+def blend(image: np.ndarray, colours: np.ndarray, alpha: float = 0.55) -> np.ndarray:
+    """Lay the colours of a map over the grey image.
+
+    Parameters
+    ----------
+    image, colours : np.ndarray [shape=(h, w, 3), uint8]
+        The picture, whose own colours would mix with those of the map, and the map.
+    alpha : float
+        Share of the map, in [0, 1].
+
+    Returns
+    -------
+    np.ndarray [shape=(h, w, 3), uint8]
+    """
+    grey = image @ np.array([0.299, 0.587, 0.114])
+    return np.rint(grey[..., None] * (1 - alpha) + colours * alpha).astype(np.uint8)
+
+
+def image_heatmap(
+    images: np.ndarray,
+    maps: np.ndarray,
+    max_value: float,
+    alpha: float = 0.75,
+    border: int = 5,
+    normalise: bool = True,
+) -> np.ndarray:
+    """Draw image, black border, and image with the map in red, as the authors' summaries do.
+
+    Parameters
+    ----------
+    images : np.ndarray [shape=(n, H, W, 3), float32]
+        The network's input.
+    maps : np.ndarray [shape=(n, H, W), float32]
+        ``result.map(...)``, in units.
+    max_value : float
+        Value of full red: the units of all blocks; for the ponder cost plus the
+        number of blocks.
+    alpha : float
+        Share of the map, in [0, 1].
+    border : int
+        Width of the border in pixels.
+    normalise : bool
+        Stretch every image to [0, 1] first.
+
+    Returns
+    -------
+    np.ndarray [shape=(n, H, 2 * W + border, 3), float32]
+        In [0, 1] where images were normalised.
+
+    References
+    ----------
+    ``sact_image_heatmap`` in mfigurnov/sact.
+    """
+    n, height = images.shape[:2]
+    if normalise:
+        images = np.stack([stretch(image) for image in images])
+    overlay = images * np.float32(1 - alpha)
+    overlay[..., 0] += maps * np.float32(alpha / max_value)
+    black = np.zeros((n, height, border, 3), np.float32)
+    return np.concatenate([images, black, overlay], axis=2)
+
+
+def stretch(image: np.ndarray) -> np.ndarray:
+    """Stretch an image's values to [0, 1] [float32]; a constant one becomes 0."""
+    low = image - image.min()
+    return low / max(low.max(), np.finfo(np.float32).tiny)
+
+
+def displayable(x: np.ndarray) -> np.ndarray:
+    """Turn a network's input back into a picture.
+
+    Parameters
+    ----------
+    x : np.ndarray [shape=(h, w, 3), float32]
+        Scaled to [-1, 1] (ImageNet), or standardised (CIFAR), which is undone up
+        to brightness and contrast.
+
+    Returns
+    -------
+    np.ndarray [shape=(h, w, 3), uint8]
+    """
+    scaled = (x + 1) / 2 if x.min() >= -1 and x.max() <= 1 else stretch(x)
+    return np.rint(scaled * 255).astype(np.uint8)
+
+
+def enlarge(picture: np.ndarray, min_side: int = MIN_SIDE) -> np.ndarray:
+    """Repeat the pixels of a small picture [shape=(h, w, 3)] a whole number of times."""
+    factor = -(-min_side // max(picture.shape[:2]))
+    return picture.repeat(factor, 0).repeat(factor, 1)
+
+
+def write_picture(path: str | Path, picture: np.ndarray) -> None:
+    """Write a PNG or, by its name, a JPEG file, beside and renamed.
+
+    Parameters
+    ----------
+    path : str or Path
+        Ends in ``.png`` or ``.jpg``.
+    picture : np.ndarray [shape=(h, w, 3), uint8]
+        RGB.
+
+    Raises
+    ------
+    OSError
+        As `sact_core.files.write_bytes`.
+    """
+    from PIL import Image
+
+    jpeg = Path(path).suffix == ".jpg"
+    options: dict[str, Any] = {"quality": 95, "subsampling": 0} if jpeg else {"optimize": False}
+    out = io.BytesIO()
+    Image.fromarray(picture).save(out, "JPEG" if jpeg else "PNG", **options)
+    write_bytes(path, out.getvalue())
+
+
+def colour_bar(limits: tuple[float, float], colour_map: str, label: str) -> np.ndarray:
+    """Draw the legend of a map.
+
+    Parameters
+    ----------
+    limits : tuple of float
+        Values of the first and the last colour.
+    colour_map : str
+        One of `COLOUR_MAPS`.
+    label : str
+        Name and unit of what is shown.
+
+    Returns
+    -------
+    np.ndarray [shape=(h, w, 3), uint8]
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+    from matplotlib.figure import Figure
+
+    low, high = limits if limits[1] > limits[0] else (limits[0] - 0.5, limits[0] + 0.5)
+    figure = Figure(figsize=(1.5, 4), dpi=100)
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.1, 0.05, 0.2, 0.9))
+    figure.colorbar(ScalarMappable(Normalize(low, high), colour_map), cax=axes, label=label)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def contact_sheet(
+    rows: Sequence[tuple[Sequence[np.ndarray], str]], columns: int, side: int = 160
+) -> np.ndarray:
+    """Lay out captioned rows of pictures, in several columns, read downwards.
+
+    Parameters
+    ----------
+    rows : sequence of (pictures, caption)
+        ``pictures`` are arrays [shape=(h, w, 3), uint8], shown beside each other.
+    columns : int
+        How many rows stand beside each other.
+    side : int
+        Longer side of a shown picture in pixels.
+
+    Returns
+    -------
+    np.ndarray [shape=(h, w, 3), uint8]
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    gap, text = 8, 16
+    num_pictures = len(rows[0][0])
+    cell = (num_pictures * (side + 2) + gap, side + text + gap)
+    per_column = -(-len(rows) // columns)
+    sheet = Image.new("RGB", (columns * cell[0] + gap, per_column * cell[1] + gap), "white")
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(11)
+    for i, (pictures, caption) in enumerate(rows):
+        left = gap + i // per_column * cell[0]
+        top = gap + i % per_column * cell[1]
+        for j, picture in enumerate(pictures):
+            shown = Image.fromarray(picture)
+            scale = side / max(shown.size)
+            size = (max(1, round(shown.width * scale)), max(1, round(shown.height * scale)))
+            how = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS
+            sheet.paste(shown.resize(size, how), (left + j * (side + 2), top))
+        draw.text((left, top + side + 1), _fitting(caption, font, cell[0] - gap), "black", font)
+    return np.asarray(sheet)
+
+
+def _fitting(text: str, font: Any, width: float) -> str:
+    while text and font.getlength(text) > width:
+        text = text[:-2] + "…" if len(text) > 2 else ""
+    return text

@@ -1,0 +1,302 @@
+"""See where a network spends its computation on photographs.
+
+::
+
+    python -m sact_core.ponder cat.jpg --checkpoint pretrained/NAME.h5 --out maps
+    python -m sact_core.ponder *.jpg --checkpoint NAME.h5 --out maps --image-size 480
+
+Prints the predicted classes, the FLOPs of each block against those of the dense
+network and the units that positions ran. Writes into the folder, for each
+image ``NAME``::
+
+    NAME_im.png         what the network saw
+    NAME_ponder.png     the ponder map: the blocks' ponder costs, enlarged and summed
+    NAME_overlay.png    the map over the image
+    NAME_colorbar.png   its colours, in units
+    NAME_maps.h5        all numbers, in the layout of sact_core.ponder_maps
+
+With ``--image-size`` the whole photograph is taken, its longer side resized to
+that many pixels; else it is prepared as the checkpoint says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sact_core.config import FITS
+from sact_core.drawing import COLOUR_MAPS
+
+if TYPE_CHECKING:
+    from sact_core.backends import Net
+    from sact_core.network import Result
+
+SCALES = ("percentile", "units")
+ENDINGS = ("_im.png", "_ponder.png", "_overlay.png", "_colorbar.png", "_maps.h5")
+
+
+@dataclass(frozen=True, eq=False)
+class Pondered:
+    """One photograph and what a network did with it.
+
+    Attributes
+    ----------
+    name : str
+        The file's name.
+    pixels : np.ndarray [shape=(H, W, 3), uint8]
+        What the network saw.
+    x : np.ndarray [shape=(1, H, W, 3), float32]
+        Its input.
+    result : Result
+        With ``n = 1``.
+    """
+
+    name: str
+    pixels: np.ndarray
+    x: np.ndarray
+    result: Result
+
+
+def ponder(
+    net: Net, path: str | Path, image_size: int | None = None, fit: str | None = None
+) -> Pondered:
+    """Read one photograph and run a network on it.
+
+    Parameters
+    ----------
+    net : Net
+        The network.
+    path : str or Path
+        The photograph.
+    image_size : int, optional
+        Side of the input in pixels; its longer side where the aspect is kept.
+    fit : str, optional
+        ``"crop"`` or ``"keep"``. Left out, as the checkpoint says; but with an
+        ``image_size`` the aspect is kept.
+
+    Raises
+    ------
+    ValueError
+        If the photograph cannot be read, or a value is out of range.
+    OSError
+        If there is no such file.
+    """
+    from sact_core.images import read_image
+    from sact_core.preprocess import fit_image, normalise
+
+    preprocessing = net.preprocessing_for(image_size, fit or ("keep" if image_size else None))
+    pixels = fit_image(read_image(path), preprocessing, net.plan.divisor)
+    x = normalise(pixels, preprocessing.kind)[None]
+    if pixels.dtype != np.uint8:
+        pixels = np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
+    return Pondered(Path(path).name, pixels, x, net.forward(x))
+
+
+def describe(net: Net, pondered: Pondered) -> str:
+    """Tell what a network did with a photograph, in a few lines."""
+    from sact_core.flops import dense_flops
+
+    result = pondered.result
+    height, width = result.input_size
+    lines = [f"{pondered.name}: {width} x {height} pixels"]
+    probabilities = result.probabilities[0]
+    for i in np.argsort(-probabilities, kind="stable")[:5]:
+        name = net.class_names[i] if net.class_names else f"class {i}"
+        lines.append(f"  {probabilities[i]:7.2%}  {name}")
+    dense = dense_flops(net.plan, result.input_size)
+    lines.append(
+        f"  {'':8} {'MFLOPs':>10}  {'of dense':>9}  units run, mean (least to most) of all"
+    )
+    for block, planned in zip(result.blocks, net.plan.blocks, strict=True):
+        units = ""
+        if block.num_units is not None:
+            run = block.num_units
+            units = f"{run.mean():.2f} ({run.min()} to {run.max()}) of {len(planned.units)}"
+        lines.append(_flops_line(block.name, block.flops[0], dense.block(block.name)[0], units))
+    lines.append(_flops_line("network", result.flops[0], dense.total[0], ""))
+    return "\n".join(lines)
+
+
+def limits(net: Net, values: np.ndarray, scale: str) -> tuple[float, float]:
+    """Choose the values of the first and last colour of a ponder map.
+
+    Parameters
+    ----------
+    net : Net
+        The network.
+    values : np.ndarray [shape=(H, W)]
+        The map, in units.
+    scale : str
+        ``"percentile"``: from the 0.1th to the 99.9th of this map. ``"units"``:
+        the least and the most that the network can spend, the same for any image.
+    """
+    from sact_core.ponder_maps import percentile_limits, unit_limits
+
+    if scale == "units":
+        return unit_limits(net.config.units_per_block)
+    return percentile_limits(lambda: [values])
+
+
+def write_outputs(
+    net: Net,
+    pondered: Pondered,
+    stem: Path,
+    provenance: dict[str, Any],
+    colour_map: str = "viridis",
+    scale: str = "percentile",
+) -> list[Path]:
+    """Write the pictures and the numbers of one photograph.
+
+    Parameters
+    ----------
+    net : Net
+        The network. It must not be vanilla.
+    pondered : Pondered
+        What it did.
+    stem : Path
+        Beginning of the files' names; see `ENDINGS`.
+    provenance : dict
+        What the numbers' file says of its origin; plain JSON values.
+    colour_map : str
+        One of `sact_core.drawing.COLOUR_MAPS`.
+    scale : str
+        As in `limits`.
+
+    Returns
+    -------
+    list of Path
+        The files written.
+
+    Raises
+    ------
+    OSError
+        If one cannot be written.
+    """
+    from sact_core import drawing, ponder_maps
+
+    values = pondered.result.map("ponder_cost")[0]
+    between = limits(net, values, scale)
+    colours = drawing.colour(values, between, colour_map)
+    paths = [stem.with_name(stem.name + ending) for ending in ENDINGS]
+    for path, picture in zip(
+        paths, (pondered.pixels, colours, drawing.blend(pondered.pixels, colours)), strict=False
+    ):
+        drawing.write_picture(path, drawing.enlarge(picture))
+    bar = drawing.colour_bar(between, colour_map, "ponder cost, units")
+    drawing.write_picture(paths[3], bar)
+    about = ponder_maps.attributes(net.config, net.class_names, provenance)
+    rows = ponder_maps.rows(net.config, pondered.x, pondered.result, [pondered.name])
+    ponder_maps.write(paths[4], rows, about)
+    return paths
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Describe the command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m sact_core.ponder",
+        description="See where a network spends its computation on photographs.",
+    )
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="photographs")
+    parser.add_argument("--checkpoint", required=True, metavar="FILE", help="the network")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder; made if absent")
+    parser.add_argument("--backend", default="masked", help="masked (default), reference or dense")
+    parser.add_argument(
+        "--image-size", type=int, metavar="N", help="take the whole image, its longer side N pixels"
+    )
+    parser.add_argument("--fit", choices=FITS, help="crop to a square, or keep the aspect")
+    parser.add_argument("--colour-map", choices=COLOUR_MAPS, default="viridis")
+    parser.add_argument(
+        "--scale",
+        choices=SCALES,
+        default="percentile",
+        help="colours between the 0.1th and 99.9th percentile of each map (default), or from the "
+        "least to the most units that the network can spend",
+    )
+    parser.add_argument("--force", action="store_true", help="replace files in --out")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    args = build_parser().parse_args(argv)
+    try:
+        stems = output_stems(args.images, Path(args.out))
+        _refuse_existing(stems, args.force)
+        from sact_core.backends import load
+
+        net = load(args.checkpoint, args.backend)
+        if net.config.halting == "none":
+            raise ValueError(
+                f"{args.checkpoint} is a vanilla network: every position runs every unit, so it "
+                f"has no ponder map"
+            )
+        net.preprocessing_for(args.image_size, args.fit)
+        Path(args.out).mkdir(parents=True, exist_ok=True)
+        provenance = _provenance(net, args, shlex.join(["python", "-m", "sact_core.ponder", *argv]))
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    num_failed = 0
+    for path, stem in zip(args.images, stems, strict=True):
+        try:
+            pondered = ponder(net, path, args.image_size, args.fit)
+            write_outputs(net, pondered, stem, provenance, args.colour_map, args.scale)
+        except (ValueError, OSError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            num_failed += 1
+            continue
+        print(describe(net, pondered), flush=True)
+    if num_failed and len(args.images) > 1:
+        print(f"error: {num_failed} of {len(args.images)} images were left out", file=sys.stderr)
+    return 2 if num_failed else 0
+
+
+def output_stems(images: Sequence[str], out: Path) -> list[Path]:
+    """Beginnings of the output files' names, told apart where photographs share a name."""
+    stems: list[Path] = []
+    for image in images:
+        stem, i = out / Path(image).stem, 2
+        while stem in stems:
+            stem, i = out / f"{Path(image).stem}_{i}", i + 1
+        stems.append(stem)
+    return stems
+
+
+def _refuse_existing(stems: Sequence[Path], force: bool) -> None:
+    for stem in stems:
+        for ending in ENDINGS:
+            path = stem.with_name(stem.name + ending)
+            if path.exists() and not force:
+                raise FileExistsError(f"{path} exists; give --force to replace it")
+
+
+def _provenance(net: Net, args: argparse.Namespace, command: str) -> dict[str, Any]:
+    from sact_core import __version__
+    from sact_core.checkpoint import read_header
+
+    return {
+        "command": command,
+        "checkpoint": {
+            "name": Path(args.checkpoint).name,
+            "content_hash": read_header(args.checkpoint).content_hash,
+        },
+        "network": net.config.name,
+        "backend": net.backend,
+        "packages": {"sact_core": __version__, "numpy": np.__version__},
+    }
+
+
+def _flops_line(name: str, flops: int, dense: int, units: str) -> str:
+    return f"  {name:8} {flops / 1e6:10,.1f}  {flops / dense:9.1%}  {units}".rstrip()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
