@@ -1,0 +1,319 @@
+"""What the pages share: choosing a checkpoint and an image, and saying what went wrong.
+
+Every widget's key starts with the page's name and lives in the URL. What was
+chosen on one page is offered first on the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from app import loaders
+from app.loaders import InputError, Model, Picture
+
+TEST_IMAGE = "Test image"
+IMAGE_TYPES = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"]
+MAX_IMAGE_MB = 50
+#: Pixels and checkpoints that one session keeps.
+MAX_KEPT_BYTES = 96 << 20
+MAX_KEPT_MODELS = 2
+
+SIDES = {
+    "cifar": (32, 64, 96, 128, 192, 256),
+    "imagenet": (128, 160, 224, 320, 448, 640),
+}
+FITS = {"crop": "Square crop", "keep": "Whole image"}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A network and what it looks at."""
+
+    model: Model
+    picture: Picture
+    image_size: int | None
+    fit: str | None
+
+    @property
+    def run(self) -> loaders.Run:
+        """The network's run over the image, cached."""
+        return loaders.run(self.model, self.picture, self.image_size, self.fit)
+
+
+def heading(title: str, sentence: str) -> None:
+    """Title of a page and the one sentence that explains it."""
+    st.title(title, anchor=False)
+    st.markdown(sentence)
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Turn what a user did wrong into one sentence; the page stops, the app goes on."""
+    try:
+        yield
+    except InputError as error:
+        st.error(str(error), icon=":material/error:")
+        st.stop()
+
+
+def choose(page: str, halting: tuple[str, ...] = ("sact", "act", "none")) -> Choice:
+    """Let the user choose a checkpoint and an image; stop where there is none.
+
+    Parameters
+    ----------
+    page : str
+        Name of the page; keys start with it.
+    halting : tuple of str
+        Kinds of networks that the page can show.
+    """
+    with st.container(border=True):
+        columns = st.columns([5, 4, 2, 2], vertical_alignment="bottom")
+        with columns[2]:
+            add_your_own(page)
+        with columns[0]:
+            model = choose_model(page, halting=halting)
+        with columns[1]:
+            picture = choose_picture(page, model)
+        with columns[3]:
+            image_size, fit = choose_input(page, model)
+        st.caption(describe(model, picture, image_size, fit))
+    return Choice(model, picture, image_size, fit)
+
+
+def choose_model(
+    page: str,
+    name: str = "checkpoint",
+    label: str = "Checkpoint",
+    halting: tuple[str, ...] = ("sact", "act", "none"),
+    fallback: int = 0,
+) -> Model:
+    """Let the user choose a checkpoint; stop where there is none.
+
+    Parameters
+    ----------
+    page, name : str
+        Make the key.
+    label : str
+        Above the widget.
+    halting : tuple of str
+        Kinds of networks to offer.
+    fallback : int
+        Which one is chosen at first.
+    """
+    uploaded: dict[str, Model] = st.session_state.get("uploaded_models", {})
+    names = [*uploaded, *loaders.checkpoint_names(halting)]
+    if not names:
+        st.info(
+            "Put a checkpoint (.h5) into the folder pretrained/ to begin, or upload one here.",
+            icon=":material/folder_open:",
+        )
+        st.stop()
+    shipped = len(names) - len(uploaded)
+    index = len(uploaded) + min(fallback, shipped - 1) if shipped else 0
+    chosen = _select(page, name, label, names, index)
+    with guarded():
+        return uploaded.get(chosen) or loaders.model(chosen)
+
+
+def choose_picture(page: str, model: Model) -> Picture:
+    """Let the user choose an image."""
+    uploaded: dict[str, Picture] = st.session_state.get("uploaded_pictures", {})
+    names = [*uploaded, *loaders.example_names()]
+    with_test = loaders.has_test_images(model)
+    chosen = _select(
+        page,
+        "image",
+        "Image",
+        [*names, TEST_IMAGE] if with_test else names,
+        names.index("Cat") if "Cat" in names else 0,
+    )
+    with guarded():
+        if chosen == TEST_IMAGE:
+            index = _carried(page, "index", 0)
+            index = st.number_input(
+                "Which one, from 0",
+                0,
+                loaders.num_test_images(model) - 1,
+                key=f"{page}_index",
+                bind="query-params",
+                **index,
+            )
+            st.session_state["chosen_index"] = index
+            return loaders.test_image(model, int(index))
+        return uploaded.get(chosen) or loaders.example(chosen)
+
+
+def choose_input(page: str, model: Model) -> tuple[int | None, str | None]:
+    """Let the user change how an image is fitted to the network."""
+    own = model.header.preprocessing
+    sides = sorted({own.image_size, *SIDES[model.config.family]})
+    with st.popover("Fit", icon=":material/crop:", width="stretch"):
+        st.markdown("How the image is fitted to the network")
+        fit = st.segmented_control(
+            "Fit",
+            list(FITS),
+            default=own.fit,
+            required=True,
+            format_func=FITS.__getitem__,
+            key=f"{page}_fit",
+            bind="query-params",
+            label_visibility="collapsed",
+        )
+        side = st.select_slider(
+            "Side of the square, or longer side, in pixels",
+            sides,
+            value=own.image_size,
+            key=f"{page}_side",
+            bind="query-params",
+        )
+        st.caption(
+            f"The checkpoint was trained at {own.image_size} pixels. Other sizes work, since the "
+            f"network is made of convolutions, but its answers may be worse."
+        )
+    return (None if side == own.image_size else side), (None if fit == own.fit else fit)
+
+
+def describe(model: Model, picture: Picture, image_size: int | None, fit: str | None) -> str:
+    """One line on what is being looked at."""
+    config, own = model.config, model.header.preprocessing
+    units = " + ".join(map(str, config.units_per_block))
+    parts = [f"**{config.name}**, {units} units"]
+    if model.tau is not None:
+        parts.append(f"τ = {model.tau:g}")
+    accuracy = loaders.accuracy(model)
+    if accuracy is not None:
+        parts.append(accuracy)
+    side, fit = image_size or own.image_size, fit or own.fit
+    height, width = picture.pixels.shape[:2]
+    if (height, width) == (side, side):
+        policy = f"{side} × {side} pixels, as it is"
+    elif fit == "keep":
+        policy = f"the whole {width} × {height} image, resized to {side} pixels on its longer side"
+    else:
+        share = "" if own.crop_fraction == 1 else f"the middle {own.crop_fraction:.1%} of "
+        square = "stretched" if own.kind == "imagenet" and height != width else "resized"
+        cut = "" if own.kind == "imagenet" else "the central square of "
+        policy = f"{cut}{share}the {width} × {height} image, {square} to {side} × {side} pixels"
+    parts.append(f"sees {policy}")
+    return " · ".join(parts) + (f" · {picture.note}" if picture.note else "")
+
+
+def add_your_own(page: str) -> None:
+    """Popover that takes images, a photograph or a checkpoint."""
+    with st.popover("Add", icon=":material/add_photo_alternate:", width="stretch"):
+        st.file_uploader(
+            "Images",
+            type=IMAGE_TYPES,
+            accept_multiple_files=True,
+            max_upload_size=MAX_IMAGE_MB,
+            key=f"{page}_upload",
+            on_change=_take_images,
+            args=(page,),
+        )
+        if st.toggle("Use the camera", key=f"{page}_use_camera"):
+            st.camera_input(
+                "Photograph", key=f"{page}_camera", on_change=_take_photograph, args=(page,)
+            )
+        st.file_uploader(
+            "Checkpoint (.h5)",
+            type=["h5"],
+            key=f"{page}_upload_checkpoint",
+            on_change=_take_checkpoint,
+            args=(page,),
+        )
+        st.caption(
+            f"Up to {MAX_IMAGE_MB} MB and 50 megapixels an image. Files stay in the memory of this "
+            f"server until you close the page; links cannot carry them."
+        )
+    for sentence in st.session_state.pop(f"{page}_problems", []):
+        st.error(sentence, icon=":material/error:")
+
+
+def page_link(file: str, label: str, icon: str, **query: str) -> None:
+    """Link to another page, where this one is part of the whole app."""
+    from streamlit.errors import StreamlitAPIException
+
+    try:
+        st.page_link(f"app/pages/{file}.py", label=label, icon=icon, query_params=query or None)
+    except (StreamlitAPIException, KeyError):
+        return
+
+
+# --- parts ---
+
+
+def _select(page: str, name: str, label: str, options: list[str], index: int) -> str:
+    key = f"{page}_{name}"
+    wanted = st.query_params.get(key)
+    if wanted is not None and wanted not in options and key not in st.session_state:
+        st.warning(f"The link asks for {wanted}, which is not here.", icon=":material/link_off:")
+    _carry(page, name, options)
+    chosen = st.selectbox(label, options, index=index, key=key, bind="query-params")
+    chosen = chosen if chosen in options else options[index]  # it comes from the browser
+    st.session_state[f"chosen_{name}"] = chosen
+    return chosen
+
+
+def _carry(page: str, name: str, options: list[str]) -> None:
+    """Offer first what was chosen on another page, and put it into the URL."""
+    key, carried = f"{page}_{name}", st.session_state.get(f"chosen_{name}")
+    if key in st.session_state or key in st.query_params or carried not in options:
+        return
+    st.query_params[key] = carried
+    st.session_state[key] = carried
+
+
+def _carried(page: str, name: str, default: int) -> dict[str, Any]:
+    key, carried = f"{page}_{name}", st.session_state.get(f"chosen_{name}")
+    if key not in st.session_state and key not in st.query_params and carried is not None:
+        st.query_params[key] = str(carried)
+        st.session_state[key] = carried
+    return {} if key in st.session_state else {"value": default}
+
+
+def _take_images(page: str) -> None:
+    for file in st.session_state.get(f"{page}_upload") or []:
+        _keep_picture(page, file.name, file.getvalue)
+
+
+def _take_photograph(page: str) -> None:
+    file = st.session_state.get(f"{page}_camera")
+    if file is not None:
+        _keep_picture(page, "Photograph", file.getvalue)
+
+
+def _keep_picture(page: str, name: str, data: Callable[[], bytes]) -> None:
+    pictures: dict[str, Picture] = st.session_state.setdefault("uploaded_pictures", {})
+    try:
+        picture = loaders.uploaded_picture(name, data())
+    except InputError as error:
+        st.session_state.setdefault(f"{page}_problems", []).append(str(error))
+        return
+    pictures.pop(picture.name, None)
+    pictures[picture.name] = picture
+    while sum(p.pixels.nbytes for p in pictures.values()) > MAX_KEPT_BYTES and len(pictures) > 1:
+        pictures.pop(next(iter(pictures)))
+    st.session_state[f"{page}_image"] = picture.name
+
+
+def _take_checkpoint(page: str) -> None:
+    file = st.session_state.get(f"{page}_upload_checkpoint")
+    if file is None:
+        return
+    models: dict[str, Model] = st.session_state.setdefault("uploaded_models", {})
+    try:
+        model = loaders.uploaded_model(Path(file.name).name, file.getvalue())
+    except InputError as error:
+        st.session_state.setdefault(f"{page}_problems", []).append(str(error))
+        return
+    models.pop(model.name, None)
+    models[model.name] = model
+    while len(models) > MAX_KEPT_MODELS:
+        models.pop(next(iter(models)))
+    st.session_state[f"{page}_checkpoint"] = model.name

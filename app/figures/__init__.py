@@ -1,0 +1,23 @@
+"""Arrays in, Plotly figures out; no Streamlit.
+
+``style`` holds the palette and the common layout; ``maps`` draws over an image,
+``halting`` the rule, ``cost`` FLOPs and predictions.
+"""
+
+from app.figures.cost import flops_by_block, predictions
+from app.figures.halting import why_stopped
+from app.figures.maps import image_url, picture, ponder_map
+from app.figures.style import CATEGORIES, COLOUR_MAPS, colour_table, si
+
+__all__ = [
+    "CATEGORIES",
+    "COLOUR_MAPS",
+    "colour_table",
+    "flops_by_block",
+    "image_url",
+    "picture",
+    "ponder_map",
+    "predictions",
+    "si",
+    "why_stopped",
+]

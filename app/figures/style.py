@@ -1,0 +1,117 @@
+"""One look for every figure: colours, colour maps, type and margins.
+
+The same colours stand in ``.streamlit/config.toml``; a test compares them.
+Figures leave paper and text colours to the theme of the page, so that they are
+right in light and dark.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.colors import get_colorscale
+
+#: Okabe and Ito's colours: told apart with any kind of colour vision.
+CATEGORIES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
+BLUE, ORANGE, GREEN, PINK, SKY, RED = CATEGORIES
+#: For what did not run and for baselines; seen on white and on near-black.
+GREY = "#8a979d"
+
+#: Perceptually uniform, from little to much. The first is the default.
+COLOUR_MAPS = ("viridis", "cividis", "inferno", "magma")
+#: Perceptually uniform, for signed differences: blue is less, orange is more.
+DIVERGING = (
+    "#08306b",
+    "#2166ac",
+    "#4393c3",
+    "#92c5de",
+    "#d1e5f0",
+    "#fde0c5",
+    "#f4a582",
+    "#d6754d",
+    "#b2502b",
+    "#67280f",
+)
+
+
+def colour_scale(name: str) -> list[list[Any]]:
+    """Give a colour map as Plotly takes it: pairs of a share and a colour.
+
+    Parameters
+    ----------
+    name : str
+        One of `COLOUR_MAPS`, or ``"difference"``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such colour map.
+    """
+    if name == "difference":
+        return [[i / (len(DIVERGING) - 1), colour] for i, colour in enumerate(DIVERGING)]
+    if name not in COLOUR_MAPS:
+        raise ValueError(f"colour_map must be one of {', '.join(COLOUR_MAPS)}, got {name!r}")
+    return [list(pair) for pair in get_colorscale(name)]
+
+
+def colour_table(name: str) -> np.ndarray:
+    """Give a colour map as 256 colours [shape=(256, 3), uint8].
+
+    Raises
+    ------
+    ValueError
+        If there is no such colour map.
+    """
+    scale = colour_scale(name)
+    shares = [share for share, _ in scale]
+    colours = np.array([_rgb(colour) for _, colour in scale], float)
+    at = np.linspace(0, 1, 256)
+    table = np.stack([np.interp(at, shares, colours[:, i]) for i in range(3)], -1)
+    return np.round(table).astype(np.uint8)
+
+
+def lay_out(figure: go.Figure, height: int, **layout: Any) -> go.Figure:
+    """Give a figure the common margins; nothing in it is dragged by accident.
+
+    Parameters
+    ----------
+    figure : go.Figure
+        Changed in place.
+    height : int
+        In pixels.
+    **layout
+        More of Plotly's layout.
+    """
+    values: dict[str, Any] = {
+        "height": height,
+        "margin": {"l": 8, "r": 8, "t": 34 if figure.layout.title.text else 12, "b": 8},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "dragmode": False,
+        "hoverlabel": {"align": "left"},
+        "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0, "title": None},
+        "colorway": list(CATEGORIES),
+    }
+    figure.update_layout(**(values | layout))
+    figure.update_xaxes(automargin=True)
+    figure.update_yaxes(automargin=True)
+    return figure
+
+
+def si(value: float) -> str:
+    """Write a large number shortly: ``138 M``, ``15.6 G``."""
+    for factor, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= factor:
+            scaled = value / factor
+            digits = 0 if abs(scaled) >= 100 else 1 if abs(scaled) >= 10 else 2
+            return f"{scaled:.{digits}f} {letter}"
+    return f"{value:.0f}"
+
+
+def _rgb(colour: str) -> tuple[int, int, int]:
+    if colour.startswith("#"):
+        return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+    red, green, blue = colour[colour.index("(") + 1 : -1].split(",")
+    return int(float(red)), int(float(green)), int(float(blue))

@@ -1,0 +1,68 @@
+"""The viewer on a page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+FOLDER = Path(__file__).parent
+
+
+def show(
+    data: dict[str, Any],
+    key: str,
+    on_position: Callable[[], None] | None = None,
+    on_unit: Callable[[], None] | None = None,
+) -> None:
+    """Draw the viewer.
+
+    Parameters
+    ----------
+    data : dict
+        From `payload.payload`.
+    key : str
+        Starts with the page's name.
+    on_position : callable, optional
+        Called after a click; `position` gives it.
+    on_unit : callable, optional
+        Called when the film pauses; `unit` gives the stage.
+    """
+    _component()(
+        key=key,
+        data=data,
+        on_position_change=on_position or _nothing,
+        on_unit_change=on_unit or _nothing,
+    )
+
+
+def position(key: str) -> tuple[int, int] | None:
+    """Row and column that were clicked, whole numbers inside no particular image."""
+    value = (st.session_state.get(key) or {}).get("position")
+    # It comes from the browser: nothing is taken for granted.
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        return None
+    if not all(isinstance(part, int) and not isinstance(part, bool) for part in value):
+        return None
+    return int(value[0]), int(value[1])
+
+
+def unit(key: str) -> int | None:
+    """Stage at which the film paused."""
+    value = (st.session_state.get(key) or {}).get("unit")
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+@cache
+def _component() -> Any:
+    html, css, js = (
+        (FOLDER / f"viewer.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js")
+    )
+    return st.components.v2.component("sact_viewer", html=html, css=css, js=js)
+
+
+def _nothing() -> None:
+    pass

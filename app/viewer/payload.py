@@ -1,0 +1,208 @@
+"""What the viewer draws, as plain JSON."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from app.figures.maps import image_url
+from app.figures.style import colour_table
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A map at its own resolution, enlarged by nearest neighbour in the browser.
+
+    Attributes
+    ----------
+    name : str
+        Short name for the read-out, such as ``block 1``.
+    values : np.ndarray [shape=(h, w)]
+    """
+
+    name: str
+    values: np.ndarray
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Colours of a map.
+
+    Attributes
+    ----------
+    low, high : float
+        Values of the first and last colour.
+    unit : str
+        What the values count.
+    colour_map : str
+        As `figures.style.colour_table` takes it.
+    """
+
+    low: float
+    high: float
+    unit: str = "units"
+    colour_map: str = "viridis"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One view of the image.
+
+    Attributes
+    ----------
+    title : str
+        Above it.
+    layers : sequence of int
+        Layers that are added up; a negative number ``-1 - i`` subtracts layer i.
+    scale : int
+        Which scale colours them.
+    picture : bool
+        Whether the image lies beneath.
+    opacity : float
+        Of the map over the image, in [0, 1].
+    film : bool
+        Whether it shows which positions are active at the stage.
+    note : str
+        Below it, where there is no colour bar.
+    side : str
+        Small, beside the title.
+    alt : str
+        For screen readers.
+    detail, silent : bool
+        Whether the read-out lists every layer, or leaves the panel out.
+    says : str
+        Name of the value in the read-out.
+    """
+
+    title: str
+    layers: Sequence[int] = ()
+    scale: int = -1
+    picture: bool = False
+    opacity: float = 1.0
+    film: bool = False
+    note: str = ""
+    side: str = ""
+    alt: str = ""
+    detail: bool = False
+    silent: bool = False
+    says: str = ""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A moment of the film: the positions of ``layer`` above ``unit`` are active."""
+
+    layer: int
+    unit: int
+    label: str
+    short: str
+
+
+def payload(
+    image: np.ndarray,
+    layers: Sequence[Layer],
+    panels: Sequence[Panel],
+    scales: Sequence[Scale] = (),
+    *,
+    mark: tuple[int, int] | None = None,
+    stages: Sequence[Stage] = (),
+    unit: int = 0,
+    swipe: str = "",
+    clickable: bool = False,
+    hint: str = "",
+    max_height: int = 420,
+    panel_width: int = 230,
+) -> dict[str, Any]:
+    """Pack arrays and settings for the browser.
+
+    Parameters
+    ----------
+    image : np.ndarray [shape=(H, W, 3), uint8]
+        What the network sees.
+    layers : sequence of Layer
+        Maps that panels refer to by index.
+    panels : sequence of Panel
+        What to draw; they zoom and pan together.
+    scales : sequence of Scale
+        Colours that panels refer to by index.
+    mark : tuple of int, optional
+        Row and column of the input to frame.
+    stages : sequence of Stage
+        The film, first to last; empty for none.
+    unit : int
+        Stage that is shown.
+    swipe : str
+        Where given, the first two panels share one view of that title.
+    clickable : bool
+        Whether a click chooses a position.
+    hint : str
+        Read-out while nothing is pointed at.
+    max_height, panel_width : int
+        Of a panel, in pixels.
+    """
+    size = image.shape[:2]
+    data: dict[str, Any] = {
+        "size": list(size),
+        "image": image_url(image),
+        "maps": [
+            {
+                "name": layer.name,
+                "h": layer.values.shape[0],
+                "w": layer.values.shape[1],
+                "data": _base64(np.asarray(layer.values, "<f4")),
+            }
+            for layer in layers
+        ],
+        "scales": [
+            {
+                "low": float(scale.low),
+                "high": float(scale.high),
+                "unit": scale.unit,
+                "table": _base64(colour_table(scale.colour_map)),
+            }
+            for scale in scales
+        ],
+        "panels": [_panel(panel) for panel in panels],
+        "mark": list(mark) if mark is not None else None,
+        "clickable": clickable,
+        "hint": hint,
+        "mode": "swipe" if swipe else "panels",
+        "title": swipe,
+        "max_height": max_height,
+        "panel_width": panel_width,
+    }
+    if stages:
+        data["stages"] = [
+            {"map": s.layer, "unit": s.unit, "label": s.label, "short": s.short} for s in stages
+        ]
+        data["unit"] = min(max(unit, 0), len(stages) - 1)
+    return data
+
+
+def _panel(panel: Panel) -> dict[str, Any]:
+    terms = [
+        {"map": index, "sign": 1} if index >= 0 else {"map": -1 - index, "sign": -1}
+        for index in panel.layers
+    ]
+    return {
+        "title": panel.title,
+        "terms": terms,
+        "scale": panel.scale,
+        "picture": panel.picture,
+        "opacity": panel.opacity,
+        "film": panel.film,
+        "note": panel.note,
+        "side": panel.side,
+        "alt": panel.alt,
+        "detail": panel.detail,
+        "silent": panel.silent,
+        "says": panel.says,
+    }
+
+
+def _base64(values: np.ndarray) -> str:
+    return base64.b64encode(np.ascontiguousarray(values).tobytes()).decode()

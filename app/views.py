@@ -1,0 +1,124 @@
+"""From a run to what pages show of it: plain functions, no Streamlit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.loaders import Run
+from app.viewer import Layer
+from sact_core.config import NetworkConfig
+from sact_core.network import BlockResult, Result
+
+METRICS = {"ponder_cost": "Ponder cost", "num_units": "Units run"}
+SCALES = {"fixed": "Fixed", "stretched": "Stretched"}
+#: Plotly without its tool bar, for figures that are only read.
+QUIET = {"displayModeBar": False}
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The halting of one position in one block.
+
+    Attributes
+    ----------
+    halting_proba : np.ndarray [shape=(units - 1,)]
+        NaN after the stop.
+    num_units, remainder, ponder_cost : number
+        As the rule gives them.
+    """
+
+    halting_proba: np.ndarray
+    num_units: int
+    remainder: float
+    ponder_cost: float
+
+    @property
+    def sentence(self) -> str:
+        """What happened, in words."""
+        units = len(self.halting_proba) + 1
+        if self.num_units == units and units > 1:
+            how = f"ran all {units} units"
+        else:
+            how = f"stopped after {self.num_units} of {units} units"
+        return f"{how}, ponder cost {self.ponder_cost:.2f}"
+
+
+def block_name(name: str) -> str:
+    """``block2`` as people read it."""
+    return name.replace("block", "Block ")
+
+
+def layers(result: Result, metric: str = "ponder_cost") -> list[Layer]:
+    """The blocks' maps of the first image; an ACT network's are one value each."""
+    found = []
+    for block in result.blocks:
+        values = getattr(block, metric)[0]
+        values = np.asarray(values, np.float32).reshape(np.shape(values) or (1, 1))
+        found.append(Layer(block_name(block.name).lower(), values))
+    return found
+
+
+def limits(
+    config: NetworkConfig, result: Result, metric: str, scale: str = "fixed"
+) -> tuple[float, float]:
+    """Values of the first and last colour.
+
+    Fixed, they are what the network can spend at all: one unit a block (ponder
+    cost 2) to all units. Stretched, the 1st and 99th percentile of this map.
+    """
+    blocks, units = len(config.units_per_block), sum(config.units_per_block)
+    if scale == "fixed":
+        return (2 * blocks, units + blocks) if metric == "ponder_cost" else (blocks, units)
+    low, high = np.percentile(result.map(metric)[0], [1, 99])
+    return (float(low), float(high)) if high > low else (float(low) - 0.5, float(high) + 0.5)
+
+
+def summary(run: Run) -> str:
+    """A map in words, for screen readers."""
+    values = run.result.map("ponder_cost")[0]
+    return f"from {values.min():.1f} to {values.max():.1f} units, {values.mean():.1f} on average"
+
+
+def mean_units(result: Result) -> float | None:
+    """Units that a position of the input ran on average, all blocks together."""
+    means = [block.num_units[0].mean() for block in result.blocks if block.num_units is not None]
+    return float(sum(means)) if means else None
+
+
+def trace(block: BlockResult, position: tuple[int, int], input_size: tuple[int, int]) -> Trace:
+    """Follow one position of the input through a block.
+
+    Parameters
+    ----------
+    block : BlockResult
+        Of a run with halting.
+    position : tuple of int
+        Row and column of the input; ignored where halting is per image.
+    input_size : tuple of int
+        Height and width of the input.
+    """
+    halting_proba, num_units, ponder_cost = block.halting_proba, block.num_units, block.ponder_cost
+    assert halting_proba is not None and num_units is not None and ponder_cost is not None  # noqa: PT018
+    where: tuple[int, ...] = (0,)
+    if num_units.ndim == 3:
+        height, width = num_units.shape[1:]
+        where = (0, position[0] * height // input_size[0], position[1] * width // input_size[1])
+    units, paid = int(num_units[where]), float(ponder_cost[where])
+    return Trace(halting_proba[where], units, paid - units, paid)
+
+
+def cost(run: Run) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Parts of the network with the FLOPs they took, and would take dense."""
+    names, executed, dense = [], [], []
+    executed_blocks, dense_blocks = run.executed.blocks, run.dense.blocks
+    rest = run.executed.total[0] - sum(flops[0] for flops in executed_blocks.values())
+    names.append("stem, logits")
+    executed.append(rest)
+    dense.append(rest)
+    for name, flops in executed_blocks.items():
+        names.append(block_name(name))
+        executed.append(flops[0])
+        dense.append(dense_blocks[name][0])
+    return names, np.array(executed), np.array(dense)

@@ -1,0 +1,28 @@
+"""SACT Explorer: see where a network thinks. Run with: streamlit run streamlit_app.py"""
+
+import streamlit as st
+
+st.set_page_config(
+    page_title="SACT Explorer",
+    page_icon="app/logo_icon.png",
+    layout="wide",
+    menu_items={
+        "About": "**SACT Explorer** shows where a network with spatially adaptive computation "
+        "time spends its computation. After Figurnov et al., CVPR 2017, arXiv:1612.02297."
+    },
+)
+
+PAGES = {
+    "See": [
+        st.Page(
+            "app/pages/explore.py",
+            title="Explore",
+            icon=":material/visibility:",
+            help="An image, its ponder map, and why each position stopped.",
+            default=True,
+        ),
+    ],
+}
+
+st.logo("app/logo.svg", size="large", icon_image="app/logo_icon.svg")
+st.navigation(PAGES).run()

@@ -1,0 +1,160 @@
+"""Fixtures of the app's tests: tiny random checkpoints, one server, one browser."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sact_core.checkpoint import Checkpoint, write
+from sact_core.config import NetworkConfig, default_preprocessing
+from sact_core.network import build_plan, init_params
+
+ROOT = Path(__file__).resolve().parents[2]
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+CHROMIUM = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
+
+
+def make_checkpoint(
+    config: NetworkConfig, seed: int = 0, bias: float = -1.0, tau: float | None = None
+) -> Checkpoint:
+    """A random network whose positions stop at different units."""
+    rng = np.random.default_rng(seed)
+    params = init_params(build_plan(config), seed)
+    for name, values in params.items():
+        if "/halting_proba/" in name and name.endswith("conv/bias"):
+            values[:] = bias
+        elif name.endswith("/local_conv/weight"):
+            values[:] = rng.normal(0, 0.35, values.shape)
+    provenance: dict = {}
+    if tau is not None:
+        provenance = {
+            "tau": tau,
+            "data_set": {"name": "cifar10", "train_split": "train", "train_count": 50000},
+            "command": "python -m sact_core.train --preset fast",
+            "metrics": {
+                "split": "test",
+                "count": 10000,
+                "eval/Accuracy": 0.9 - tau,
+                "Total Flops/mean": 4e6 * (1 - 10 * tau),
+                "Total Flops/std": 2e5,
+                "flops_share": 0.8 - 10 * tau,
+            },
+        }
+    names = CLASSES if config.num_classes == len(CLASSES) else ()
+    return Checkpoint(config, params, default_preprocessing(config.family), names, provenance)
+
+
+def write_family(folder: Path) -> Path:
+    """Small checkpoints of every halting kind, and one damaged file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    small = {"base_channels": 4, "units_per_block": (3, 3, 3)}
+    for tau, bias in ((0.001, -1.4), (0.005, -0.9), (0.01, -0.4)):
+        made = make_checkpoint(NetworkConfig(halting="sact", **small), 1, bias, tau)
+        write(folder / f"tiny_sact_tau{tau}.h5", made)
+    write(
+        folder / "tiny_act.h5",
+        make_checkpoint(NetworkConfig(halting="act", **small), 2, -0.5, 0.005),
+    )
+    write(folder / "tiny_vanilla.h5", make_checkpoint(NetworkConfig(**small), 3))
+    photos = NetworkConfig("imagenet", (2, 2, 2, 2), base_channels=4, num_classes=5, halting="sact")
+    write(folder / "zoo_photos.h5", make_checkpoint(photos, 4))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of tiny checkpoints."""
+    return write_family(tmp_path_factory.mktemp("app") / "pretrained")
+
+
+@pytest.fixture
+def app_env(
+    pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> pytest.MonkeyPatch:
+    """The app sees the tiny checkpoints, no runs and no data sets; caches are empty."""
+    import streamlit as st
+
+    monkeypatch.setenv("SACT_PRETRAINED_DIR", str(pretrained))
+    monkeypatch.setenv("SACT_RUNS_DIR", str(tmp_path / "runs"))
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.delenv("SACT_CHECKPOINT_DIRS", raising=False)
+    st.cache_data.clear()
+    st.cache_resource.clear()
+    return monkeypatch
+
+
+# --- the browser ---
+
+
+def browser_program() -> str:
+    """Path of a Chromium, or skip loudly (fail where one is required)."""
+    for path in CHROMIUM:
+        if Path(path).exists():
+            return path
+    found = shutil.which("chromium")
+    if found:
+        return found
+    reason = "no Chromium: the browser tests did not run (apt-get install chromium)"
+    if os.environ.get("SACT_REQUIRE_BROWSER") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def server(pretrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of the app, served for all browser tests."""
+    browser_program()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    folder = tmp_path_factory.mktemp("served")
+    environment = os.environ | {
+        "SACT_PRETRAINED_DIR": str(pretrained),
+        "SACT_RUNS_DIR": str(folder / "runs"),
+        "TFDS_DATA_DIR": str(folder / "data"),
+    }
+    environment.pop("SACT_CHECKPOINT_DIRS", None)
+    command = [sys.executable, "-m", "streamlit", "run", "streamlit_app.py"]
+    options = {
+        "server.headless": "true",
+        "server.address": "127.0.0.1",
+        "server.port": str(port),
+        "server.fileWatcherType": "none",
+    }
+    for name, value in options.items():
+        command += [f"--{name}", value]
+    log = (folder / "server.log").open("w+b")
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(300):
+            try:
+                with urllib.request.urlopen(f"{address}/_stcore/health", timeout=2):
+                    break
+            except (urllib.error.URLError, OSError):
+                if process.poll() is not None:
+                    break
+                time.sleep(0.2)
+        else:
+            process.terminate()
+        if process.poll() is not None:
+            log.seek(0)
+            pytest.fail(f"the app did not start:\n{log.read().decode(errors='replace')}")
+        yield address
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+        log.close()
