@@ -188,19 +188,27 @@ def colour_bar(limits: tuple[float, float], colour_map: str, label: str) -> np.n
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def contact_sheet(
-    rows: Sequence[tuple[Sequence[np.ndarray], str]], columns: int, side: int = 160
-) -> np.ndarray:
-    """Lay out captioned rows of pictures, in several columns, read downwards.
+def thumbnail(picture: np.ndarray, side: int) -> np.ndarray:
+    """Resize a picture [shape=(h, w, 3), uint8] so that its longer side is ``side``."""
+    from PIL import Image
+
+    shown = Image.fromarray(picture)
+    scale = side / max(shown.size)
+    size = (max(1, round(shown.width * scale)), max(1, round(shown.height * scale)))
+    how = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS
+    return np.asarray(shown.resize(size, how))
+
+
+def contact_sheet(rows: Sequence[tuple[Sequence[np.ndarray], str]], side: int) -> np.ndarray:
+    """Lay out captioned rows of pictures, in columns that make the sheet about square.
 
     Parameters
     ----------
     rows : sequence of (pictures, caption)
-        ``pictures`` are arrays [shape=(h, w, 3), uint8], shown beside each other.
-    columns : int
-        How many rows stand beside each other.
+        ``pictures`` are arrays [shape=(h, w, 3), uint8] of at most ``side`` pixels,
+        shown beside each other. Read downwards, then to the right.
     side : int
-        Longer side of a shown picture in pixels.
+        Longer side of a picture in pixels.
 
     Returns
     -------
@@ -209,22 +217,21 @@ def contact_sheet(
     from PIL import Image, ImageDraw, ImageFont
 
     gap, text = 8, 16
-    num_pictures = len(rows[0][0])
-    cell = (num_pictures * (side + 2) + gap, side + text + gap)
+    width = len(rows[0][0]) * (side + 2) + gap
+    height = max(p.shape[0] for pictures, _ in rows for p in pictures) + text + gap
+    columns = max(1, round((len(rows) * height / width) ** 0.5))
     per_column = -(-len(rows) // columns)
-    sheet = Image.new("RGB", (columns * cell[0] + gap, per_column * cell[1] + gap), "white")
+    size = (-(-len(rows) // per_column) * width + gap, per_column * height + gap)
+    sheet = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(11)
     for i, (pictures, caption) in enumerate(rows):
-        left = gap + i // per_column * cell[0]
-        top = gap + i % per_column * cell[1]
+        left = gap + i // per_column * width
+        top = gap + i % per_column * height
         for j, picture in enumerate(pictures):
-            shown = Image.fromarray(picture)
-            scale = side / max(shown.size)
-            size = (max(1, round(shown.width * scale)), max(1, round(shown.height * scale)))
-            how = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS
-            sheet.paste(shown.resize(size, how), (left + j * (side + 2), top))
-        draw.text((left, top + side + 1), _fitting(caption, font, cell[0] - gap), "black", font)
+            sheet.paste(Image.fromarray(picture), (left + j * (side + 2), top))
+        place = (left, top + height - text - gap)
+        draw.text(place, _fitting(caption, font, width - gap), "black", font)
     return np.asarray(sheet)
 
 

@@ -107,13 +107,22 @@ def test_a_colour_bar_shows_its_colours():
     drawing.colour_bar((2.0, 2.0), "viridis", "units")  # a map of one value
 
 
-def test_a_contact_sheet_keeps_order_and_aspect():
-    red, blue = np.zeros((2, 10, 20, 3), np.uint8)
+def test_thumbnails_keep_the_aspect(rng):
+    picture = rng.integers(0, 256, (10, 20, 3), dtype=np.uint8)
+    assert drawing.thumbnail(picture, 5).shape == (2, 5, 3)
+    doubled = drawing.thumbnail(picture, 40)
+    np.testing.assert_array_equal(doubled[::2, 1::2], picture)
+
+
+def test_a_contact_sheet_keeps_the_order():
+    red, blue = np.zeros((2, 20, 40, 3), np.uint8)
     red[..., 0], blue[..., 2] = 255, 255
     rows = [([red, red], "first"), ([blue, blue], "x" * 200), ([red, red], "third")]
-    sheet = drawing.contact_sheet(rows, columns=2, side=40)
-    for left, top, colour in [(8, 8, red), (8, 72, blue), (8 + 92, 8, red)]:
-        for picture in (0, 42):
-            part = sheet[top : top + 20, left + picture : left + picture + 40]
-            assert (part == colour[0, 0]).all()
-            assert (sheet[top + 20 : top + 38, left + picture : left + picture + 40] == 255).all()
+    sheet = drawing.contact_sheet(rows, side=40)
+    # One column: rows 44 high (picture, caption, gap), after a gap of 8.
+    assert sheet.shape == (3 * 44 + 8, 2 * 42 + 8 + 8, 3)
+    for top, colour in [(8, red), (52, blue), (96, red)]:
+        for left in (8, 50):
+            assert (sheet[top : top + 20, left : left + 40] == colour[0, 0]).all()
+        assert (sheet[top + 20 : top + 36] != 255).any()  # the caption
+        assert (sheet[top : top + 44, -8:] == 255).all()  # which keeps to its width

@@ -1,0 +1,259 @@
+"""Draw exported ponder maps, and put them on a contact sheet, cheapest to dearest.
+
+::
+
+    python -m sact_core.draw_maps maps.h5 --out figures
+
+Reads what `sact_core.export_maps` or the authors' exporter wrote. Writes, for each
+image, with file names that sort by mean ponder cost::
+
+    20.92_93_im.jpg        the image (number 93)
+    20.92_93_ponder.png    its ponder map
+    20.92_93_overlay.jpg   the map over the image
+
+and ``colorbar.png``, ``index.html`` with everything, and ``contact_sheet.png``. All
+maps share one scale: from the 0.1th to the 99.9th percentile of all values, as
+the authors draw them, or with ``--scale units`` from the least to the most that
+the network can spend.
+"""
+
+from __future__ import annotations
+
+import argparse
+import html
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sact_core.drawing import COLOUR_MAPS
+from sact_core.files import write_bytes
+
+if TYPE_CHECKING:
+    from sact_core.ponder_maps import MapFile
+
+METRICS = {"ponder_cost": "ponder cost, units", "num_units": "units run"}
+SCALES = ("percentile", "units")
+MAX_SHEET_ROWS = 96
+SHEET_SIDE = 160
+SUMMARIES = ("colorbar.png", "contact_sheet.png", "index.html")
+_DRAWN = re.compile(r"\d+\.\d\d_\d+_(im\.jpg|ponder\.png|overlay\.jpg)")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One image of a file, as it is drawn.
+
+    Attributes
+    ----------
+    stem : str
+        Beginning of its files' names.
+    caption : str
+        Mean cost, name, prediction and label, where known.
+    """
+
+    stem: str
+    caption: str
+
+
+def draw(
+    file: MapFile,
+    out: str | Path,
+    *,
+    metric: str = "ponder_cost",
+    scale: str = "percentile",
+    colour_map: str = "viridis",
+    progress: bool = False,
+) -> list[Drawn]:
+    """Draw every map of a file.
+
+    Parameters
+    ----------
+    file : MapFile
+        Open; with maps.
+    out : str or Path
+        Folder; made if absent. What an earlier drawing left in it is removed.
+    metric : str
+        ``"ponder_cost"`` or ``"num_units"``.
+    scale : str
+        ``"percentile"`` or ``"units"``.
+    colour_map : str
+        One of `sact_core.drawing.COLOUR_MAPS`.
+    progress : bool
+        Show a progress bar on a terminal.
+
+    Returns
+    -------
+    list of Drawn
+        Cheapest to dearest.
+
+    Raises
+    ------
+    MapError
+        If the file is partial, or holds no maps.
+    OSError
+        If something cannot be written.
+    """
+    from tqdm import tqdm
+
+    from sact_core import drawing
+
+    file.check_maps()
+    out = Path(out)
+    limits = colour_limits(file, metric, scale)
+    means = file.mean_costs(metric)
+    order = np.argsort(means, kind="stable")
+    digits = len(f"{means.max():.2f}")  # so that names sort as numbers do
+    out.mkdir(parents=True, exist_ok=True)
+    _remove_drawn(out)
+    drawn: list[Drawn] = []
+    sheet: list[tuple[list[np.ndarray], str]] = []
+    on_sheet = set(
+        np.linspace(0, len(order) - 1, min(len(order), MAX_SHEET_ROWS)).round().astype(int)
+    )
+    for place, index in enumerate(tqdm(order, unit="image", disable=None if progress else True)):
+        i = int(index)
+        stem = f"{means[i]:0{digits}.2f}_{i}"
+        caption = ", ".join(filter(None, (f"{means[i]:.2f}", file.name(i), file.caption(i))))
+        image = drawing.displayable(file.image(i))
+        colours = drawing.colour(file.map(i, metric), limits, colour_map)
+        pictures = [
+            drawing.enlarge(picture) for picture in (image, colours, drawing.blend(image, colours))
+        ]
+        for picture, ending in zip(pictures, ("im.jpg", "ponder.png", "overlay.jpg"), strict=True):
+            drawing.write_picture(out / f"{stem}_{ending}", picture)
+        drawn.append(Drawn(stem, caption))
+        if place in on_sheet:
+            sheet.append(([drawing.thumbnail(p, SHEET_SIDE) for p in pictures], caption))
+    bar = drawing.colour_bar(limits, colour_map, METRICS[metric])
+    drawing.write_picture(out / "colorbar.png", bar)
+    drawing.write_picture(out / "contact_sheet.png", drawing.contact_sheet(sheet, SHEET_SIDE))
+    write_bytes(out / "index.html", page(file, drawn, metric, limits).encode())
+    return drawn
+
+
+def colour_limits(file: MapFile, metric: str, scale: str) -> tuple[float, float]:
+    """Values of the first and the last colour, the same for every map of a file."""
+    from sact_core.ponder_maps import percentile_limits, unit_limits
+
+    if scale == "units":
+        return unit_limits(file.units_per_block, metric)
+    return percentile_limits(lambda: file.map_chunks(metric))
+
+
+def page(file: MapFile, drawn: Sequence[Drawn], metric: str, limits: tuple[float, float]) -> str:
+    """Write the contact sheet as HTML, which needs nothing but the pictures beside it."""
+    title = f"Ponder maps of {file.path.name}"
+    source = file.provenance.get("checkpoint")
+    network = f" of {html.escape(str(source.get('name')))}" if isinstance(source, dict) else ""
+    return "\n".join(
+        [
+            "<!doctype html>",
+            '<html lang="en"><head><meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f"<title>{html.escape(title)}</title>",
+            f"<style>{_STYLE}</style></head><body>",
+            f"<h1>{html.escape(title)}</h1>",
+            f"<p>{len(drawn)} images{network}, cheapest to dearest by mean "
+            f"{METRICS[metric].split(',')[0]}. Colours run from {limits[0]:.2f} to "
+            f"{limits[1]:.2f} units.</p>",
+            f'<img class="bar" src="colorbar.png" alt="Colour bar: {METRICS[metric]}">',
+            "<main>",
+            *_figures(drawn, metric),
+            "</main></body></html>\n",
+        ]
+    )
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Describe the command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m sact_core.draw_maps",
+        description="Draw exported ponder maps, cheapest to dearest.",
+    )
+    parser.add_argument("maps", metavar="FILE.h5", help="what export_maps wrote")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder; made if absent")
+    parser.add_argument("--metric", choices=tuple(METRICS), default="ponder_cost")
+    parser.add_argument("--scale", choices=SCALES, default="percentile")
+    parser.add_argument("--colour-map", choices=COLOUR_MAPS, default="viridis")
+    parser.add_argument("--force", action="store_true", help="replace what was drawn in --out")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    args = build_parser().parse_args(argv)
+    try:
+        return _draw(args)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+
+
+def _draw(args: argparse.Namespace) -> int:
+    from sact_core.map_parts import unfinished
+    from sact_core.ponder_maps import MapError, MapFile
+
+    path, out = Path(args.maps), Path(args.out)
+    if not path.exists() and (partial := unfinished(path)):
+        raise MapError(partial)
+    if not args.force and (old := next(_drawn_before(out), None)):
+        raise FileExistsError(f"{old} exists; give --force to replace what was drawn before")
+    with MapFile(path) as file:
+        options: dict[str, Any] = {"metric": args.metric, "scale": args.scale}
+        drawn = draw(file, out, colour_map=args.colour_map, progress=True, **options)
+        low, high = colour_limits(file, args.metric, args.scale)
+    print(
+        f"{out / 'index.html'}: {len(drawn)} images, {METRICS[args.metric].split(',')[0]} "
+        f"between {low:.2f} and {high:.2f}"
+    )
+    return 0
+
+
+def _drawn_before(out: Path) -> Iterator[Path]:
+    if out.is_dir():
+        for path in sorted(out.iterdir()):
+            if path.name in SUMMARIES or _DRAWN.fullmatch(path.name):
+                yield path
+
+
+def _remove_drawn(out: Path) -> None:
+    for path in list(_drawn_before(out)):
+        path.unlink()
+
+
+def _figures(drawn: Sequence[Drawn], metric: str) -> Iterator[str]:
+    for one in drawn:
+        pictures = "".join(
+            f'<a href="{one.stem}_{ending}"><img loading="lazy" src="{one.stem}_{ending}" '
+            f'alt="{what}"></a>'
+            for ending, what in (
+                ("im.jpg", "image"),
+                ("ponder.png", f"map of {metric.replace('_', ' ')}"),
+                ("overlay.jpg", "map over the image"),
+            )
+        )
+        yield f"<figure>{pictures}<figcaption>{html.escape(one.caption)}</figcaption></figure>"
+
+
+_STYLE = """
+body { font: 15px/1.4 system-ui, sans-serif; margin: 2rem; color: #222; background: #fff }
+main { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(30rem, 1fr)) }
+figure { margin: 0 }
+figure a { display: inline-block; width: 33% }
+figure img { width: 100%; image-rendering: pixelated }
+figcaption { overflow-wrap: anywhere }
+.bar { float: right; height: 12rem; margin-left: 1rem }
+@media (max-width: 32rem) { body { margin: 1rem } main { grid-template-columns: 1fr } }
+"""
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,434 @@
+"""Export ponder maps of a data set or of photographs to HDF5.
+
+::
+
+    python -m sact_core.export_maps --checkpoint NAME.h5 --dataset cifar10 --split test \\
+        --num-examples 1000 --out maps.h5
+    python -m sact_core.export_maps photos/ --checkpoint NAME.h5 --out maps.h5
+    torchrun --nproc-per-node=2 -m sact_core.export_maps …    # shared by two processes
+
+Names and shapes are those of the authors' exporter; see `sact_core.ponder_maps`.
+Memory stays constant. An interrupted export goes on when the same command is
+run again. Images that cannot be read are left out, named and counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import shlex
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sact_core.map_parts import PART_BYTES, Parts, Skipped, remove_parts, start
+
+if TYPE_CHECKING:
+    from sact_core.backends import Net
+    from sact_core.ponder_maps import Rows
+
+Example = tuple[np.ndarray, int, str]  # image [shape=(h, w, 3), uint8], label, name
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Where images come from, one by one.
+
+    Attributes
+    ----------
+    what : dict
+        Says what they are, so that a resumed export has the same ones.
+    num_examples : int
+        How many there are.
+    read : callable
+        From an index to the image, its label (-1 where unknown) and its name;
+        ValueError or OSError where it cannot be read.
+    class_names : tuple of str
+        Names of the labels.
+    """
+
+    what: dict[str, Any]
+    num_examples: int
+    read: Callable[[int], Example]
+    class_names: tuple[str, ...] = ()
+
+
+def photographs(paths: Sequence[str | Path]) -> Examples:
+    """Take photographs, and all photographs below folders.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    OSError
+        If a path does not exist.
+    """
+    from sact_core.data import IMAGE_SUFFIXES
+    from sact_core.images import read_image
+
+    found: list[tuple[Path, str]] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            inside = (p for p in sorted(path.rglob("*")) if p.suffix.lower() in IMAGE_SUFFIXES)
+            found += [(p, str(p.relative_to(path))) for p in inside]
+        else:
+            path.stat()
+            found.append((path, path.name))
+    if not found:
+        raise ValueError(f"there are no photographs in {', '.join(map(str, paths))}")
+    listed = "\n".join(f"{path} {path.stat().st_size}" for path, _ in found)
+    what = {"photographs": hashlib.sha256(listed.encode()).hexdigest()}
+    return Examples(what, len(found), lambda i: (read_image(found[i][0]), -1, found[i][1]))
+
+
+def data_set(name: str, split: str, data_dir: str | None = None) -> Examples:
+    """Take a split of a TFDS data set or of a folder of class folders.
+
+    Raises
+    ------
+    DataError
+        As `sact_core.data.open_split`.
+    """
+    from sact_core.data import open_split
+
+    source = open_split(name, split, data_dir)
+    what = {"data_set": source.name, "split": source.split, "size": len(source)}
+    return Examples(what, len(source), lambda i: source.read([i])[0], source.class_names)
+
+
+def export(
+    net: Net,
+    examples: Examples,
+    out: str | Path,
+    *,
+    num_examples: int | None = None,
+    batch_size: int = 32,
+    image_size: int | None = None,
+    provenance: dict[str, Any] | None = None,
+    num_workers: int = 2,
+    rank: int = 0,
+    world: int = 1,
+    barrier: Callable[[], None] = lambda: None,
+    say: Callable[[str], None] = lambda _: None,
+    progress: bool = False,
+) -> tuple[int, list[Skipped]]:
+    """Run a network over images and write what it did, a part at a time.
+
+    Parameters
+    ----------
+    net : Net
+        The network; not vanilla.
+    examples : Examples
+        What to run it on.
+    out : str or Path
+        File to write. What an interrupted export of the same left is used.
+    num_examples : int, optional
+        Only the first so many.
+    batch_size : int
+        Images run at a time.
+    image_size : int, optional
+        Side of the square input; the checkpoint's own where left out.
+    provenance : dict, optional
+        Where the maps come from; plain JSON values.
+    num_workers : int
+        Threads that read and prepare images.
+    rank, world : int
+        This process and the number of processes that share the work.
+    barrier : callable
+        Waits for the other processes.
+    say : callable
+        Told where an interrupted export goes on.
+    progress : bool
+        Show a progress bar on a terminal.
+
+    Returns
+    -------
+    num_images : int
+        Images in the file (0 in processes other than the first).
+    skipped : list of Skipped
+        What was left out.
+
+    Raises
+    ------
+    ValueError
+        If the network is vanilla, a value is out of range, no image can be read,
+        or what an unfinished export left belongs to another.
+    OSError
+        If something cannot be written; run again to go on.
+    """
+    from sact_core import ponder_maps
+
+    out = Path(out)
+    preprocessing = net.preprocessing_for(image_size, "crop")
+    if net.config.halting == "none":
+        raise ValueError(
+            "the network is vanilla: every position runs every unit, so it has no maps"
+        )
+    for name, value in (("num_examples", num_examples), ("batch_size", batch_size)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    total = min(num_examples or examples.num_examples, examples.num_examples)
+    job = {
+        **examples.what,
+        "num_examples": total,
+        "network": (provenance or {}).get("checkpoint"),
+        "backend": net.backend,
+        "image_size": preprocessing.image_size,
+        "batch_size": batch_size,
+    }
+    part_size = batch_size * max(1, PART_BYTES // (batch_size * _image_bytes(net, image_size)))
+    if rank == 0:
+        parts = start(out, job, part_size)
+        if before := parts.num_done():
+            say(f"going on: {before} of {total} images are in {parts.folder}")
+    barrier()
+    parts = Parts(out, total, part_size)
+    names = net.class_names or (
+        examples.class_names if len(examples.class_names) == net.config.num_classes else ()
+    )
+    about = ponder_maps.attributes(net.config, names, provenance or {})
+    mine = [r for r in parts.ranges[rank::world] if not parts.is_done(r)]
+    shown = _progress_bar(parts, progress and rank == 0)
+    batches = [
+        range(i, min(i + batch_size, part.stop))
+        for part in mine
+        for i in range(part.start, part.stop, batch_size)
+    ]
+    with shown:
+        prepared = _prepared(net, examples, image_size, batches, num_workers)
+        for part in mine:
+            found, skipped = _run_part(net, part, batch_size, prepared, shown.update)
+            parts.write(part, found, skipped, about)
+    barrier()
+    if rank:
+        return 0, []
+    left_out = parts.skipped()
+    return parts.join(about), left_out
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Describe the command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m sact_core.export_maps",
+        description="Export ponder maps of a data set or of photographs to HDF5.",
+    )
+    parser.add_argument(
+        "images", nargs="*", metavar="IMAGE", help="photographs, or folders of them"
+    )
+    parser.add_argument("--checkpoint", required=True, metavar="FILE", help="the network")
+    parser.add_argument("--out", required=True, metavar="FILE.h5", help="file to write")
+    parser.add_argument("--dataset", help="TFDS name, or a folder of class folders")
+    parser.add_argument("--split", default="test", help="of the data set (default: test)")
+    parser.add_argument("--data-dir", help="where TFDS keeps its data")
+    parser.add_argument("--num-examples", type=int, metavar="N", help="the first N only")
+    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="default: 32")
+    parser.add_argument("--image-size", type=int, metavar="N", help="side of the square input")
+    parser.add_argument("--backend", default="masked", help="masked (default), reference or dense")
+    parser.add_argument("--device", help="of the dense backend: cpu (default) or cuda")
+    parser.add_argument(
+        "--num-workers", type=int, default=2, metavar="N", help="threads that read images"
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="replace --out, and start an unfinished export anew"
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    args = build_parser().parse_args(argv)
+    rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    try:
+        return _export(
+            args, shlex.join(["python", "-m", "sact_core.export_maps", *argv]), rank, world
+        )
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; run the same command again to go on", file=sys.stderr)
+        return 130
+
+
+def _export(args: argparse.Namespace, command: str, rank: int, world: int) -> int:
+    from sact_core.backends import load
+
+    out = Path(args.out)
+    if out.exists() and not args.force:
+        raise FileExistsError(f"{out} exists; give --force to replace it")
+    if out.is_dir() or not out.name:
+        raise IsADirectoryError(f"--out must be a file, but {out} is a folder")
+    if bool(args.images) == bool(args.dataset):
+        raise ValueError("give photographs, or a data set with --dataset")
+    if args.images:
+        examples = photographs(args.images)
+    else:
+        examples = data_set(args.dataset, args.split, args.data_dir)
+    if args.device and args.backend != "dense":
+        raise ValueError(f"--device is for --backend dense, not {args.backend}")
+    net = load(args.checkpoint, args.backend, **({"device": args.device} if args.device else {}))
+    barrier, finish = _processes(world)
+    try:
+        if rank == 0 and args.force:
+            remove_parts(out)
+        barrier()
+        num_images, skipped = export(
+            net,
+            examples,
+            out,
+            num_examples=args.num_examples,
+            batch_size=args.batch_size,
+            image_size=args.image_size,
+            provenance=_provenance(args, examples, command),
+            num_workers=args.num_workers,
+            rank=rank,
+            world=world,
+            barrier=barrier,
+            say=lambda text: print(text, file=sys.stderr),
+            progress=True,
+        )
+    finally:
+        finish()
+    if rank == 0:
+        for example in skipped:
+            print(f"left out: example {example.index}: {example.reason}", file=sys.stderr)
+        print(summary(out, num_images, len(skipped)))
+    return 0
+
+
+def summary(out: Path, num_images: int, num_skipped: int) -> str:
+    """Say in one line what is in an exported file."""
+    from sact_core.ponder_maps import MapFile
+
+    with MapFile(out) as file:
+        flops = file.root["flops_exact"][()].mean()
+        labels, predictions = file.root["labels"][()], file.root["predictions"][()]
+    known = labels >= 0
+    accuracy = f", accuracy {(labels == predictions)[known].mean():.2%}" if known.any() else ""
+    left_out = f", {num_skipped} left out" if num_skipped else ""
+    size = out.stat().st_size / 1e6
+    return (
+        f"{out}: {num_images} images{left_out}, {flops / 1e6:,.1f} MFLOPs on average{accuracy}; "
+        f"{size:,.1f} MB"
+    )
+
+
+def _processes(world: int) -> tuple[Callable[[], None], Callable[[], None]]:
+    """How to wait for the other processes of ``torchrun``, and how to part from them."""
+    if world == 1:
+        return (lambda: None), (lambda: None)
+    import torch.distributed as distributed
+
+    def barrier() -> None:
+        try:
+            distributed.barrier()
+        except RuntimeError:
+            raise OSError("another process stopped") from None
+
+    distributed.init_process_group("gloo")
+    return barrier, distributed.destroy_process_group
+
+
+def _image_bytes(net: Net, image_size: int | None) -> int:
+    """Uncompressed bytes that one image takes in the file."""
+    side = net.preprocessing_for(image_size, "crop").image_size
+    numbers = side * side * 5 + net.config.num_classes
+    for block, (height, width) in zip(
+        net.plan.blocks, net.plan.block_sizes((side, side)), strict=True
+    ):
+        numbers += height * width * (len(block.units) + 2)
+    return 4 * numbers
+
+
+def _prepared(
+    net: Net,
+    examples: Examples,
+    image_size: int | None,
+    batches: Sequence[range],
+    num_workers: int,
+) -> Iterator[list[tuple[np.ndarray, int, str] | Skipped]]:
+    """Network inputs of each batch, read two batches ahead."""
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+    from sact_core.preprocess import prepare
+
+    preprocessing = net.preprocessing_for(image_size, "crop")
+
+    def one(index: int) -> Example | Skipped:
+        try:
+            image, label, name = examples.read(index)
+            return prepare(image, preprocessing, net.plan.divisor), label, name
+        except (ValueError, OSError, RuntimeError) as error:
+            return Skipped(index, str(error).strip().partition("\n")[0])
+
+    waiting: deque[list[Future[Example | Skipped]]] = deque()
+    with ThreadPoolExecutor(max(1, num_workers)) as pool:
+        for batch in batches:
+            waiting.append([pool.submit(one, index) for index in batch])
+            if len(waiting) > 2:
+                yield [future.result() for future in waiting.popleft()]
+        while waiting:
+            yield [future.result() for future in waiting.popleft()]
+
+
+def _run_part(
+    net: Net,
+    part: range,
+    batch_size: int,
+    prepared: Iterator[list[Example | Skipped]],
+    update: Callable[[int], Any],
+) -> tuple[Rows | None, list[Skipped]]:
+    """Run the batches of one part; its rows, or None if no image could be read."""
+    from sact_core import ponder_maps
+
+    found: list[Rows] = []
+    skipped: list[Skipped] = []
+    for _ in range(0, len(part), batch_size):
+        batch = next(prepared)
+        skipped += [example for example in batch if isinstance(example, Skipped)]
+        good = [example for example in batch if not isinstance(example, Skipped)]
+        if good:
+            x = np.stack([image for image, _, _ in good])
+            labels, names = [label for _, label, _ in good], [name for _, _, name in good]
+            found.append(ponder_maps.rows(net.config, x, net.forward(x), names, labels, batch_size))
+        update(len(batch))
+    if not found:
+        return None, skipped
+    return {name: np.concatenate([rows[name] for rows in found]) for name in found[0]}, skipped
+
+
+def _progress_bar(parts: Parts, shown: bool) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(
+        total=parts.num_examples,
+        initial=parts.num_done(),
+        unit="image",
+        desc=parts.out.name,
+        disable=None if shown else True,  # None: only on a terminal
+    )
+
+
+def _provenance(args: argparse.Namespace, examples: Examples, command: str) -> dict[str, Any]:
+    from sact_core import __version__
+    from sact_core.checkpoint import read_header
+
+    header = read_header(args.checkpoint)
+    return {
+        "command": command,
+        "checkpoint": {"name": Path(args.checkpoint).name, "content_hash": header.content_hash},
+        "examples": examples.what,
+        "backend": args.backend,
+        "packages": {"sact_core": __version__, "numpy": np.__version__},
+    }
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

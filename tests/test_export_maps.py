@@ -1,0 +1,430 @@
+"""Export: the right arrays, in parts that survive interruption, equal to single runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import threading
+import tracemalloc
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+from sact_core import checkpoint as checkpoints
+from sact_core import map_parts
+from sact_core.backends import Net, load
+from sact_core.checkpoint import Checkpoint
+from sact_core.config import NetworkConfig, Preprocessing
+from sact_core.export_maps import Examples, data_set, export, main, photographs
+from sact_core.import_tf import import_checkpoint
+from sact_core.map_parts import parts_folder
+from sact_core.network import build_plan, init_params
+from sact_core.ponder_maps import MapError, MapFile
+
+CONFIG = NetworkConfig("cifar", (1, 2, 2), 2, 3, "sact", halting_bias=0.3)
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    path = tmp_path / "net.h5"
+    params = init_params(build_plan(CONFIG), seed=4)
+    checkpoints.write(path, Checkpoint(CONFIG, params, Preprocessing("cifar", 8), ("a", "b", "c")))
+    return str(path)
+
+
+@pytest.fixture
+def net(checkpoint):
+    return load(checkpoint, "reference")
+
+
+@pytest.fixture
+def images(rng):
+    return rng.integers(0, 256, (7, 8, 8, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path, images):
+    """Class folders with seven images, the fourth of which is none."""
+    for i, image in enumerate(images):
+        where = tmp_path / "data" / "test" / "abc"[i // 3]
+        where.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(where / f"{i}.png")
+    (tmp_path / "data" / "test" / "b" / "3.png").write_text("hello")
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def small_parts(monkeypatch):
+    monkeypatch.setattr("sact_core.export_maps.PART_BYTES", 1)  # one batch each
+
+
+def in_memory(images, broken=()):
+    def read(index):
+        if index in broken:
+            raise ValueError(f"image {index} is broken\nin two lines")
+        return images[index], index % 3, f"{index}.png"
+
+    return Examples({"test": len(images)}, len(images), read, ("a", "b", "c"))
+
+
+def counting(net, fail_after=None):
+    """The network, and a list that gains the size of every batch; stops when asked."""
+    sizes = []
+
+    class Counting:
+        def forward(self, x, **options):
+            if fail_after is not None and len(sizes) == fail_after:
+                raise KeyboardInterrupt
+            sizes.append(len(x))
+            return net.engine.forward(x, **options)
+
+    return dataclasses.replace(net, engine=Counting()), sizes
+
+
+def assert_equal_files(ref_path, comp_path):
+    with h5py.File(ref_path) as ref, h5py.File(comp_path) as comp:
+        names = []
+        ref.visit(names.append)
+        for name in names:
+            if isinstance(ref[name], h5py.Dataset):
+                assert ref[name].dtype == comp[name].dtype
+                np.testing.assert_array_equal(ref[name][()], comp[name][()])
+        assert set(ref.attrs) == set(comp.attrs)
+
+
+# --- what is exported ---
+
+
+def test_arrays_equal_single_image_runs(tmp_path, net, images, small_parts):
+    out = tmp_path / "maps.h5"
+    assert export(net, in_memory(images), out, batch_size=3) == (7, [])
+    with MapFile(out) as file:
+        assert file.class_names == ("a", "b", "c")
+        for i in range(7):
+            ref = net.run(images[i : i + 1])
+            np.testing.assert_array_equal(file.root["flops_exact"][i], ref.flops[0])
+            np.testing.assert_array_equal(file.root["flops"][i], np.repeat(ref.flops, 3))
+            np.testing.assert_allclose(file.map(i), ref.map()[0], rtol=0, atol=1e-5)
+            np.testing.assert_array_equal(file.map(i, "num_units"), ref.map("num_units")[0])
+            np.testing.assert_allclose(file.root["logits"][i], ref.logits[0], atol=1e-5)
+            assert file.name(i) == f"{i}.png"
+            assert file.root["labels"][i] == i % 3
+            for scope, block in zip(file.block_scopes, ref.blocks, strict=True):
+                np.testing.assert_array_equal(
+                    file.root[f"{scope}/num_units"][i], block.num_units[0]
+                )
+                np.testing.assert_array_equal(file.root[f"{scope}/flops_exact"][i], block.flops[0])
+    assert not parts_folder(out).exists()
+
+
+def test_the_authors_network_exports_the_authors_arrays(reference_dir, tmp_path):
+    """From uint8 images whose standardised form the authors' exporter was given."""
+    net = Net.from_checkpoint(import_checkpoint(reference_dir / "cifar_sact_5.ckpt"), "reference")
+    arrays = np.load(reference_dir / "cifar_sact_5.npz")
+    pixels = arrays["images_uint8"]
+    export(net, in_memory(pixels), tmp_path / "maps.h5", batch_size=2)
+    with MapFile(tmp_path / "maps.h5") as file:
+        np.testing.assert_allclose(file.root["images"], arrays["images"], atol=2e-6)
+        np.testing.assert_array_equal(file.root["flops_exact"], arrays["flops"])
+        np.testing.assert_allclose(file.root["logits"], arrays["logits"], rtol=0, atol=1e-4)
+        for i in (1, 2, 3):
+            for name in ("num_units", "ponder_cost", "halting_distribution"):
+                np.testing.assert_allclose(
+                    file.root[f"block_{i}/{name}"],
+                    arrays[f"block_{i}/{name}"],
+                    rtol=0,
+                    atol=0 if name == "num_units" else 1e-4,
+                )
+
+
+@pytest.mark.parametrize("name", ["cifar10", "caltech101"])
+def test_real_data_sets(data_dir, tmp_path, net, name):
+    examples = data_set(name, "test", str(data_dir))
+    assert export(net, examples, tmp_path / "m.h5", num_examples=5, num_workers=3) == (5, [])
+    from sact_core.data import open_split
+
+    with MapFile(tmp_path / "m.h5") as file:
+        ref = open_split(name, "test", data_dir).read(range(5))
+        for i, (image, label, key) in enumerate(ref):
+            assert file.root["labels"][i] == label
+            assert file.name(i) == key
+            np.testing.assert_array_equal(
+                file.map(i, "num_units"), net.run([image])[0].map("num_units")[0]
+            )
+
+
+def test_photographs_from_files_and_folders(tmp_path, net, folder, images):
+    examples = photographs([folder / "test" / "a" / "0.png", folder / "test"])
+    assert examples.num_examples == 8
+    assert examples.read(0)[2] == "0.png"
+    assert examples.read(2)[2] == "a/1.png"
+    assert export(net, examples, tmp_path / "m.h5", image_size=12)[0] == 7
+    with MapFile(tmp_path / "m.h5") as file:
+        assert file.image(0).shape == (12, 12, 3)
+        assert set(file.root["labels"][()]) == {-1}
+
+
+def test_act_networks_are_exported(tmp_path, images):
+    config = dataclasses.replace(CONFIG, halting="act")
+    record = Checkpoint(config, init_params(build_plan(config)), Preprocessing("cifar", 8))
+    net = Net.from_checkpoint(record, "reference")
+    export(net, in_memory(images), tmp_path / "m.h5", batch_size=3)
+    with MapFile(tmp_path / "m.h5") as file:
+        assert file.root["flops"].shape == (7,)
+        assert file.class_names == ("a", "b", "c")  # the data set's, as the network has none
+
+
+# --- interruption ---
+
+
+@pytest.mark.parametrize("fail_after", [0, 1, 2])
+def test_an_interrupted_export_goes_on(tmp_path, net, images, small_parts, fail_after):
+    export(net, in_memory(images), tmp_path / "ref.h5", batch_size=3)
+    out = tmp_path / "maps.h5"
+    stopping, _ = counting(net, fail_after)
+    with pytest.raises(KeyboardInterrupt):
+        export(stopping, in_memory(images), out, batch_size=3)
+    assert not out.exists()
+    assert f"{3 * fail_after} of 7 images" in map_parts.unfinished(out)
+    going, sizes = counting(net)
+    said = []
+    assert export(going, in_memory(images), out, batch_size=3, say=said.append) == (7, [])
+    assert bool(said) == bool(fail_after)
+    assert sizes == [3, 3, 1][fail_after:]  # nothing twice
+    assert_equal_files(tmp_path / "ref.h5", out)
+    assert sorted(os.listdir(tmp_path)) == ["maps.h5", "net.h5", "ref.h5"]
+
+
+def test_another_export_is_not_gone_on_with(tmp_path, net, images, small_parts):
+    out = tmp_path / "maps.h5"
+    with pytest.raises(KeyboardInterrupt):
+        export(counting(net, 1)[0], in_memory(images), out, batch_size=3)
+    with pytest.raises(MapError, match=r"something else \(.*batch_size: 3 then, 2 now"):
+        export(net, in_memory(images), out, batch_size=2)
+    with pytest.raises(MapError, match="num_examples: 7 then, 5 now"):
+        export(net, in_memory(images), out, batch_size=3, num_examples=5)
+
+
+def test_what_a_killed_process_left_is_cleared(tmp_path, net, images, small_parts):
+    out = tmp_path / "maps.h5"
+    with pytest.raises(KeyboardInterrupt):
+        export(counting(net, 1)[0], in_memory(images), out, batch_size=3)
+    (parts_folder(out) / ".00000003.h5.x.tmp").write_bytes(b"half")
+    (tmp_path / ".maps.h5.x.tmp").write_bytes(b"half")
+    export(net, in_memory(images), out, batch_size=3)
+    assert sorted(os.listdir(tmp_path)) == ["maps.h5", "net.h5"]
+
+
+def test_a_damaged_part_is_named(tmp_path, net, images, small_parts):
+    out = tmp_path / "maps.h5"
+    with pytest.raises(KeyboardInterrupt):
+        export(counting(net, 1)[0], in_memory(images), out, batch_size=3)
+    (parts_folder(out) / "00000000.h5").write_bytes(b"")
+    with pytest.raises(MapError, match=r"00000000\.h5 is no HDF5 file"):
+        export(net, in_memory(images), out, batch_size=3)
+
+
+def test_a_full_disk_leaves_finished_parts(tmp_path, net, images, small_parts, monkeypatch):
+    out = tmp_path / "maps.h5"
+    real, calls = os.fsync, []
+
+    def full(handle):
+        calls.append(handle)
+        if len(calls) > 8:
+            raise OSError(28, "No space left on device")
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="the disk is full"):
+        export(net, in_memory(images), out, batch_size=3)
+    monkeypatch.undo()
+    monkeypatch.setattr("sact_core.export_maps.PART_BYTES", 1)
+    assert "3 of 7 images" in map_parts.unfinished(out)
+    assert export(net, in_memory(images), out, batch_size=3)[0] == 7
+
+
+def test_only_our_own_files_are_removed(tmp_path, net, images, small_parts):
+    out = tmp_path / "maps.h5"
+    with pytest.raises(KeyboardInterrupt):
+        export(counting(net, 1)[0], in_memory(images), out, batch_size=3)
+    (parts_folder(out) / "notes.txt").write_text("mine")
+    with pytest.raises(OSError, match="not empty"):
+        map_parts.remove_parts(out)
+    assert os.listdir(parts_folder(out)) == ["notes.txt"]
+
+
+# --- images that cannot be read ---
+
+
+@pytest.mark.parametrize("broken", [[0], [2, 3], [3, 4, 5], [6]])
+def test_broken_images_are_left_out_named_and_counted(tmp_path, net, images, small_parts, broken):
+    out = tmp_path / "maps.h5"
+    num_images, skipped = export(net, in_memory(images, broken), out, batch_size=3)
+    good = [i for i in range(7) if i not in broken]
+    assert num_images == len(good)
+    assert [s.index for s in skipped] == broken
+    assert skipped[0].reason == f"image {broken[0]} is broken"
+    with MapFile(out) as file:
+        assert [file.name(i) for i in range(len(good))] == [f"{i}.png" for i in good]
+
+
+def test_no_image_at_all(tmp_path, net, images):
+    with pytest.raises(MapError, match="not one image could be read"):
+        export(net, in_memory(images, range(7)), tmp_path / "maps.h5")
+
+
+def test_too_large_an_input_is_refused_with_its_estimate(tmp_path, net, images, monkeypatch):
+    monkeypatch.setattr("sact_core.backends.available_memory", lambda: 1000)
+    with pytest.raises(ValueError, match=r"need about .* GiB of memory"):
+        export(net, in_memory(images), tmp_path / "maps.h5")
+
+
+# --- memory, processes ---
+
+
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path, net, images, monkeypatch):
+    monkeypatch.setattr("sact_core.export_maps.PART_BYTES", 1 << 15)
+
+    def peak(num_images):
+        examples = Examples({}, num_images, lambda i: (images[i % 7], 0, str(i)))
+        tracemalloc.start()
+        try:
+            export(net, examples, tmp_path / f"{num_images}.h5", batch_size=16)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(16)  # imports
+    few, many = peak(48), peak(240)
+    assert many < few * 1.5
+
+
+@pytest.mark.parametrize("world", [2, 5])
+def test_processes_share_the_work(tmp_path, net, images, small_parts, world):
+    export(net, in_memory(images), tmp_path / "ref.h5", batch_size=2)
+    barrier = threading.Barrier(world)
+    done = {}
+
+    def run(rank):
+        one, sizes = counting(net)
+        kept = export(
+            one,
+            in_memory(images),
+            tmp_path / "maps.h5",
+            batch_size=2,
+            rank=rank,
+            world=world,
+            barrier=barrier.wait,
+        )
+        done[rank] = (kept[0], sum(sizes))
+
+    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(world)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert done[0][0] == 7
+    assert sum(worked for _, worked in done.values()) == 7
+    assert max(worked for _, worked in done.values()) < 7
+    assert_equal_files(tmp_path / "ref.h5", tmp_path / "maps.h5")
+
+
+def test_two_processes_of_torchrun(tmp_path, checkpoint, folder):
+    argv = ["--checkpoint", checkpoint, "--dataset", str(folder), "--backend", "reference"]
+    argv += ["--batch-size", "2"]
+    assert main([*argv, "--out", str(tmp_path / "ref.h5")]) == 0
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    subprocess.run(
+        [*torchrun, "-m", "sact_core.export_maps", *argv, "--out", str(tmp_path / "maps.h5")],
+        check=True,
+        capture_output=True,
+        timeout=120,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert_equal_files(tmp_path / "ref.h5", tmp_path / "maps.h5")
+
+
+# --- the command ---
+
+
+def fails(capsys, *argv):
+    """Run the command, which must fail; give the one sentence that it says."""
+    assert main([str(arg) for arg in argv]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    return said
+
+
+def test_the_command_says_what_it_did(tmp_path, checkpoint, folder, capsys):
+    out = tmp_path / "new" / "maps.h5"
+    argv = ["--checkpoint", checkpoint, "--dataset", folder, "--backend", "reference", "--out", out]
+    assert main([str(arg) for arg in argv]) == 0
+    captured = capsys.readouterr()
+    assert f"{out}: 6 images, 1 left out, " in captured.out
+    assert "MFLOPs on average, accuracy " in captured.out
+    assert "left out: example 3: " in captured.err
+    assert "3.png is no image" in captured.err
+    with MapFile(out) as file:
+        assert file.provenance["examples"]["split"] == "test"
+        assert file.provenance["command"].startswith("python -m sact_core.export_maps --checkpoint")
+        accuracy = (file.root["labels"][()] == file.root["predictions"][()]).mean()
+    assert f"accuracy {accuracy:.2%}" in captured.out
+
+
+def test_an_existing_file_is_kept(tmp_path, checkpoint, folder, capsys):
+    out = tmp_path / "maps.h5"
+    out.write_bytes(b"precious")
+    argv = ["--checkpoint", checkpoint, "--dataset", folder, "--backend", "reference", "--out", out]
+    assert "exists; give --force to replace it" in fails(capsys, *argv)
+    assert out.read_bytes() == b"precious"
+    assert main([str(arg) for arg in [*argv, "--force"]]) == 0
+
+
+def test_force_starts_an_unfinished_export_anew(tmp_path, net, checkpoint, folder, capsys):
+    out = tmp_path / "maps.h5"
+    parts = map_parts.start(out, {"num_examples": 7, "old": True}, 3)
+    assert json.loads((parts.folder / "job.json").read_text())["old"]
+    argv = ["--checkpoint", checkpoint, "--dataset", folder, "--backend", "reference", "--out", out]
+    assert "holds an unfinished export of something else" in fails(capsys, *argv)
+    assert main([str(arg) for arg in [*argv, "--force"]]) == 0
+    assert out.exists()
+    assert not parts.folder.exists()
+
+
+def test_mistakes_are_one_sentence(tmp_path, checkpoint, folder, capsys):
+    net = ["--checkpoint", checkpoint]
+    out = ["--out", tmp_path / "maps.h5"]
+    data = ["--dataset", folder]
+    assert "give photographs, or a data set" in fails(capsys, *net, *out)
+    assert "give photographs, or a data set" in fails(capsys, folder, *net, *out, *data)
+    assert "No such file" in fails(capsys, tmp_path / "no.jpg", *net, *out)
+    (tmp_path / "empty").mkdir()
+    assert "there are no photographs in" in fails(capsys, tmp_path / "empty", *net, *out)
+    assert "no sub-folder 'train'" in fails(capsys, *net, *out, *data, "--split", "train")
+    assert "batch_size must be" in fails(capsys, *net, *out, *data, "--batch-size", "0")
+    assert "num_examples must be" in fails(capsys, *net, *out, *data, "--num-examples", "0")
+    assert "image_size must be" in fails(capsys, *net, *out, *data, "--image-size", "-4")
+    assert "multiples of 4" in fails(capsys, *net, *out, *data, "--image-size", "10")
+    assert "is a folder" in fails(capsys, *net, *data, "--force", "--out", tmp_path)
+    assert "--device is for --backend dense" in fails(capsys, *net, *out, *data, "--device", "cpu")
+    vanilla = dataclasses.replace(CONFIG, halting="none")
+    record = Checkpoint(vanilla, init_params(build_plan(vanilla)), Preprocessing("cifar", 8))
+    checkpoints.write(tmp_path / "v.h5", record)
+    assert "is vanilla" in fails(capsys, "--checkpoint", tmp_path / "v.h5", *out, *data)
+    assert not (tmp_path / "maps.h5").exists()
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path, checkpoint, folder, capsys, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sact_core.export_maps.export", stop)
+    argv = ["--checkpoint", checkpoint, "--dataset", str(folder), "--out", str(tmp_path / "m.h5")]
+    assert main([*argv, "--backend", "reference"]) == 130
+    assert "run the same command again to go on" in capsys.readouterr().err
