@@ -194,10 +194,16 @@ class Network(nn.Module):
         output: Tensor | None = None
         for unit in block.units:
             begin = time.perf_counter() if keep_seconds else 0.0
-            x = self._unit(unit, x, state if unit.masked else None)
-            if config.halting == "none":
-                output = x
+            shortcut, residual = self._unit(unit, x)
+            if state is None or output is None:  # vanilla, or the first unit of a block
+                x = output = shortcut + residual
             else:
+                active, left = state.active, torch.where(state.active, state.remainder, 0.0)
+                x = shortcut + (residual * _spread(active, residual) if unit.masked else residual)
+                # Weights sum to 1, so the weighted sum of the units' outputs is the first
+                # output plus each later residual times the weight not yet given away.
+                output = output + residual * _spread(left, residual)
+            if config.halting != "none":
                 if state is None:
                     shape_of = x[:, 0] if config.halting == "sact" else x[:, 0, 0, 0]
                     state = HaltingTensors.start(shape_of, 1.0 - config.eps)
@@ -209,9 +215,6 @@ class Network(nn.Module):
                     trace.probas.append(proba)
                     weight = state.advance(proba)
                 trace.weights.append(weight)
-                by_channel = weight[:, None] if weight.ndim == 3 else weight[:, None, None, None]
-                part = x * by_channel.to(x.dtype)
-                output = part if output is None else output + part
             if keep_seconds:
                 trace.seconds.append(time.perf_counter() - begin)
         if state is not None:
@@ -220,24 +223,23 @@ class Network(nn.Module):
         assert output is not None
         return output
 
-    def _unit(self, unit: Unit, x: Tensor, state: HaltingTensors | None) -> Tensor:
+    def _unit(self, unit: Unit, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Give a unit's shortcut and residual, both [n, c, h, w]."""
         preact = self._bn(x, unit.preact)
         residual = preact
         for conv in unit.convs:
             residual = self._conv(residual, conv)
             if conv.bn is not None:
                 residual = self._bn(residual, conv.bn)
-        if state is not None:
-            residual = residual * state.active[:, None]
         if isinstance(unit.shortcut, Conv):
-            return self._conv(preact, unit.shortcut) + residual
+            return self._conv(preact, unit.shortcut), residual
         if unit.shortcut == "preact":
-            return preact + residual
+            return preact, residual
         if unit.shortcut == "pool":
             x = F.avg_pool2d(x, unit.stride, unit.stride) if unit.stride > 1 else x
             extra = unit.out_channels - unit.in_channels
             x = F.pad(x, (0, 0, 0, 0, extra // 2, extra - extra // 2))
-        return x + residual
+        return x, residual
 
     def _halting_logit(self, unit: Unit, x: Tensor) -> Tensor:
         """Halting logits [n, h, w] (SACT) or [n] (ACT), float32."""
@@ -500,6 +502,17 @@ def _block_result(block: Block, trace: BlockTrace, flops: np.ndarray) -> BlockRe
 
 def _numpy(value: Tensor) -> np.ndarray:
     return np.ascontiguousarray(value.cpu().numpy())
+
+
+def _spread(values: Tensor, like: Tensor) -> Tensor:
+    """Broadcast one value per position [n, h, w], or per image [n], over the channels."""
+    if values.ndim == 1:
+        return values[:, None, None, None].to(like.dtype)
+    wide = values[:, None].to(like.dtype)
+    if like.dtype == torch.bfloat16 and like.device.type == "cpu":
+        # Copied first: a broadcast over few channels keeps torch from using its vectors.
+        return wide.expand_as(like).contiguous(memory_format=torch.channels_last)
+    return wide
 
 
 def _max_pool_same(x: Tensor) -> Tensor:
