@@ -126,8 +126,8 @@ class Run:
     seconds : float
         How long the network took.
     executed, dense : FlopCount
-        FLOPs of this image, and of the same network without halting, every
-        position running every unit.
+        FLOPs of this image, and of an image of which every position runs every
+        unit of this network.
     """
 
     result: Result
@@ -437,7 +437,7 @@ def _run(
         _as_bytes(seen),
         seconds,
         count_flops(_net.plan, result.positions),
-        vanilla_flops(_net.config, result.input_size),
+        dense_flops(_net.plan, result.input_size),
     )
 
 

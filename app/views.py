@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.loaders import Run
-from app.viewer import Layer
+from app.viewer import Layer, Stage
+from sact_core import ponder_maps
 from sact_core.config import NetworkConfig
 from sact_core.network import BlockResult, Result
 
@@ -61,18 +62,30 @@ def layers(result: Result, metric: str = "ponder_cost") -> list[Layer]:
 
 
 def limits(
-    config: NetworkConfig, result: Result, metric: str, scale: str = "fixed"
+    config: NetworkConfig, result: Result, metric: str, scale: str = "fixed", block: int = -1
 ) -> tuple[float, float]:
     """Values of the first and last colour.
 
-    Fixed, they are what the network can spend at all: one unit a block (ponder
-    cost 2) to all units. Stretched, the 1st and 99th percentile of this map.
+    Parameters
+    ----------
+    config : NetworkConfig
+        The network.
+    result : Result
+        What it did.
+    metric : str
+        One of `METRICS`.
+    scale : str
+        ``"fixed"``: what the network can spend at all. ``"stretched"``: between
+        the percentiles of this map that the authors drew.
+    block : int
+        Of this block's map alone; of the sum where left out.
     """
-    blocks, units = len(config.units_per_block), sum(config.units_per_block)
+    units = config.units_per_block if block < 0 else config.units_per_block[block : block + 1]
     if scale == "fixed":
-        return (2 * blocks, units + blocks) if metric == "ponder_cost" else (blocks, units)
-    low, high = np.percentile(result.map(metric)[0], [1, 99])
-    return (float(low), float(high)) if high > low else (float(low) - 0.5, float(high) + 0.5)
+        return ponder_maps.unit_limits(units, metric)
+    values = result.map(metric)[0] if block < 0 else layers(result, metric)[block].values
+    low, high = map(float, np.percentile(values, ponder_maps.PERCENTILES))
+    return (low, high) if high > low else (low - 0.5, high + 0.5)
 
 
 def summary(run: Run) -> str:
@@ -107,6 +120,40 @@ def trace(block: BlockResult, position: tuple[int, int], input_size: tuple[int, 
         where = (0, position[0] * height // input_size[0], position[1] * width // input_size[1])
     units, paid = int(num_units[where]), float(ponder_cost[where])
     return Trace(halting_proba[where], units, paid - units, paid)
+
+
+def film(result: Result) -> tuple[list[Stage], np.ndarray]:
+    """The film: one stage a unit, and the share of positions active in each.
+
+    Parameters
+    ----------
+    result : Result
+        Of a network with halting. Stages refer to the layers of ``num_units``.
+
+    Returns
+    -------
+    stages : list of Stage
+    active : np.ndarray [shape=(stages,)]
+        In [0, 1].
+    """
+    stages, active = [], []
+    for i, block in enumerate(result.blocks):
+        assert block.num_units is not None
+        assert block.halting_distribution is not None
+        units = block.halting_distribution.shape[-1]
+        for unit in range(units):
+            share = float((block.num_units[0] > unit).mean())
+            name = block_name(block.name)
+            stages.append(
+                Stage(
+                    i,
+                    unit,
+                    f"{name}, unit {unit + 1} of {units}: {share:.0%} of positions active",
+                    f"{name.lower()}, unit {unit + 1}",
+                )
+            )
+            active.append(share)
+    return stages, np.array(active)
 
 
 def cost(run: Run) -> tuple[list[str], np.ndarray, np.ndarray]:

@@ -4,7 +4,7 @@
 ``halting`` the rule, ``cost`` FLOPs and predictions.
 """
 
-from app.figures.cost import flops_by_block, predictions
+from app.figures.cost import active_share, flops_by_block, predictions, times
 from app.figures.halting import why_stopped
 from app.figures.maps import image_url, picture, ponder_map
 from app.figures.style import CATEGORIES, COLOUR_MAPS, colour_table, si
@@ -12,6 +12,7 @@ from app.figures.style import CATEGORIES, COLOUR_MAPS, colour_table, si
 __all__ = [
     "CATEGORIES",
     "COLOUR_MAPS",
+    "active_share",
     "colour_table",
     "flops_by_block",
     "image_url",
@@ -19,5 +20,6 @@ __all__ = [
     "ponder_map",
     "predictions",
     "si",
+    "times",
     "why_stopped",
 ]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from app.figures.style import BLUE, GREY, lay_out, si
+from app.figures.style import BLUE, CATEGORIES, GREY, ORANGE, lay_out, si
 
 
 def flops_by_block(
@@ -56,7 +56,9 @@ def flops_by_block(
     return lay_out(figure, height or 90 + 38 * len(names), barmode="overlay")
 
 
-def predictions(names: Sequence[str], probabilities: np.ndarray, height: int | None = None):
+def predictions(
+    names: Sequence[str], probabilities: np.ndarray, height: int | None = None
+) -> go.Figure:
     """Draw the most likely classes, most likely on top.
 
     Parameters
@@ -84,3 +86,72 @@ def predictions(names: Sequence[str], probabilities: np.ndarray, height: int | N
     figure.update_yaxes(autorange="reversed", fixedrange=True, title=None, type="category")
     figure.update_xaxes(range=[0, 1.18], fixedrange=True, visible=False)
     return lay_out(figure, height or 30 + 30 * len(names), showlegend=False)
+
+
+def active_share(
+    units_per_block: Sequence[int], active: np.ndarray, stage: int, height: int = 260
+) -> go.Figure:
+    """Draw which share of positions every unit of the network works on.
+
+    Parameters
+    ----------
+    units_per_block : sequence of int
+        Units of each block.
+    active : np.ndarray [shape=(units,)]
+        In [0, 1], all blocks one after another.
+    stage : int
+        Unit that is framed, from 0.
+    height : int
+        In pixels.
+    """
+    figure = go.Figure()
+    first = 0
+    for i, units in enumerate(units_per_block):
+        number = np.arange(first, first + units)
+        figure.add_bar(
+            x=number + 1,
+            y=active[number],
+            name=f"Block {i + 1}",
+            marker={
+                "color": CATEGORIES[(0, 2, 3, 4)[i % 4]],
+                "opacity": [1.0 if n == stage else 0.55 for n in number],
+                "line": {"width": [3 if n == stage else 0 for n in number], "color": ORANGE},
+            },
+            customdata=number - first + 1,
+            hovertemplate=f"block {i + 1}, unit %{{customdata}}<br><b>%{{y:.1%}}</b> of positions "
+            "active<extra></extra>",
+        )
+        first += units
+    figure.update_xaxes(title="unit, all blocks", fixedrange=True, dtick=1 if first <= 20 else None)
+    figure.update_yaxes(
+        title="positions active", tickformat=".0%", range=[0, 1.03], fixedrange=True
+    )
+    return lay_out(figure, height, bargap=0.15)
+
+
+def times(names: Sequence[str], seconds: np.ndarray, height: int | None = None) -> go.Figure:
+    """Draw how long backends took.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Backends.
+    seconds : np.ndarray [shape=(backends,)]
+    height : int, optional
+        In pixels.
+    """
+    figure = go.Figure()
+    figure.add_bar(
+        y=list(names),
+        x=1000 * seconds,
+        orientation="h",
+        marker_color=[BLUE] + [GREY] * (len(names) - 1),
+        width=0.55,
+        text=[f"{1000 * value:.1f} ms" for value in seconds],
+        textposition="outside",
+        cliponaxis=False,
+        hovertemplate="%{y}<br><b>%{x:.2f} ms</b><extra></extra>",
+    )
+    figure.update_yaxes(autorange="reversed", fixedrange=True, title=None)
+    figure.update_xaxes(range=[0, 1250 * float(max(seconds))], fixedrange=True, visible=False)
+    return lay_out(figure, height or 34 + 34 * len(names), showlegend=False)

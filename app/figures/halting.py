@@ -37,7 +37,6 @@ def why_stopped(
     read = ran & ~np.isnan(scores)
     cumsum = np.cumsum(np.where(read, np.nan_to_num(scores), 0.0))
     before = np.concatenate([[0.0], cumsum[:-1]])
-    forced = num_units == units
     threshold = 1 - eps
 
     figure = go.Figure()
@@ -47,9 +46,6 @@ def why_stopped(
         base=before[read],
         marker_color=BLUE,
         width=0.62,
-        text=[f"{value:.2f}" for value in scores[read]],
-        textposition="outside",
-        cliponaxis=False,
         customdata=cumsum[read],
         hovertemplate="unit %{x}<br>halting score <b>%{y:.4f}</b><br>"
         "running sum <b>%{customdata:.4f}</b><extra></extra>",
@@ -66,7 +62,7 @@ def why_stopped(
         y=threshold,
         line={"color": RED, "width": 1.5, "dash": "dash"},
         annotation={"text": f"1 − ε = {threshold:g}", "font": {"size": 12, "color": RED}},
-        annotation_position="top right",
+        annotation_position="top left",
     )
     if not ran.all():
         figure.add_vrect(
@@ -78,32 +74,28 @@ def why_stopped(
             annotation={"text": "not run", "font": {"size": 11}},
             annotation_position="bottom right",
         )
-    figure.add_annotation(
-        x=num_units,
-        y=-0.02,
-        yref="paper",
-        yanchor="top",
-        showarrow=False,
-        text="stops: last unit" if forced else "stops here",
-        yshift=-16,
-        font={"size": 11},
-    )
+    words = [
+        f"{n}<br>{h:.2f}" if known else str(n)
+        for n, h, known in zip(number, scores, read, strict=True)
+    ]
+    words[num_units - 1] = f"<b>{words[num_units - 1]}</b>"
     figure.update_xaxes(
         title=None,
         range=[0.5, units + 0.5],
-        dtick=1 if units <= 12 else None,
+        tickvals=number if units <= 12 else number[:: units // 6],
+        ticktext=words if units <= 12 else number[:: units // 6],
         fixedrange=True,
         showgrid=False,
         zeroline=False,
     )
-    top = max(1.2, float(cumsum.max()) + 0.18)
+    # A sum beyond 1 - eps says no more than one that just reaches it.
     figure.update_yaxes(
-        range=[0, top], fixedrange=True, zeroline=False, tickvals=[0, 0.25, 0.5, 0.75, 1, 1.5, 2]
+        range=[0, 1.25], fixedrange=True, zeroline=False, tickvals=[0, 0.25, 0.5, 0.75, 1]
     )
     return lay_out(
         figure,
         height,
         barmode="overlay",
         showlegend=False,
-        margin={"l": 8, "r": 8, "t": 16, "b": 44},
+        margin={"l": 8, "r": 8, "t": 8, "b": 8},
     )

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import streamlit as st
 
-from app import controls, figures, views
+from app import controls, exports, figures, loaders, views
+from app.loaders import Run
 from app.viewer import Panel, Scale, payload
 from app.viewer import component as viewer
 
@@ -100,7 +104,7 @@ def hero(choice: controls.Choice) -> None:
     )
 
 
-def vanilla(run) -> None:
+def vanilla(run: Run) -> None:
     """A network without halting has no map."""
     left, right = st.columns([1, 2], vertical_alignment="center")
     with left:
@@ -141,8 +145,8 @@ def numbers(choice: controls.Choice) -> None:
             delta_color="off",
             delta_arrow="off",
             border=True,
-            help="Two per multiply-add, convolutions only. Dense: the same network without "
-            "halting, which takes " + figures.si(run.dense.total[0]) + "FLOPs.",
+            help="Two per multiply-add, convolutions only. Dense: every position "
+            f"runs every unit, which takes {figures.si(run.dense.total[0])}FLOPs.",
         )
         units = views.mean_units(run.result)
         if units is None:
@@ -179,14 +183,13 @@ def why(choice: controls.Choice) -> None:
         st.markdown("ACT decides once for the whole image, block by block.")
         row = column = 0
     else:
-        row, column = position(run)
         cells = st.columns([1, 1, 4], vertical_alignment="center")
         with cells[0]:
             row = st.number_input(
                 "Row",
                 0,
                 height - 1,
-                row,
+                height // 2,
                 key="explore_row",
                 bind="query-params",
                 on_change=refresh,
@@ -196,7 +199,7 @@ def why(choice: controls.Choice) -> None:
                 "Column",
                 0,
                 width - 1,
-                column,
+                width // 2,
                 key="explore_column",
                 bind="query-params",
                 on_change=refresh,
@@ -224,7 +227,7 @@ def why(choice: controls.Choice) -> None:
             )
 
 
-def position(run) -> tuple[int, int]:
+def position(run: Run) -> tuple[int, int]:
     """The chosen row and column, the middle of the image at first."""
     height, width = run.result.input_size
     row = st.session_state.get("explore_row", height // 2)
@@ -245,6 +248,189 @@ def refresh() -> None:
     st.rerun(["explore_hero", "explore_why"])
 
 
+@st.fragment(key="explore_film")
+def film(choice: controls.Choice) -> None:
+    """Which positions are still active, unit by unit."""
+    run = choice.run
+    st.header("Watch it think", anchor=False)
+    stages, active = views.film(run.result)
+    left, right = st.columns([1, 1], gap="large")
+    with left:
+        unit = (
+            st.slider(
+                "Unit of the network",
+                1,
+                len(stages),
+                1,
+                key="explore_unit",
+                bind="query-params",
+            )
+            - 1
+        )
+        viewer.show(
+            payload(
+                run.seen,
+                views.layers(run.result, "num_units"),
+                [
+                    Panel(
+                        "Still thinking",
+                        range(len(run.result.blocks)),
+                        picture=True,
+                        film=True,
+                        silent=True,
+                        note="In colour: this unit works on them. Dark: they have stopped.",
+                        alt=f"{choice.picture.name} with {stages[unit].label}",
+                    )
+                ],
+                stages=stages,
+                unit=unit,
+                max_height=380,
+            ),
+            "explore_film_map",
+            on_unit=take_unit,
+        )
+    with right:
+        st.markdown(
+            "Unit 1 of a block works on every position. Those that have stopped keep their value "
+            "and cost nothing more; their neighbours still read it. A block is over as soon as "
+            "no position is active."
+        )
+        st.plotly_chart(
+            figures.active_share(choice.model.config.units_per_block, active, unit, 330),
+            key="explore_active",
+            config=views.QUIET,
+            alt=f"Share of positions active in every unit; {stages[unit].label}",
+        )
+
+
+def take_unit() -> None:
+    """The film has paused."""
+    unit = viewer.unit("explore_film_map")
+    if unit is not None:
+        most = st.session_state.get("explore_units", 1)
+        st.session_state["explore_unit"] = int(np.clip(unit + 1, 1, most))
+
+
+@st.fragment
+def cost(choice: controls.Choice) -> None:
+    """FLOPs by block, and the time it took masked against dense."""
+    run = choice.run
+    st.header("What did it cost?", anchor=False)
+    names, executed, dense = views.cost(run)
+    st.plotly_chart(
+        figures.flops_by_block(names, executed, dense),
+        key="explore_cost",
+        config=views.QUIET,
+        alt="FLOPs of each block, this image over every unit running",
+    )
+    this = (choice.model.digest, choice.picture.digest, choice.image_size, choice.fit)
+    if st.button("Time it against the dense network", icon=":material/timer:", key="explore_time"):
+        st.session_state["explore_timed"] = this
+    if st.session_state.get("explore_timed") != this:
+        return
+    with controls.guarded():
+        measured = loaders.times(choice.model, choice.picture, choice.image_size, choice.fit)
+    st.plotly_chart(
+        figures.times(
+            ["masked (NumPy, Numba)", "dense (PyTorch)"],
+            np.array([measured["masked"], measured["dense"]]),
+        ),
+        key="explore_times",
+        config=views.QUIET,
+        alt="Median time masked and dense",
+    )
+    st.caption("Median of 7 runs of this one image on this machine, which may be busy.")
+
+
+def says(choice: controls.Choice) -> None:
+    """The most likely classes."""
+    st.header("What does it say?", anchor=False)
+    probabilities = choice.run.result.probabilities[0]
+    best = np.argsort(-probabilities)[:5]
+    st.plotly_chart(
+        figures.predictions([choice.model.class_name(i) for i in best], probabilities[best]),
+        key="explore_predictions",
+        config=views.QUIET,
+        alt="The most likely classes",
+    )
+    names = choice.model.header.class_names
+    if names and len(names) <= 20:
+        st.caption(f"It knows {len(names)} classes: {', '.join(names)}.")
+
+
+def blocks(choice: controls.Choice) -> None:
+    """The map of each block, with the value of every position on hover."""
+    run, config = choice.run, choice.model.config
+    metric = st.session_state.get("explore_metric", "ponder_cost")
+    scale = st.session_state.get("explore_scale", "fixed")
+    st.header("Block by block", anchor=False)
+    st.markdown(
+        "Every block works at a resolution of its own and decides anew. The ponder map above is "
+        "the sum of these."
+    )
+    layers = views.layers(run.result, metric)
+    for i, cell in enumerate(st.columns(len(layers))):
+        height, width = layers[i].values.shape
+        cell.markdown(f"**{layers[i].name.capitalize()}** · {width} × {height} positions")
+        cell.plotly_chart(
+            figures.ponder_map(
+                layers[i].values,
+                limits=views.limits(config, run.result, metric, scale, i),
+                colour_map=st.session_state.get("explore_colours", "viridis"),
+                size=run.result.input_size,
+            ),
+            key=f"explore_block_{i}",
+            config=views.QUIET,
+            alt=f"{views.METRICS[metric]} of {layers[i].name}",
+        )
+
+
+def take_home(choice: controls.Choice) -> None:
+    """Downloads, and the command that gives the same."""
+    run, model, picture = choice.run, choice.model, choice.picture
+    metric = st.session_state.get("explore_metric", "ponder_cost")
+    scale = st.session_state.get("explore_scale", "fixed")
+    colours = st.session_state.get("explore_colours", "viridis")
+    opacity = st.session_state.get("explore_opacity", 65) / 100
+    limits = views.limits(model.config, run.result, metric, scale)
+    stem = f"{picture.name.rsplit('.', 1)[0]}_{model.name}".replace("/", "_").replace(": ", "_")
+    stem = stem.replace(" ", "_")
+    label = f"{views.METRICS[metric].lower()}, units"
+    st.header("Take it with you", anchor=False)
+    files: list[tuple[str, str, Callable[[], bytes | str]]] = [
+        ("Map", f"{stem}_map.png", partial(exports.map_png, run, metric, limits, colours)),
+        (
+            "Overlay",
+            f"{stem}_overlay.png",
+            partial(exports.overlay_png, run, metric, limits, colours, opacity),
+        ),
+        (
+            "Colour bar",
+            f"{stem}_colour_bar.png",
+            partial(exports.colour_bar_png, limits, colours, label),
+        ),
+        ("Arrays", f"{stem}.h5", partial(exports.hdf5, model, picture, run)),
+        ("Map as array", f"{stem}_map.npy", partial(exports.npy, run, metric)),
+        ("Numbers", f"{stem}.csv", partial(exports.table, model, picture, run)),
+    ]
+    with st.container(horizontal=True):
+        for name, file, make in files:
+            st.download_button(
+                f"{name} (.{file.rsplit('.', 1)[1]})",
+                make,
+                file,
+                key=f"explore_download_{name}",
+                on_click="ignore",
+                icon=":material/download:",
+            )
+    st.markdown("The same from the command line:")
+    st.code(
+        exports.command(model, picture, choice.image_size, choice.fit, colours, scale),
+        language="bash",
+        wrap_lines=True,
+    )
+
+
 controls.heading(
     "Where does the network think?",
     "A network with spatially adaptive computation time decides **for every position of an "
@@ -255,25 +441,17 @@ with controls.guarded():
     choice.run  # noqa: B018 - so that an error is said before anything is drawn
 hero(choice)
 numbers(choice)
-if choice.model.config.halting != "none":
+halts = choice.model.config.halting != "none"
+if halts:
     why(choice)
+    st.session_state["explore_units"] = sum(choice.model.config.units_per_block)
+    film(choice)
 left, right = st.columns(2, gap="large")
 with left:
-    st.header("What does it say?", anchor=False)
-    probabilities = choice.run.result.probabilities[0]
-    best = np.argsort(-probabilities)[:5]
-    st.plotly_chart(
-        figures.predictions([choice.model.class_name(i) for i in best], probabilities[best]),
-        key="explore_predictions",
-        config=views.QUIET,
-        alt="The most likely classes",
-    )
+    says(choice)
 with right:
-    st.header("What did it cost?", anchor=False)
-    names, executed, dense = views.cost(choice.run)
-    st.plotly_chart(
-        figures.flops_by_block(names, executed, dense),
-        key="explore_cost",
-        config=views.QUIET,
-        alt="FLOPs of each block, this image over the dense network",
-    )
+    cost(choice)
+if choice.model.config.halting == "sact":
+    blocks(choice)
+if halts:
+    take_home(choice)

@@ -70,7 +70,7 @@ class Viewer {
       this.image.src = data.image
     }
     this.cache = null
-    this.say(null)
+    this.say(this.hover)
     this.draw()
   }
 
@@ -328,7 +328,9 @@ class Viewer {
     for (let i = 0; i < total.length; i++) {
       const share = Math.min(Math.max((total[i] - low) / (high - low || 1), 0), 1)
       const at = 3 * Math.round(255 * share)
-      for (let c = 0; c < 3; c++) pixels.data[4 * i + c] = opacity * table[at + c] + (1 - opacity) * pixels.data[4 * i + c]
+      // Over the grey image: its own colours would mix with those of the map.
+      const grey = 0.299 * pixels.data[4 * i] + 0.587 * pixels.data[4 * i + 1] + 0.114 * pixels.data[4 * i + 2]
+      for (let c = 0; c < 3; c++) pixels.data[4 * i + c] = opacity * table[at + c] + (1 - opacity) * grey
       pixels.data[4 * i + 3] = 255
     }
   }

@@ -134,27 +134,28 @@ def server(pretrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     }
     for name, value in options.items():
         command += [f"--{name}", value]
-    log = (folder / "server.log").open("w+b")
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
-    )
+    log = folder / "server.log"
     address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(300):
-            try:
-                with urllib.request.urlopen(f"{address}/_stcore/health", timeout=2):
-                    break
-            except (urllib.error.URLError, OSError):
-                if process.poll() is not None:
-                    break
-                time.sleep(0.2)
-        else:
-            process.terminate()
+    with (
+        log.open("wb") as out,
+        subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT
+        ) as process,
+    ):
+        try:
+            _wait_for(address, process, log)
+            yield address
+        finally:
+            process.kill()
+
+
+def _wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(300):
         if process.poll() is not None:
-            log.seek(0)
-            pytest.fail(f"the app did not start:\n{log.read().decode(errors='replace')}")
-        yield address
-    finally:
-        process.terminate()
-        process.wait(timeout=20)
-        log.close()
+            break
+        try:
+            with urllib.request.urlopen(f"{address}/_stcore/health", timeout=2):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    pytest.fail(f"the app did not start:\n{log.read_text(errors='replace')}")

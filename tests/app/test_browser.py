@@ -110,10 +110,11 @@ def test_first_open_then_click_a_position(tab):
     assert colours > 5
 
     box = canvas.bounding_box()
-    canvas.hover(position={"x": box["width"] * 0.25, "y": box["height"] * 0.75})
+    place = {"x": box["width"] * 8.5 / 32, "y": box["height"] * 24.5 / 32}
+    canvas.hover(position=place)
     assert "row 24, column 8" in viewer.locator(".readout").inner_text()
 
-    canvas.click(position={"x": box["width"] * 0.25, "y": box["height"] * 0.75})
+    canvas.click(position=place)
     tab.page.wait_for_url(re.compile("explore_row=24"), timeout=20_000)
     tab.settle()
     assert "explore_column=8" in tab.page.url
