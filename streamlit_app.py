@@ -21,6 +21,34 @@ PAGES = {
             help="An image, its ponder map, and why each position stopped.",
             default=True,
         ),
+        st.Page(
+            "app/pages/compare.py",
+            title="Compare",
+            icon=":material/compare:",
+            help="Two to four networks on one image, aligned.",
+        ),
+    ],
+    "Understand": [
+        st.Page(
+            "app/pages/halting_lab.py",
+            title="Halting lab",
+            icon=":material/science:",
+            help="The halting rule itself: edit the scores and step through it.",
+        ),
+        st.Page(
+            "app/pages/flops.py",
+            title="FLOPs",
+            icon=":material/account_tree:",
+            help="Where the FLOPs go: by block, unit and layer.",
+        ),
+    ],
+    "Verify": [
+        st.Page(
+            "app/pages/check.py",
+            title="Check",
+            icon=":material/fact_check:",
+            help="Three backends side by side; version, licence, citation.",
+        ),
     ],
 }
 

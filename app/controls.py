@@ -52,6 +52,19 @@ def heading(title: str, sentence: str) -> None:
     st.markdown(sentence)
 
 
+def number(label: str, value: str, note: str = "", help: str | None = None) -> None:
+    """A number that matters, with a note beneath."""
+    st.metric(
+        label,
+        value,
+        note or None,
+        delta_color="off",
+        delta_arrow="off",
+        border=True,
+        help=help,
+    )
+
+
 @contextmanager
 def guarded() -> Iterator[None]:
     """Turn what a user did wrong into one sentence; the page stops, the app goes on."""
@@ -73,14 +86,15 @@ def choose(page: str, halting: tuple[str, ...] = ("sact", "act", "none")) -> Cho
         Kinds of networks that the page can show.
     """
     with st.container(border=True):
-        columns = st.columns([5, 4, 2, 2], vertical_alignment="bottom")
-        with columns[2]:
+        columns = st.columns([5, 4, 4], vertical_alignment="bottom")
+        row = columns[2].container(horizontal=True)
+        with row:
             add_your_own(page)
         with columns[0]:
             model = choose_model(page, halting=halting)
         with columns[1]:
             picture = choose_picture(page, model)
-        with columns[3]:
+        with row:
             image_size, fit = choose_input(page, model)
         st.caption(describe(model, picture, image_size, fit))
     return Choice(model, picture, image_size, fit)
@@ -233,6 +247,12 @@ def add_your_own(page: str) -> None:
         )
     for sentence in st.session_state.pop(f"{page}_problems", []):
         st.error(sentence, icon=":material/error:")
+
+
+def checked_key(choice: Choice) -> str:
+    """Where the session keeps whether the backends agreed on this run."""
+    parts = (choice.model.digest, choice.picture.digest, choice.image_size, choice.fit)
+    return "checked_" + "_".join(map(str, parts))
 
 
 def page_link(file: str, label: str, icon: str, **query: str) -> None:

@@ -83,6 +83,15 @@ def table(model: Model, picture: Picture, run: Run) -> str:
     return out.getvalue()
 
 
+def rows_csv(rows: list[dict[str, object]]) -> str:
+    """Rows of one kind as CSV, with their keys as the header."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
+
+
 def command(
     model: Model,
     picture: Picture,

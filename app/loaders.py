@@ -494,6 +494,154 @@ def times(
     return {name: float(np.median(each)) for name, each in zip(backends, measured, strict=True)}
 
 
+@st.cache_data(max_entries=128, show_spinner="Timing every unit …")
+def _unit_seconds(
+    model_digest: str,
+    picture_digest: str,
+    image_size: int | None,
+    fit: str | None,
+    repeats: int,
+    _net: Net,
+    _pixels: np.ndarray,
+) -> dict[str, float]:
+    found: dict[str, list[float]] = {}
+    with _ENGINE:
+        for _ in range(repeats + 1):  # the first one warms up
+            result = _net.run([_pixels], image_size, fit, keep_seconds=True)[0]
+            for block, planned in zip(result.blocks, _net.plan.blocks, strict=True):
+                for unit, seconds in zip(planned.units, block.seconds or (), strict=False):
+                    found.setdefault(unit.name, []).append(seconds)
+    return {name: float(np.median(each[1:])) for name, each in found.items()}
+
+
+def unit_seconds(
+    model: Model, picture: Picture, image_size: int | None, fit: str | None, repeats: int = 5
+) -> dict[str, float]:
+    """Measure the masked engine unit by unit: median seconds by the unit's name.
+
+    Units that no position ran are absent.
+
+    Raises
+    ------
+    InputError
+        As `run`.
+    """
+    network = net(model)
+    try:
+        return _unit_seconds(
+            model.digest, picture.digest, image_size, fit, repeats, network, picture.pixels
+        )
+    except (ValueError, MemoryError) as error:
+        raise InputError(_sentence(error)) from None
+
+
+@st.cache_data(max_entries=64, show_spinner="Counting with PyTorch …")
+def _torch_flops(digest: str, size: tuple[int, int], _net: Net) -> int:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with _ENGINE, FlopCounterMode(display=False) as counter:
+        _net.forward(np.zeros((1, *size, 3), np.float32))
+    return int(counter.get_total_flops())
+
+
+def torch_flops(model: Model, size: tuple[int, int]) -> int:
+    """FLOPs of the dense network by PyTorch's own counter. Imports torch.
+
+    Raises
+    ------
+    InputError
+        As `net`.
+    """
+    return _torch_flops(model.digest, size, net(model, "dense"))
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far a backend is from the reference on one image.
+
+    Attributes
+    ----------
+    backend : str
+        Which one.
+    seconds : float
+        How long it took.
+    logits : float
+        Largest difference, over the largest logit.
+    ponder_cost : float
+        Largest difference, in units; 0 for vanilla networks.
+    num_units, close : int
+        Positions that ran another number of units, and how many of those lie
+        within 1e-4 of the threshold, where rounding decides.
+    positions : int
+        Positions of all blocks.
+    flops_equal : bool
+        Whether the FLOPs are equal, as whole numbers.
+    """
+
+    backend: str
+    seconds: float
+    logits: float
+    ponder_cost: float
+    num_units: int
+    close: int
+    positions: int
+    flops_equal: bool
+
+    @property
+    def ok(self) -> bool:
+        """Whether it agrees as closely as rounding lets it."""
+        differs = self.num_units > self.close
+        near = self.num_units > 0  # where rounding decides, costs and FLOPs follow
+        exact = self.flops_equal and self.ponder_cost <= 1e-3
+        return not differs and self.logits <= 1e-3 and (exact or near)
+
+
+def agreement(
+    model: Model, picture: Picture, image_size: int | None, fit: str | None
+) -> list[Agreement]:
+    """Run all three backends and compare them with the reference. Imports torch.
+
+    Raises
+    ------
+    InputError
+        As `run`.
+    """
+    ref = run(model, picture, image_size, fit, "reference")
+    return [
+        _compare(ref, run(model, picture, image_size, fit, backend), backend, model.config.eps)
+        for backend in ("masked", "dense")
+    ]
+
+
+def _compare(ref: Run, comp: Run, backend: str, eps: float) -> Agreement:
+    largest = float(np.abs(ref.result.logits).max()) or 1.0
+    cost, differing, close, positions = 0.0, 0, 0, 0
+    for one, other in zip(ref.result.blocks, comp.result.blocks, strict=True):
+        if one.num_units is None or one.ponder_cost is None or one.halting_proba is None:
+            continue
+        assert other.num_units is not None
+        assert other.ponder_cost is not None
+        different = one.num_units != other.num_units
+        sums = np.cumsum(np.nan_to_num(one.halting_proba.astype(np.float64)), axis=-1)
+        near = (np.abs(sums - (1 - eps)) < 1e-4).any(axis=-1)
+        positions += different.size
+        differing += int(different.sum())
+        close += int((different & near).sum())
+        if not different.all():
+            gap = np.abs(one.ponder_cost - other.ponder_cost)[~different]
+            cost = max(cost, float(gap.max()))
+    return Agreement(
+        backend,
+        comp.seconds,
+        float(np.abs(ref.result.logits - comp.result.logits).max()) / largest,
+        cost,
+        differing,
+        close,
+        positions,
+        bool((ref.result.flops == comp.result.flops).all()),
+    )
+
+
 # --- parts ---
 
 

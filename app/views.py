@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from app.loaders import Run
 from app.viewer import Layer, Stage
 from sact_core import ponder_maps
 from sact_core.config import NetworkConfig
-from sact_core.network import BlockResult, Result
+from sact_core.network import BlockResult, Conv, Plan, Result
 
 METRICS = {"ponder_cost": "Ponder cost", "num_units": "Units run"}
 SCALES = {"fixed": "Fixed", "stretched": "Stretched"}
@@ -86,6 +87,23 @@ def limits(
     values = result.map(metric)[0] if block < 0 else layers(result, metric)[block].values
     low, high = map(float, np.percentile(values, ponder_maps.PERCENTILES))
     return (low, high) if high > low else (low - 0.5, high + 0.5)
+
+
+def common_limits(configs: Sequence[NetworkConfig], metric: str) -> tuple[float, float]:
+    """One scale for several networks: from the least to the most that any can spend."""
+    ends = [ponder_maps.unit_limits(config.units_per_block, metric) for config in configs]
+    return min(low for low, _ in ends), max(high for _, high in ends)
+
+
+def largest_difference(one: Run, other: Run, metric: str) -> float:
+    """Largest difference of two maps, in units; at least 1, for a scale around 0.
+
+    Maps of different sizes are compared at the positions of the first.
+    """
+    first, second = one.result.map(metric)[0], other.result.map(metric)[0]
+    rows = np.arange(first.shape[0]) * second.shape[0] // first.shape[0]
+    columns = np.arange(first.shape[1]) * second.shape[1] // first.shape[1]
+    return max(1.0, float(np.abs(second[rows][:, columns] - first).max()))
 
 
 def summary(run: Run) -> str:
@@ -169,3 +187,64 @@ def cost(run: Run) -> tuple[list[str], np.ndarray, np.ndarray]:
         executed.append(flops[0])
         dense.append(dense_blocks[name][0])
     return names, np.array(executed), np.array(dense)
+
+
+@dataclass(frozen=True)
+class Node:
+    """A part of the network in the tree of its costs."""
+
+    name: str
+    parent: str
+    label: str
+    dense: int
+    executed: int
+
+
+def tree(plan: Plan, run: Run) -> list[Node]:
+    """The network as a tree of parts: root, blocks, units, layers.
+
+    A part's cost is the sum of its children's.
+    """
+    total, dense = int(run.executed.total[0]), int(run.dense.total[0])
+    nodes = [Node("network", "", "Network", dense, total)]
+    for name in run.executed.blocks:
+        costs = int(run.dense.blocks[name][0]), int(run.executed.blocks[name][0])
+        nodes.append(Node(name, "network", block_name(name), *costs))
+    for name in run.executed.units:
+        block, unit = name.split("/")
+        costs = int(run.dense.units[name][0]), int(run.executed.units[name][0])
+        nodes.append(Node(name, block, unit.replace("unit", "Unit "), *costs))
+    for conv in plan.convs:
+        parts = conv.name.split("/")
+        parent = "/".join(parts[:2]) if len(parts) > 1 else "network"
+        label = "/".join(parts[2:]).replace("halting_proba/", "halting ") or conv.name
+        costs = int(run.dense.layers[conv.name][0]), int(run.executed.layers[conv.name][0])
+        nodes.append(Node(conv.name, parent, label, *costs))
+    return nodes
+
+
+def layer_rows(plan: Plan, run: Run, factor: int = 1) -> list[dict[str, object]]:
+    """Every convolution as a row: cost over ``factor``, share and positions."""
+    rows: list[dict[str, object]] = []
+    for conv in plan.convs:
+        dense = int(run.dense.layers[conv.name][0])
+        executed = int(run.executed.layers[conv.name][0])
+        positions = int(run.result.positions[conv.name][0])
+        rows.append(
+            {
+                "layer": conv.name,
+                "weight": " × ".join(map(str, conv.weight_shape)),
+                "dense": dense // factor,
+                "executed": executed // factor,
+                "share": executed / dense,
+                "positions": positions,
+                "of": dense_places(conv, dense),
+            }
+        )
+    return rows
+
+
+def dense_places(conv: Conv, flops: int) -> int:
+    """Output positions of a convolution that costs so many FLOPs."""
+    height, width, num_in, num_out = conv.weight_shape
+    return flops // (2 * height * width * num_in * num_out)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from app.figures.style import BLUE, CATEGORIES, GREY, ORANGE, lay_out, si
+from app.figures.style import BLUE, CATEGORIES, GREY, ORANGE, colour_scale, lay_out, si
 
 
 def flops_by_block(
@@ -155,3 +155,137 @@ def times(names: Sequence[str], seconds: np.ndarray, height: int | None = None) 
     figure.update_yaxes(autorange="reversed", fixedrange=True, title=None)
     figure.update_xaxes(range=[0, 1250 * float(max(seconds))], fixedrange=True, visible=False)
     return lay_out(figure, height or 34 + 34 * len(names), showlegend=False)
+
+
+def treemap(
+    names: Sequence[str],
+    parents: Sequence[str],
+    labels: Sequence[str],
+    dense: np.ndarray,
+    executed: np.ndarray,
+    unit: str = "FLOPs",
+    height: int = 460,
+) -> go.Figure:
+    """Draw the network as a treemap: area is the dense cost, colour the share executed.
+
+    Parameters
+    ----------
+    names, parents : sequence of str
+        The tree; the root's parent is empty.
+    labels : sequence of str
+        As shown.
+    dense, executed : np.ndarray [shape=(parts,), int64]
+        A part's cost is the sum of its children's.
+    unit : str
+        What is counted.
+    height : int
+        In pixels.
+    """
+    share = executed / np.maximum(dense, 1)
+    figure = go.Figure(
+        go.Treemap(
+            ids=list(names),
+            parents=list(parents),
+            labels=list(labels),
+            values=dense,
+            branchvalues="total",
+            maxdepth=3,
+            sort=False,
+            marker={
+                "colors": share,
+                "colorscale": colour_scale("viridis"),
+                "cmin": 0,
+                "cmax": 1,
+                "colorbar": {
+                    "title": {"text": "executed", "side": "top"},
+                    "tickformat": ".0%",
+                    "thickness": 10,
+                    "len": 0.9,
+                    "outlinewidth": 0,
+                },
+                "line": {"width": 1},
+                "pad": {"t": 22, "l": 2, "r": 2, "b": 2},
+            },
+            text=[f"{part:.0%}" for part in share],
+            textinfo="label+text",
+            customdata=[[si(e), si(d), p] for e, d, p in zip(executed, dense, share, strict=True)],
+            hovertemplate="<b>%{id}</b><br>executed %{customdata[0]}"
+            + unit
+            + " (%{customdata[2]:.1%})<br>dense %{customdata[1]}"
+            + unit
+            + "<extra></extra>",
+            pathbar={"visible": True, "thickness": 22},
+            tiling={"packing": "squarify", "pad": 2},
+        )
+    )
+    return lay_out(figure, height, margin={"l": 0, "r": 0, "t": 4, "b": 0})
+
+
+def units(
+    names: Sequence[str],
+    dense: np.ndarray,
+    executed: np.ndarray,
+    milliseconds: np.ndarray | None = None,
+    unit: str = "FLOPs",
+    height: int = 320,
+) -> go.Figure:
+    """Draw every unit's dense and executed cost, and how long it took.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Units, first to last.
+    dense, executed : np.ndarray [shape=(units,), int64]
+    milliseconds : np.ndarray [shape=(units,)], optional
+        Measured; an axis of its own on the right.
+    unit : str
+        What is counted.
+    height : int
+        In pixels.
+    """
+    figure = go.Figure()
+    number = np.arange(1, len(names) + 1)
+    figure.add_bar(
+        x=number,
+        y=dense,
+        name="every position",
+        marker={"color": GREY, "opacity": 0.35},
+        customdata=list(names),
+        hovertemplate="%{customdata}<br>dense <b>%{y:.4s}</b><extra></extra>",
+    )
+    figure.add_bar(
+        x=number,
+        y=executed,
+        name="this image",
+        marker_color=BLUE,
+        width=0.5,
+        customdata=list(names),
+        hovertemplate="%{customdata}<br>this image <b>%{y:.4s}</b><extra></extra>",
+    )
+    if milliseconds is not None:
+        figure.add_scatter(
+            x=number,
+            y=milliseconds,
+            yaxis="y2",
+            name="measured (right)",
+            mode="lines+markers",
+            line={"color": ORANGE, "width": 2},
+            customdata=list(names),
+            hovertemplate="%{customdata}<br><b>%{y:.3f} ms</b><extra></extra>",
+        )
+    figure.update_xaxes(title="unit, all blocks", fixedrange=True)
+    figure.update_yaxes(title=unit, fixedrange=True, rangemode="tozero")
+    return lay_out(
+        figure,
+        height,
+        barmode="overlay",
+        yaxis2={
+            "overlaying": "y",
+            "side": "right",
+            "title": "milliseconds",
+            "rangemode": "tozero",
+            "showgrid": False,
+            "fixedrange": True,
+            "automargin": True,
+        },
+    )

@@ -99,3 +99,95 @@ def why_stopped(
         showlegend=False,
         margin={"l": 8, "r": 8, "t": 8, "b": 8},
     )
+
+
+def distribution(weights: np.ndarray, num_units: int, height: int = 220) -> go.Figure:
+    """Draw the halting distribution: the weight of each unit's output.
+
+    Parameters
+    ----------
+    weights : np.ndarray [shape=(units,)]
+        Sums to 1.
+    num_units : int
+        Units that ran; the last of them takes the remainder.
+    height : int
+        In pixels.
+    """
+    number = np.arange(1, len(weights) + 1)
+    figure = go.Figure()
+    figure.add_bar(
+        x=number,
+        y=weights,
+        marker_color=[
+            ORANGE if n == num_units else BLUE if n < num_units else GREY for n in number
+        ],
+        width=0.62,
+        text=[f"{value:.2f}" if value else "" for value in weights],
+        textposition="outside",
+        cliponaxis=False,
+        hovertemplate="unit %{x}<br>weight <b>%{y:.4f}</b><extra></extra>",
+    )
+    figure.update_xaxes(dtick=1, fixedrange=True, title="unit")
+    figure.update_yaxes(range=[0, 1.15], fixedrange=True, title="weight p", dtick=0.5)
+    return lay_out(figure, height, showlegend=False)
+
+
+def gradient(slopes: np.ndarray, height: int = 220) -> go.Figure:
+    """Draw the slope of the ponder cost in every halting score.
+
+    Parameters
+    ----------
+    slopes : np.ndarray [shape=(units - 1,)]
+    height : int
+        In pixels.
+    """
+    number = np.arange(1, len(slopes) + 1)
+    figure = go.Figure()
+    figure.add_bar(
+        x=number,
+        y=slopes,
+        marker_color=BLUE,
+        width=0.5,
+        hovertemplate="unit %{x}<br>slope <b>%{y:g}</b><extra></extra>",
+    )
+    figure.update_xaxes(dtick=1, fixedrange=True, title="unit", range=[0.5, len(slopes) + 1.5])
+    figure.update_yaxes(range=[-1.15, 0.2], fixedrange=True, title="∂ρ / ∂h", dtick=1)
+    return lay_out(figure, height, showlegend=False)
+
+
+def cost_against_score(
+    scores: np.ndarray, costs: np.ndarray, now: float, unit: int, height: int = 220
+) -> go.Figure:
+    """Draw the ponder cost over one unit's score, all others held.
+
+    Parameters
+    ----------
+    scores, costs : np.ndarray [shape=(n,)]
+        The curve.
+    now : float
+        The score as it is.
+    unit : int
+        Its unit, from 1.
+    height : int
+        In pixels.
+    """
+    figure = go.Figure()
+    jumps = np.flatnonzero(np.abs(np.diff(costs)) > 0.2) + 1
+    figure.add_scatter(
+        x=np.insert(scores.astype(float), jumps, scores[jumps]),
+        y=np.insert(costs.astype(float), jumps, np.nan),  # a jump is no slope
+        mode="lines",
+        line={"color": BLUE, "width": 2},
+        hovertemplate="score %{x:.3f}<br>ponder cost <b>%{y:.3f}</b><extra></extra>",
+    )
+    nearest = int(np.abs(scores - now).argmin())
+    figure.add_scatter(
+        x=[now],
+        y=[costs[nearest]],
+        mode="markers",
+        marker={"color": ORANGE, "size": 11, "line": {"width": 2, "color": "white"}},
+        hovertemplate="now %{x:.3f}<br>ponder cost <b>%{y:.3f}</b><extra></extra>",
+    )
+    figure.update_xaxes(title=f"halting score of unit {unit}", range=[-0.02, 1.02], fixedrange=True)
+    figure.update_yaxes(title="ponder cost ρ", fixedrange=True)
+    return lay_out(figure, height, showlegend=False)

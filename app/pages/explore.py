@@ -129,48 +129,41 @@ def numbers(choice: controls.Choice) -> None:
     run = choice.run
     share = run.executed.total[0] / run.dense.total[0]
     top = int(run.result.logits[0].argmax())
-    with st.grid(4, min_column_width=160):
-        st.metric(
+    with st.grid(4, min_column_width=150):
+        controls.number(
             "It says",
             choice.model.class_name(top),
             f"{run.result.probabilities[0, top]:.1%} sure",
-            delta_color="off",
-            delta_arrow="off",
-            border=True,
         )
-        st.metric(
+        controls.number(
             "FLOPs",
             figures.si(run.executed.total[0]),
             f"{share:.0%} of dense",
-            delta_color="off",
-            delta_arrow="off",
-            border=True,
-            help="Two per multiply-add, convolutions only. Dense: every position "
-            f"runs every unit, which takes {figures.si(run.dense.total[0])}FLOPs.",
+            help="Two per multiply-add, convolutions only. Dense: every position runs every "
+            f"unit, which takes {figures.si(run.dense.total[0])}FLOPs.",
         )
         units = views.mean_units(run.result)
+        total = sum(choice.model.config.units_per_block)
         if units is None:
-            st.metric(
-                "Units run", "all", "no halting", delta_color="off", delta_arrow="off", border=True
-            )
+            controls.number("Units a position", str(total), "all of them: no halting")
         else:
-            total = sum(choice.model.config.units_per_block)
-            st.metric(
-                "Units a position",
-                f"{units:.1f}",
-                f"of {total}, on average",
-                delta_color="off",
-                delta_arrow="off",
-                border=True,
-            )
-        st.metric(
-            "Time",
-            f"{1000 * run.seconds:.0f} ms",
-            "masked engine, this run",
-            delta_color="off",
-            delta_arrow="off",
-            border=True,
-        )
+            controls.number("Units a position", f"{units:.1f}", f"of {total}, on average")
+        controls.number("Time", f"{1000 * run.seconds:.0f} ms", "masked engine, this run")
+
+
+def badge(choice: controls.Choice) -> None:
+    """Whether the three backends were seen to agree on this image."""
+    agree = st.session_state.get(controls.checked_key(choice))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if agree is None:
+            st.badge("Not checked on this image", icon=":material/pending:", color="gray")
+        elif agree:
+            st.badge("Three backends agree", icon=":material/verified:", color="green")
+        else:
+            st.badge("Backends differ", icon=":material/error:", color="red")
+        controls.page_link("check", "Check", ":material/fact_check:")
+        controls.page_link("compare", "Compare networks", ":material/compare:")
+        controls.page_link("flops", "FLOPs by unit", ":material/account_tree:")
 
 
 @st.fragment(key="explore_why")
@@ -441,6 +434,7 @@ with controls.guarded():
     choice.run  # noqa: B018 - so that an error is said before anything is drawn
 hero(choice)
 numbers(choice)
+badge(choice)
 halts = choice.model.config.halting != "none"
 if halts:
     why(choice)

@@ -1,0 +1,129 @@
+"""Check: three backends on one image, side by side; version, licence, citation."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+import sact_core
+from app import controls, figures, loaders
+
+PAGE = "check"
+
+PAPER = """@inproceedings{figurnov2017spatially,
+  title     = {Spatially Adaptive Computation Time for Residual Networks},
+  author    = {Figurnov, Michael and Collins, Maxwell D. and Zhu, Yukun and Zhang, Li and
+               Huang, Jonathan and Vetrov, Dmitry and Salakhutdinov, Ruslan},
+  booktitle = {Proceedings of the IEEE Conference on Computer Vision and Pattern
+               Recognition (CVPR)},
+  year      = {2017}
+}"""
+THIS = """@software{{sact_explorer,
+  title   = {{SACT Explorer}},
+  version = {{{version}}},
+  license = {{Apache-2.0}},
+  note    = {{Where a network with spatially adaptive computation time thinks}}
+}}"""
+
+
+def result(choice: controls.Choice) -> None:
+    """The three backends beside one another."""
+    with controls.guarded(), st.spinner("Running three backends …"):
+        ref = loaders.run(choice.model, choice.picture, choice.image_size, choice.fit, "reference")
+        found = loaders.agreement(choice.model, choice.picture, choice.image_size, choice.fit)
+    agree = all(one.ok for one in found)
+    st.session_state[controls.checked_key(choice)] = agree
+    if agree:
+        st.success("The three backends agree on this image.", icon=":material/verified:")
+    else:
+        st.error("The backends differ on this image.", icon=":material/error:")
+    rows = [
+        {
+            "backend": "reference",
+            "what it is": "NumPy: computes every position, then masks",
+            "milliseconds": 1000 * ref.seconds,
+            "logits": None,
+            "ponder cost": None,
+            "units": None,
+            "FLOPs": "counted",
+        }
+    ]
+    words = {
+        "masked": "NumPy and Numba: active positions only",
+        "dense": "PyTorch: every position, differentiable",
+    }
+    for one in found:
+        differ = f"{one.num_units} of {one.positions:,}"
+        if one.num_units:
+            differ += f", {one.close} of them a rounding from the threshold"
+        rows.append(
+            {
+                "backend": one.backend,
+                "what it is": words[one.backend],
+                "milliseconds": 1000 * one.seconds,
+                "logits": one.logits,
+                "ponder cost": one.ponder_cost,
+                "units": differ,
+                "FLOPs": "equal" if one.flops_equal else "differ",
+            }
+        )
+    st.dataframe(
+        rows,
+        hide_index=True,
+        column_config={
+            "milliseconds": st.column_config.NumberColumn("First run, ms", format="%.1f"),
+            "logits": st.column_config.NumberColumn(
+                "Logits: largest difference", format="%.1e", help="Over the largest logit."
+            ),
+            "ponder cost": st.column_config.NumberColumn(
+                "Ponder cost: largest difference", format="%.1e", help="In units."
+            ),
+            "units": st.column_config.TextColumn("Positions with other units"),
+        },
+        key="check_table",
+        alt="Differences of the masked and dense backends from the reference",
+    )
+    st.caption(
+        "Differences are from the reference. The backends share the plan and the parameters, "
+        "never arithmetic, so an error of one cannot hide in the others. FLOPs are "
+        f"{figures.si(ref.executed.total[0])}, {int(ref.executed.total[0]):,} exactly."
+    )
+
+
+controls.heading(
+    "Can it be trusted?",
+    "Three programs compute the same network in three ways. Here they run on one image, and "
+    "every difference is listed.",
+)
+choice = controls.choose(PAGE)
+key = controls.checked_key(choice)
+if st.button("Check this image", icon=":material/fact_check:", key="check_run") or (
+    key in st.session_state
+):
+    result(choice)
+else:
+    st.caption("Loads PyTorch at the first check, which takes a few seconds.")
+
+st.header("About", anchor=False)
+left, right = st.columns(2, gap="large")
+with left:
+    st.table(
+        {
+            "SACT Explorer": f"version {sact_core.__version__}",
+            "Licence": "Apache-2.0",
+            "Checkpoint": choice.model.name,
+            "Content hash": f"`{choice.model.digest[:16]}…`",
+            "Trained with": str(choice.model.header.provenance.get("command", "unknown")),
+        },
+        border="horizontal",
+        alt="Version, licence and checkpoint",
+    )
+    st.markdown(
+        "The halting rule, the networks and the FLOP count follow the authors' published "
+        "TensorFlow code, [mfigurnov/sact](https://github.com/mfigurnov/sact). Example "
+        "photographs: see `app/examples/LICENSES.md`."
+    )
+with right:
+    st.markdown("Please cite the authors:")
+    st.code(PAPER, language=None, wrap_lines=True)
+    st.markdown("and, if it helped, this program:")
+    st.code(THIS.format(version=sact_core.__version__), language=None)

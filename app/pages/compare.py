@@ -1,0 +1,211 @@
+"""Compare: two to four networks on one image, aligned."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app import controls, figures, loaders, views
+from app.loaders import Model, Run
+from app.viewer import Layer, Panel, Scale, payload
+from app.viewer import component as viewer
+
+PAGE = "compare"
+VIEWS = {"side": "Side by side", "swipe": "Swipe", "difference": "Difference"}
+
+
+def choose() -> tuple[list[Model], list[Run], loaders.Picture]:
+    """Two to four checkpoints and one image."""
+    with st.container(border=True):
+        columns = st.columns([2, 4, 4], vertical_alignment="bottom")
+        count = columns[0].segmented_control(
+            "Networks",
+            [2, 3, 4],
+            default=2,
+            required=True,
+            key="compare_count",
+            bind="query-params",
+        )
+        row = columns[2].container(horizontal=True)
+        with row:
+            controls.add_your_own(PAGE)
+        models = []
+        for i, cell in enumerate(st.columns(int(count))):
+            with cell:
+                models.append(
+                    controls.choose_model(
+                        PAGE, f"checkpoint_{i + 1}", f"Network {i + 1}", fallback=i
+                    )
+                )
+        with columns[1]:
+            picture = controls.choose_picture(PAGE, models[0])
+        with row:
+            image_size, fit = controls.choose_input(PAGE, models[0])
+        own = models[0].header.preprocessing
+        image_size, fit = image_size or own.image_size, fit or own.fit
+        with controls.guarded():
+            runs = [loaders.run(model, picture, image_size, fit) for model in models]
+        sides = {run.result.input_size for run in runs}
+        crops = {
+            (m.header.preprocessing.kind, m.header.preprocessing.crop_fraction) for m in models
+        }
+        note = ""
+        if fit == "crop" and len(crops) > 1:
+            note = " These networks cut the image differently, so the maps do not line up exactly."
+        elif len(sides) > 1:
+            note = " These networks take slightly different sizes; maps are laid over the first."
+        height, width = runs[0].result.input_size
+        st.caption(f"All see {picture.name} at {width} × {height} pixels.{note}")
+    return models, runs, picture
+
+
+def units_by_block(run: Run) -> str:
+    """Units run in each block, on average."""
+    means = [
+        "all" if block.num_units is None else f"{block.num_units[0].mean():.1f}"
+        for block in run.result.blocks
+    ]
+    return " · ".join(means)
+
+
+def maps(models: list[Model], runs: list[Run], picture: loaders.Picture) -> None:
+    """The maps in one view: beside one another, swiped, or subtracted."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        view = st.segmented_control(
+            "View",
+            list(VIEWS),
+            default="side",
+            required=True,
+            format_func=VIEWS.__getitem__,
+            key="compare_view",
+            bind="query-params",
+        )
+        metric = st.segmented_control(
+            "Map",
+            list(views.METRICS),
+            default="ponder_cost",
+            required=True,
+            format_func=views.METRICS.__getitem__,
+            key="compare_metric",
+            bind="query-params",
+        )
+        colours = st.selectbox(
+            "Colours", figures.COLOUR_MAPS, key="compare_colours", bind="query-params", width=130
+        )
+        opacity = st.slider(
+            "Opacity over the image",
+            0,
+            100,
+            100,
+            5,
+            format="%d%%",
+            key="compare_opacity",
+            bind="query-params",
+            width=220,
+        )
+    layers: list[Layer] = []
+    spans: list[range] = []
+    for run in runs:
+        own = views.layers(run.result, metric)
+        spans.append(range(len(layers), len(layers) + len(own)))
+        layers += own
+    low, high = views.common_limits([model.config for model in models], metric)
+    scales = [Scale(low, high, "units", colours)]
+    panels = [
+        Panel(
+            f"{i + 1}  {model.name}",
+            spans[i],
+            0,
+            picture=opacity < 100,
+            opacity=opacity / 100,
+            says=str(i + 1),
+            alt=f"{views.METRICS[metric]} of {model.name}: {views.summary(run)}",
+        )
+        for i, (model, run) in enumerate(zip(models, runs, strict=True))
+    ]
+    swipe = ""
+    hint = "Zoom and pan move all maps together. Point at one to read them all."
+    if view == "swipe":
+        swipe = f"{views.METRICS[metric]} of networks 1 and 2"
+        panels = panels[:2]
+        hint = "Drag the slider: network 1 on the left of the line, network 2 on the right."
+    elif view == "difference":
+        difference = [*spans[1], *(-1 - i for i in spans[0])]
+        total = runs[1].result.map(metric)[0].mean() - runs[0].result.map(metric)[0].mean()
+        most = views.largest_difference(runs[0], runs[1], metric)
+        scales.append(Scale(-most, most, "units", "difference"))
+        panels = [
+            *panels[:2],
+            Panel(
+                "Network 2 − network 1",
+                difference,
+                1,
+                says="difference",
+                side=f"{total:+.2f} on average",
+                alt=f"Signed difference, {total:+.2f} units on average",
+            ),
+        ]
+        hint = "Orange: network 2 thinks more there. Blue: less."
+    viewer.show(
+        payload(
+            runs[0].seen,
+            layers,
+            panels,
+            scales,
+            swipe=swipe,
+            hint=hint,
+            max_height=520 if swipe else 440,
+            panel_width=230,
+        ),
+        "compare_maps",
+    )
+
+
+controls.heading(
+    "Which network thinks where?",
+    "Two to four networks look at the same image. All maps have **one colour scale** and move "
+    "together.",
+)
+models, runs, picture = choose()
+halting = [i for i, model in enumerate(models) if model.config.halting != "none"]
+if len(halting) < len(models):
+    names = ", ".join(models[i].name for i in range(len(models)) if i not in halting)
+    st.info(
+        f"{names} does not halt: every position runs every unit, so it has no map. It is in the "
+        "table below.",
+        icon=":material/info:",
+    )
+if len(halting) >= 2 or (halting and st.session_state.get("compare_view", "side") == "side"):
+    maps([models[i] for i in halting], [runs[i] for i in halting], picture)
+elif halting:
+    st.caption("Swipe and difference need two networks that halt.")
+st.dataframe(
+    [
+        {
+            "network": f"{i + 1}  {model.name}",
+            "says": model.class_name(int(run.result.logits[0].argmax())),
+            "sure": float(run.result.probabilities[0].max()),
+            "flops": int(run.executed.total[0]),
+            "share": float(run.executed.total[0] / run.dense.total[0]),
+            "units": units_by_block(run),
+            "tau": model.tau,
+            "accuracy": loaders.accuracy(model),
+        }
+        for i, (model, run) in enumerate(zip(models, runs, strict=True))
+    ],
+    hide_index=True,
+    column_config={
+        "network": "Network",
+        "says": "It says",
+        "sure": st.column_config.ProgressColumn("Sure", min_value=0, max_value=1, format="percent"),
+        "flops": st.column_config.NumberColumn("FLOPs", format="localized"),
+        "share": st.column_config.NumberColumn("of dense", format="percent"),
+        "units": st.column_config.TextColumn("Units by block", help="On average over positions."),
+        "tau": st.column_config.NumberColumn("τ", format="%g"),
+        "accuracy": "Accuracy of the checkpoint",
+    },
+    key="compare_table",
+    alt="Predictions, FLOPs and units of each network",
+)
+says = {int(run.result.logits[0].argmax()) for run in runs}
+if len(says) > 1:
+    st.caption("The networks disagree on what this is.")

@@ -1,0 +1,148 @@
+"""FLOPs: where they go, block by block, unit by unit, layer by layer."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import streamlit as st
+
+from app import controls, exports, figures, loaders, views
+
+PAGE = "flops"
+COUNTS = {"flops": "FLOPs", "multiply_adds": "Multiply-adds"}
+
+
+def totals(run: loaders.Run, factor: int, unit: str) -> None:
+    """The whole network in four numbers."""
+    executed, dense = int(run.executed.total[0]) // factor, int(run.dense.total[0]) // factor
+    branches = int(run.executed.halting[0]) // factor
+    with st.grid(4, min_column_width=150):
+        controls.number("Executed", figures.si(executed), f"{executed:,} {unit}")
+        controls.number("If every unit ran", figures.si(dense), f"{dense:,} {unit}")
+        controls.number("Saved", f"{1 - executed / dense:.1%}", figures.si(dense - executed))
+        controls.number(
+            "Halting branches",
+            f"{branches / executed:.2%}",
+            "of what was executed",
+            help="What deciding costs: the small convolutions that read the halting scores.",
+        )
+
+
+@st.fragment
+def reconcile(choice: controls.Choice, factor: int, unit: str) -> None:
+    """Our count beside PyTorch's own."""
+    st.header("Does PyTorch count the same?", anchor=False)
+    run = choice.run
+    this = (choice.model.digest, run.result.input_size)
+    if st.button("Count with PyTorch", icon=":material/calculate:", key="flops_reconcile"):
+        st.session_state["flops_counted"] = this
+    if st.session_state.get("flops_counted") != this:
+        st.caption(
+            "Runs the dense network once under torch.utils.flop_counter, which knows nothing of "
+            "this program."
+        )
+        return
+    with controls.guarded():
+        theirs = loaders.torch_flops(choice.model, run.result.input_size)
+    ours = int(run.dense.total[0])
+    vanilla = int(loaders.vanilla_flops(choice.model.config, run.result.input_size).total[0])
+    rows = {
+        f"This program: every position runs every unit, in {unit}": f"{ours // factor:,}",
+        f"torch.utils.flop_counter, dense network, in {unit}": f"{theirs // factor:,}",
+        "Difference": f"{(ours - theirs) // factor:,}",
+        f"The same ResNet without halting branches, in {unit}": f"{vanilla // factor:,}",
+    }
+    st.table(rows, border="horizontal", alt="Our dense count beside PyTorch's")
+    if ours == theirs:
+        st.success("Both counts agree to the last FLOP.", icon=":material/check_circle:")
+    else:
+        st.error("The counts differ.", icon=":material/error:")
+
+
+controls.heading(
+    "Where do the FLOPs go?",
+    "Every rectangle is a part of the network: its **area** is what it costs when every position "
+    "runs, its **colour** how much of that this image really needed.",
+)
+choice = controls.choose(PAGE)
+with controls.guarded():
+    run = choice.run
+counts = st.segmented_control(
+    "Count",
+    list(COUNTS),
+    default="flops",
+    required=True,
+    format_func=COUNTS.__getitem__,
+    key="flops_count",
+    bind="query-params",
+    help="We count two FLOPs per multiply-add, as the authors do; many papers count one.",
+)
+factor, unit = (1, "FLOPs") if counts == "flops" else (2, "multiply-adds")
+totals(run, factor, unit)
+tree = views.tree(choice.model.plan, run)
+st.plotly_chart(
+    figures.treemap(
+        [node.name for node in tree],
+        [node.parent for node in tree],
+        [node.label for node in tree],
+        np.array([node.dense for node in tree]) // factor,
+        np.array([node.executed for node in tree]) // factor,
+        unit,
+    ),
+    key="flops_tree",
+    config=views.QUIET,
+    alt="Treemap of blocks, units and layers by dense FLOPs, coloured by the share executed",
+)
+st.caption("Click a block or unit to look inside; click the bar on top to come back.")
+
+st.header("Unit by unit", anchor=False)
+with controls.guarded():
+    seconds = loaders.unit_seconds(choice.model, choice.picture, choice.image_size, choice.fit)
+names = list(run.executed.units)
+st.plotly_chart(
+    figures.units(
+        [name.replace("block", "block ").replace("/unit", ", unit ") for name in names],
+        np.array([run.dense.units[name][0] for name in names]) // factor,
+        np.array([run.executed.units[name][0] for name in names]) // factor,
+        np.array([1000 * seconds.get(name, 0.0) for name in names]),
+        unit,
+    ),
+    key="flops_units",
+    config=views.QUIET,
+    alt="Executed and dense cost of every unit, and the time it took",
+)
+st.caption(
+    "Orange: what the masked engine took for each unit, median of 5 runs of this one image on "
+    "this machine."
+)
+
+st.header("Layer by layer", anchor=False)
+rows = views.layer_rows(choice.model.plan, run, factor)
+st.dataframe(
+    rows,
+    hide_index=True,
+    height=380,
+    column_config={
+        "layer": st.column_config.TextColumn("Layer", pinned=True),
+        "weight": st.column_config.TextColumn("Weight", help="height × width × in × out"),
+        "dense": st.column_config.NumberColumn(f"Dense {unit}", format="localized"),
+        "executed": st.column_config.NumberColumn(f"Executed {unit}", format="localized"),
+        "share": st.column_config.ProgressColumn(
+            "Executed", min_value=0, max_value=1, format="percent"
+        ),
+        "positions": st.column_config.NumberColumn("Positions computed", format="localized"),
+        "of": st.column_config.NumberColumn("of", format="localized"),
+    },
+    key="flops_table",
+    alt="Every layer with its cost",
+)
+st.download_button(
+    "Table (.csv)",
+    partial(exports.rows_csv, rows),
+    f"flops_{choice.model.name}_{choice.picture.name}.csv".replace(" ", "_").replace("/", "_"),
+    key="flops_download",
+    on_click="ignore",
+    icon=":material/download:",
+)
+reconcile(choice, factor, unit)
