@@ -92,7 +92,7 @@ class Trainer:
         self.plan: Plan = build_plan(config.network)
         self.preprocessing = preprocessing_for(config, train)
         self.class_names = train.class_names
-        self.network = dense.Network(self.plan, self._initial_params()).to(self.device)
+        self.network = dense.Network(self.plan, self._initial_params(), fused=True).to(self.device)
         self.forward: Callable[..., Any] = self.network
         if config.compile:
             self.forward = torch.compile(self.network)  # type: ignore[assignment]

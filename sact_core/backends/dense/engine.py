@@ -1,0 +1,174 @@
+"""Dense inference with the contract of every backend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sact_core.backends.dense.network import BlockTrace, Network
+from sact_core.flops import count_flops
+from sact_core.network import Block, BlockResult, Conv, Plan, Result
+
+
+class Engine:
+    """Dense inference on CPU or CUDA.
+
+    Parameters
+    ----------
+    plan : Plan
+        The network.
+    params : mapping of str to np.ndarray
+        Its parameters.
+    device : str
+        ``"cpu"``, ``"cuda"`` or any other torch device.
+    num_threads : int, optional
+        Threads of torch in this process; torch's own setting where left out.
+        The caller's setting is put back after every call.
+
+    Raises
+    ------
+    ValueError
+        If the device is not to be had, or ``num_threads`` is below 1.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        params: Mapping[str, np.ndarray],
+        device: str = "cpu",
+        num_threads: int | None = None,
+    ) -> None:
+        if num_threads is not None and num_threads < 1:
+            raise ValueError(f"num_threads must be at least 1, got {num_threads!r}")
+        self.plan = plan
+        self.num_threads = num_threads
+        try:
+            self.device = torch.device(device)
+            self.network = Network(plan, params).to(self.device).eval()
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ValueError(f"device {device!r} is not to be had: {reason}") from None
+
+    def forward(
+        self, x: np.ndarray, *, keep_outputs: bool = False, keep_seconds: bool = False
+    ) -> Result:
+        """Run a batch.
+
+        Parameters
+        ----------
+        x : np.ndarray [shape=(n, h, w, 3), float32]
+            Preprocessed images.
+        keep_outputs : bool
+            Keep each block's output.
+        keep_seconds : bool
+            Time each unit. On CUDA these are launch times only.
+
+        Returns
+        -------
+        Result
+        """
+        before = torch.get_num_threads()
+        if self.num_threads is not None:
+            torch.set_num_threads(self.num_threads)
+        try:
+            with torch.inference_mode():
+                batch = torch.from_numpy(np.ascontiguousarray(x)).to(self.device)
+                logits, traces = self.network(batch.permute(0, 3, 1, 2), keep_outputs, keep_seconds)
+        finally:
+            torch.set_num_threads(before)
+        size = (x.shape[1], x.shape[2])
+        positions = count_positions(self.plan, traces, len(x), size)
+        counts = count_flops(self.plan, positions)
+        blocks = tuple(
+            _block_result(block, trace, counts.block(block.name))
+            for block, trace in zip(self.plan.blocks, traces, strict=True)
+        )
+        return Result(_numpy(logits), counts.total, blocks, positions, size)
+
+
+def _block_result(block: Block, trace: BlockTrace, flops: np.ndarray) -> BlockResult:
+    seconds = tuple(trace.seconds) or None
+    output = None if trace.output is None else _numpy(trace.output.permute(0, 2, 3, 1))
+    if trace.num_units is None or trace.ponder_cost is None:
+        return BlockResult(block.name, flops, trace.size, output=output, seconds=seconds)
+    nothing = trace.ponder_cost.new_zeros((*trace.ponder_cost.shape, 0))
+    probas = [
+        torch.where(active, proba, torch.nan)
+        for active, proba in zip(trace.actives, trace.probas, strict=False)
+    ]
+    return BlockResult(
+        block.name,
+        flops,
+        trace.size,
+        ponder_cost=_numpy(trace.ponder_cost),
+        num_units=_numpy(trace.num_units),
+        halting_distribution=_numpy(torch.stack(trace.weights, -1)),
+        halting_proba=_numpy(torch.stack(probas, -1) if probas else nothing),
+        output=output,
+        seconds=seconds,
+    )
+
+
+def _numpy(value: Tensor) -> np.ndarray:
+    return np.ascontiguousarray(value.cpu().numpy())
+
+
+def count_positions(
+    plan: Plan, traces: list[BlockTrace], n: int, input_size: tuple[int, int]
+) -> dict[str, np.ndarray]:
+    """Count the output positions that each convolution needed, per image.
+
+    Parameters
+    ----------
+    plan : Plan
+        The network.
+    traces : list of BlockTrace
+        What its blocks did.
+    n : int
+        Images in the batch.
+    input_size : tuple of int
+        Height and width of the network's input.
+
+    Returns
+    -------
+    dict of str to np.ndarray [shape=(n,), int64]
+        By convolution name; what `sact_core.flops.count_flops` takes.
+    """
+    ones = np.ones(n, np.int64)
+    positions = {plan.logits.name: ones}
+    size = plan.stem.output_size(input_size)
+    positions[plan.stem.name] = ones * (size[0] * size[1])
+    if plan.pool:
+        size = (-(-size[0] // 2), -(-size[1] // 2))
+    for block, trace in zip(plan.blocks, traces, strict=True):
+        for u, unit in enumerate(block.units):
+            ran = ones  # images that ran the unit: all but in ACT
+            if plan.config.halting == "act":
+                ran = trace.actives[u].cpu().numpy().astype(np.int64)
+            masks = _mask_counts(trace.actives[u]) if unit.masked else None
+            for i, conv in enumerate(unit.convs):
+                size = conv.output_size(size)
+                if masks is None:
+                    positions[conv.name] = ran * (size[0] * size[1])
+                else:
+                    positions[conv.name] = masks[i < unit.grown_convs]
+            if isinstance(unit.shortcut, Conv):
+                positions[unit.shortcut.name] = ran * (size[0] * size[1])
+            if unit.halting is not None:
+                positions[unit.halting.global_conv.name] = ran
+                if unit.halting.local_conv is not None:
+                    own = ran * (size[0] * size[1]) if masks is None else masks[0]
+                    positions[unit.halting.local_conv.name] = own
+    return positions
+
+
+def _mask_counts(active: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Active positions per image, and those grown by one pixel."""
+    mask = active[:, None].float()
+    grown = F.max_pool2d(mask, 3, 1, 1)
+    own, wide = (m.sum((1, 2, 3), dtype=torch.int64).cpu().numpy() for m in (mask, grown))
+    return own, wide

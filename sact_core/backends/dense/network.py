@@ -1,0 +1,302 @@
+"""The differentiable network.
+
+Source: arXiv:1612.02297, section 3 and the authors' published networks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sact_core.backends.dense.halting import HaltingTensors
+from sact_core.network import BatchNorm, Block, Conv, HaltingBranch, Plan, Unit
+
+
+@dataclass
+class BlockTrace:
+    """What a block did, as tensors; maps are [n, h, w] (SACT) or [n] (ACT)."""
+
+    ponder_cost: Tensor | None = None
+    num_units: Tensor | None = None
+    weights: list[Tensor] = field(default_factory=list)
+    probas: list[Tensor] = field(default_factory=list)
+    actives: list[Tensor] = field(default_factory=list)  # before each unit
+    output: Tensor | None = None
+    seconds: list[float] = field(default_factory=list)
+    size: tuple[int, int] = (0, 0)
+
+
+class Network(nn.Module):
+    """The differentiable network of a plan.
+
+    Parameters
+    ----------
+    plan : Plan
+        What to build.
+    params : mapping of str to np.ndarray
+        Every parameter of ``plan.param_shapes``, HWIO weights.
+    fused : bool
+        In training on a CPU, do what `fused` can do there: the same numbers but
+        for rounding, in about half the time.
+
+    Notes
+    -----
+    In training mode batch statistics cover all positions, halted ones
+    included, and the moving variance takes the biased batch variance.
+    """
+
+    def __init__(self, plan: Plan, params: Mapping[str, np.ndarray], fused: bool = False) -> None:
+        super().__init__()
+        self.plan = plan
+        self.fused = fused
+        for name in plan.param_shapes:
+            value = torch.tensor(np.asarray(params[name], np.float32))
+            part = name.rsplit("/", 1)[1]
+            if part == "weight":
+                value = value.permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last)
+            if part.startswith("moving"):
+                self.register_buffer(name, value)
+            else:
+                self.register_parameter(name, nn.Parameter(value))
+
+    def params(self) -> dict[str, np.ndarray]:
+        """Copy the parameters out, HWIO weights, by their names."""
+        found = {}
+        for name, value in self.state_dict().items():
+            array = value.detach().float().cpu()
+            if name.endswith("/weight"):
+                array = array.permute(2, 3, 1, 0)
+            found[name] = np.ascontiguousarray(array.numpy())
+        return {name: found[name] for name in self.plan.param_shapes}
+
+    def forward(
+        self, x: Tensor, keep_outputs: bool = False, keep_seconds: bool = False
+    ) -> tuple[Tensor, list[BlockTrace]]:
+        """Compute logits [n, classes] from an image batch [n, 3, h, w]."""
+        plan = self.plan
+        x = self._conv(x, plan.stem)
+        if plan.pool:
+            x = _max_pool_same(x)
+        traces = []
+        for block in plan.blocks:
+            trace = BlockTrace()
+            x = self._block(block, x, trace, keep_seconds)
+            trace.size = (x.shape[2], x.shape[3])
+            if keep_outputs:
+                trace.output = x
+            traces.append(trace)
+        if plan.head_first == "mean":
+            x = self._bn(x.mean((2, 3), keepdim=True), plan.postnorm)
+        else:
+            x = self._bn(x, plan.postnorm).mean((2, 3), keepdim=True)
+        return self._conv(x, plan.logits).flatten(1).float(), traces
+
+    def _block(self, block: Block, x: Tensor, trace: BlockTrace, keep_seconds: bool) -> Tensor:
+        config = self.plan.config
+        state: HaltingTensors | None = None
+        output: Tensor | None = None
+        preact: Tensor | None = None  # of the unit to come, where it is known already
+        for u, unit in enumerate(block.units):
+            begin = time.perf_counter() if keep_seconds else 0.0
+            if preact is None:
+                preact = self._bn(x, unit.preact)
+            shortcut, residual = self._unit(unit, x, preact)
+            preact = None
+            if state is None or output is None:  # vanilla, or the first unit of a block
+                x = output = shortcut + residual
+            else:
+                x, output = self._advance(unit, shortcut, residual, output, state)
+            if config.halting != "none":
+                if state is None:
+                    shape_of = x[:, 0] if config.halting == "sact" else x[:, 0, 0, 0]
+                    state = HaltingTensors.start(shape_of, 1.0 - config.eps)
+                trace.actives.append(state.active)
+                if unit.halting is None:
+                    weight = state.finish()
+                else:
+                    logit, preact = self._halting_logit(unit.halting, block.units[u + 1], x)
+                    proba = torch.sigmoid(logit)
+                    trace.probas.append(proba)
+                    weight = state.advance(proba)
+                trace.weights.append(weight)
+            if keep_seconds:
+                trace.seconds.append(time.perf_counter() - begin)
+        if state is not None:
+            trace.num_units = state.num_units
+            trace.ponder_cost = state.num_units + state.remainder
+        assert output is not None
+        return output
+
+    def _advance(
+        self, unit: Unit, x: Tensor, residual: Tensor, output: Tensor, state: HaltingTensors
+    ) -> tuple[Tensor, Tensor]:
+        """Add a later unit's residual to its input, and to the block's output.
+
+        The weights sum to 1, so the weighted sum of the units' outputs is the
+        first output plus each later residual times the weight not yet given away.
+        """
+        left = state.left
+        if self._is_fused(x) and unit.masked:
+            from sact_core.backends.dense import fused
+
+            return fused.gate(x, residual, output, state.active, left)
+        kept = residual * _spread(state.active, residual) if unit.masked else residual
+        return x + kept, output + residual * _spread(left, residual)
+
+    def _unit(self, unit: Unit, x: Tensor, preact: Tensor) -> tuple[Tensor, Tensor]:
+        """Give a unit's shortcut and residual, both [n, c, h, w]."""
+        residual = preact
+        for conv in unit.convs:
+            residual = self._conv(residual, conv)
+            if conv.bn is not None:
+                residual = self._bn(residual, conv.bn)
+        if isinstance(unit.shortcut, Conv):
+            return self._conv(preact, unit.shortcut), residual
+        if unit.shortcut == "preact":
+            return preact, residual
+        if unit.shortcut == "pool":
+            x = F.avg_pool2d(x, unit.stride, unit.stride) if unit.stride > 1 else x
+            extra = unit.out_channels - unit.in_channels
+            x = F.pad(x, (0, 0, 0, 0, extra // 2, extra - extra // 2))
+        return x, residual
+
+    def _halting_logit(
+        self, branch: HaltingBranch, following: Unit, x: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """Halting logits [n, h, w] (SACT) or [n] (ACT), float32.
+
+        Together with the pre-activation of the following unit, where that is
+        cheaper than to compute it there.
+        """
+        preact: Tensor | None = None
+        if not self._is_fused(x):
+            mean = x.mean((2, 3), keepdim=True)
+        elif branch.local_bn is None or branch.local_conv is None:
+            preact, image_mean = self._fused_norm(x, following.preact)
+            mean = image_mean[:, :, None, None]
+        else:
+            preact, local, image_mean = self._fused_branch(x, branch, following.preact)
+            mean = image_mean[:, :, None, None]
+        logit = self._conv(self._bn(mean, branch.global_bn), branch.global_conv)[:, 0].float()
+        if branch.local_conv is None or branch.local_bn is None:
+            return logit[:, 0, 0], preact
+        if preact is None:
+            local = self._conv(self._bn(x, branch.local_bn), branch.local_conv)[:, 0].float()
+        return local + logit, preact
+
+    def _conv(self, x: Tensor, conv: Conv) -> Tensor:
+        weight = self._parameter(f"{conv.name}/weight")
+        bias = self._parameter(f"{conv.name}/bias") if conv.bias else None
+        (top, bottom), (left, right) = conv.pads((x.shape[2], x.shape[3]))
+        if top == bottom and left == right:
+            return F.conv2d(x, weight, bias, conv.stride, (top, left))
+        return F.conv2d(F.pad(x, (left, right, top, bottom)), weight, bias, conv.stride)
+
+    def _bn(self, x: Tensor, bn: BatchNorm) -> Tensor:
+        """Normalise, then activate."""
+        if self._is_fused(x):
+            return self._fused_norm(x, bn)[0]
+        if self.training:
+            # torch would add the unbiased batch variance; the authors' code adds
+            # the biased one. So torch fills scratch copies, which autograd keeps.
+            mean, variance = (torch.zeros_like(moving) for moving in self._moving(bn))
+            count = x.numel() // x.shape[1]
+            x = self._normalise(x, bn, mean, variance)
+            self._follow(bn, mean, variance * ((count - 1) / count))
+        else:
+            x = self._normalise(x, bn, *self._moving(bn))
+        if bn.slope == 0.0:
+            return F.relu(x)
+        return x if bn.slope == 1.0 else F.leaky_relu(x, bn.slope)
+
+    def _normalise(self, x: Tensor, bn: BatchNorm, mean: Tensor, variance: Tensor) -> Tensor:
+        """Normalise by the moments given; in training by the batch's, stored in them."""
+        gamma, beta, _ = self._affine(bn)
+        return F.batch_norm(x, mean, variance, gamma, beta, self.training, 1.0, bn.eps)
+
+    def _parameter(self, name: str) -> Tensor:
+        value = self._parameters[name]
+        assert value is not None
+        return value
+
+    def _moving(self, bn: BatchNorm) -> tuple[Tensor, Tensor]:
+        mean = self._buffers[f"{bn.name}/moving_mean"]
+        variance = self._buffers[f"{bn.name}/moving_variance"]
+        assert mean is not None
+        assert variance is not None
+        return mean, variance
+
+    def _follow(self, bn: BatchNorm, mean: Tensor, variance: Tensor) -> None:
+        """Move the moving statistics towards a batch's moments."""
+        decay = self.plan.bn_decay
+        with torch.no_grad():
+            for moving, batch in zip(self._moving(bn), (mean, variance), strict=True):
+                moving.mul_(decay).add_(batch, alpha=1 - decay)
+
+    def _affine(self, bn: BatchNorm) -> tuple[Tensor, Tensor, float]:
+        return self._parameter(f"{bn.name}/gamma"), self._parameter(f"{bn.name}/beta"), bn.slope
+
+    def _is_fused(self, x: Tensor) -> bool:
+        if not (self.fused and self.training):
+            return False
+        from sact_core.backends.dense import fused  # brings Numba
+
+        return fused.fits(x)
+
+    def _fused_norm(self, x: Tensor, bn: BatchNorm) -> tuple[Tensor, Tensor]:
+        """As `_bn`, and the spatial means [n, c] of ``x``."""
+        from sact_core.backends.dense import fused
+
+        gamma, beta, slope = self._affine(bn)
+        y, image_mean, mean, variance = fused.norm(x, gamma, beta, bn.eps, slope)
+        self._follow(bn, mean, variance)
+        return y, image_mean
+
+    def _fused_branch(
+        self, x: Tensor, branch: HaltingBranch, own: BatchNorm
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Pre-activation, the local branch's logits [n, h, w], spatial means [n, c]."""
+        from sact_core.backends.dense import fused
+
+        local, conv = branch.local_bn, branch.local_conv
+        assert local is not None
+        assert conv is not None
+        assert local.eps == own.eps
+        weight, bias = (self._parameter(f"{conv.name}/{part}") for part in ("weight", "bias"))
+        if weight.shape[2] == 1:
+            weight = F.pad(weight, (1, 1, 1, 1))
+        y, logit, image_mean, mean, variance = fused.branch(
+            x, self._affine(own), self._affine(local), weight, own.eps
+        )
+        self._follow(own, mean, variance)
+        self._follow(local, mean, variance)
+        return y, logit + bias, image_mean
+
+
+def _spread(values: Tensor, like: Tensor) -> Tensor:
+    """Broadcast one value per position [n, h, w], or per image [n], over the channels."""
+    if values.ndim == 1:
+        return values[:, None, None, None].to(like.dtype)
+    wide = values[:, None].to(like.dtype)
+    if like.dtype == torch.bfloat16 and like.device.type == "cpu":
+        # Copied first: a broadcast over few channels keeps torch from using its vectors.
+        return wide.expand_as(like).contiguous(memory_format=torch.channels_last)
+    return wide
+
+
+def _max_pool_same(x: Tensor) -> Tensor:
+    """3x3 max pooling, stride 2, padded as TensorFlow's "SAME" with minus infinity."""
+    height, width = x.shape[2], x.shape[3]
+    pads = [
+        value
+        for side in (width, height)
+        for total in (max((-(-side // 2) - 1) * 2 + 3 - side, 0),)
+        for value in (total // 2, total - total // 2)
+    ]
+    return F.max_pool2d(F.pad(x, pads, value=float("-inf")), 3, 2)
