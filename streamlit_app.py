@@ -22,6 +22,12 @@ PAGES = {
             default=True,
         ),
         st.Page(
+            "app/pages/sweep.py",
+            title="Sweep tau",
+            icon=":material/tune:",
+            help="What the price of a unit does to accuracy, cost and the map.",
+        ),
+        st.Page(
             "app/pages/compare.py",
             title="Compare",
             icon=":material/compare:",
@@ -42,7 +48,19 @@ PAGES = {
             help="Where the FLOPs go: by block, unit and layer.",
         ),
     ],
-    "Verify": [
+    "Measure": [
+        st.Page(
+            "app/pages/data_set.py",
+            title="Data set",
+            icon=":material/grid_view:",
+            help="A whole test split: cost by image and class, mistakes, gallery.",
+        ),
+        st.Page(
+            "app/pages/runs.py",
+            title="Runs",
+            icon=":material/monitoring:",
+            help="Training runs: live curves, recipe, how to resume.",
+        ),
         st.Page(
             "app/pages/check.py",
             title="Check",

@@ -6,7 +6,7 @@ chosen on one page is offered first on the next.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import loaders
+from app import dataset, loaders
 from app.loaders import InputError, Model, Picture
 
 TEST_IMAGE = "Test image"
@@ -139,7 +139,7 @@ def choose_picture(page: str, model: Model) -> Picture:
     """Let the user choose an image."""
     uploaded: dict[str, Picture] = st.session_state.get("uploaded_pictures", {})
     names = [*uploaded, *loaders.example_names()]
-    with_test = loaders.has_test_images(model)
+    with_test = dataset.is_here(model)
     chosen = _select(
         page,
         "image",
@@ -149,17 +149,20 @@ def choose_picture(page: str, model: Model) -> Picture:
     )
     with guarded():
         if chosen == TEST_IMAGE:
-            index = _carried(page, "index", 0)
+            split = dataset.source(model)
+            _carry(page, "index", range(len(split)))
             index = st.number_input(
                 "Which one, from 0",
                 0,
-                loaders.num_test_images(model) - 1,
+                len(split) - 1,
                 key=f"{page}_index",
                 bind="query-params",
-                **index,
             )
             st.session_state["chosen_index"] = index
-            return loaders.test_image(model, int(index))
+            image, label, _ = split.read([int(index)])[0]
+            return loaders.picture(
+                f"Test image {index}", image, "test", f"labelled {split.class_names[label]}"
+            )
         return uploaded.get(chosen) or loaders.example(chosen)
 
 
@@ -280,21 +283,13 @@ def _select(page: str, name: str, label: str, options: list[str], index: int) ->
     return chosen
 
 
-def _carry(page: str, name: str, options: list[str]) -> None:
+def _carry(page: str, name: str, options: Container[Any]) -> None:
     """Offer first what was chosen on another page, and put it into the URL."""
     key, carried = f"{page}_{name}", st.session_state.get(f"chosen_{name}")
     if key in st.session_state or key in st.query_params or carried not in options:
         return
-    st.query_params[key] = carried
+    st.query_params[key] = str(carried)
     st.session_state[key] = carried
-
-
-def _carried(page: str, name: str, default: int) -> dict[str, Any]:
-    key, carried = f"{page}_{name}", st.session_state.get(f"chosen_{name}")
-    if key not in st.session_state and key not in st.query_params and carried is not None:
-        st.query_params[key] = str(carried)
-        st.session_state[key] = carried
-    return {} if key in st.session_state else {"value": default}
 
 
 def _take_images(page: str) -> None:

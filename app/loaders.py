@@ -23,7 +23,6 @@ import streamlit as st
 from sact_core.backends import Net
 from sact_core.checkpoint import CheckpointError, Header, read, read_header
 from sact_core.config import NetworkConfig
-from sact_core.data import DataError, Source, open_split
 from sact_core.flops import FlopCount, count_flops, dense_flops
 from sact_core.network import Plan, Result, build_plan
 from sact_core.preprocess import fit_image
@@ -192,6 +191,17 @@ def checkpoint_names(halting: tuple[str, ...] = ("sact", "act", "none")) -> list
     return [name for _, name in sorted(ranked)]
 
 
+def models(halting: tuple[str, ...] = ("sact", "act", "none")) -> list[Model]:
+    """Every listed checkpoint that can be read, in the order of `checkpoint_names`."""
+    found = []
+    for name in checkpoint_names(halting):
+        try:
+            found.append(model(name))
+        except InputError:
+            continue
+    return found
+
+
 def accuracy(model: Model) -> str | None:
     """What the checkpoint says of its accuracy, with split and count."""
     metrics = model.header.provenance.get("metrics")
@@ -219,7 +229,7 @@ def model(name: str) -> Model:
         stat = path.stat()
         header = _header(str(path), stat.st_mtime_ns, stat.st_size)
     except (CheckpointError, OSError) as error:
-        raise InputError(_sentence(error)) from None
+        raise InputError(sentence(error)) from None
     return Model(name, header, header.content_hash, path)
 
 
@@ -239,7 +249,7 @@ def uploaded_model(name: str, data: bytes) -> Model:
         checkpoint = read(data)
         header = read_header(data)
     except (CheckpointError, OSError) as error:
-        raise InputError(_sentence(error)) from None
+        raise InputError(sentence(error)) from None
     del checkpoint  # its parameters are read again where it runs
     digest = hashlib.sha256(data).hexdigest()
     return Model(f"uploaded: {Path(name).stem}", header, digest, data)
@@ -266,7 +276,7 @@ def net(model: Model, backend: str = BACKEND) -> Net:
     try:
         return _net(model.digest, backend, model.source)
     except (CheckpointError, OSError) as error:
-        raise InputError(_sentence(error)) from None
+        raise InputError(sentence(error)) from None
 
 
 # --- images ---
@@ -303,17 +313,10 @@ def uploaded_picture(name: str, data: bytes) -> Picture:
 
     name = Path(name.replace("\\", "/")).name[:80] or "Image"
     try:
-        pixels = _frozen(read_image(data))
+        pixels = read_image(data)
     except (ValueError, OSError) as error:
-        raise InputError(_sentence(error).replace("The image", name, 1)) from None
-    return Picture(name, pixels, _digest(pixels), "upload")
-
-
-def dataset_name(model: Model) -> str | None:
-    """Data set that a checkpoint was trained on, where it says."""
-    data = model.header.provenance.get("data_set")
-    name = data.get("name") if isinstance(data, dict) else None
-    return name if isinstance(name, str) and name.isidentifier() else None
+        raise InputError(sentence(error).replace("The image", name, 1)) from None
+    return picture(name, pixels, "upload")
 
 
 def data_dir() -> Path:
@@ -321,55 +324,10 @@ def data_dir() -> Path:
     return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
 
 
-def has_test_images(model: Model) -> bool:
-    """Whether the test split that a checkpoint belongs to is on this machine."""
-    name = dataset_name(model)
-    return name is not None and (data_dir() / name).is_dir()
-
-
-def num_test_images(model: Model) -> int:
-    """How many test images there are.
-
-    Raises
-    ------
-    InputError
-        If they cannot be read.
-    """
-    return len(_test_source(model))
-
-
-def test_image(model: Model, index: int) -> Picture:
-    """Open a test image.
-
-    Raises
-    ------
-    InputError
-        If there is none of that number or it cannot be read.
-    """
-    source = _test_source(model)
-    if not 0 <= index < len(source):
-        raise InputError(f"Test images are numbered from 0 to {len(source) - 1}.")
-    image, label, _ = source.read([index])[0]
-    pixels = _frozen(np.ascontiguousarray(image))
-    return Picture(
-        f"Test image {index}",
-        pixels,
-        _digest(pixels),
-        "test",
-        f"labelled {source.class_names[label]}",
-    )
-
-
-def _test_source(model: Model) -> Source:
-    try:
-        return _open_split(dataset_name(model) or "", "test", str(data_dir()))
-    except DataError as error:
-        raise InputError(_sentence(error)) from None
-
-
-@st.cache_resource(max_entries=4, show_spinner="Opening the data set …")
-def _open_split(name: str, split: str, folder: str) -> Source:
-    return open_split(name, split, folder)
+def picture(name: str, pixels: np.ndarray, origin: str, note: str = "") -> Picture:
+    """Make a picture of pixels that have been read [shape=(h, w, 3), uint8]."""
+    pixels = _frozen(np.ascontiguousarray(pixels))
+    return Picture(name, pixels, _digest(pixels), origin, note)
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)
@@ -411,7 +369,7 @@ def run(
     try:
         return _run(model.digest, picture.digest, image_size, fit, backend, network, picture.pixels)
     except (ValueError, MemoryError) as error:
-        raise InputError(_sentence(error)) from None
+        raise InputError(sentence(error)) from None
 
 
 @st.cache_data(max_size="192MB", show_spinner="Running the network …")
@@ -439,6 +397,19 @@ def _run(
         count_flops(_net.plan, result.positions),
         dense_flops(_net.plan, result.input_size),
     )
+
+
+def forward(network: Net, images: np.ndarray) -> Result:
+    """Run a batch of images of one size, when no other network runs."""
+    global _runs
+    with _ENGINE:
+        _runs += 1
+        return network.run(images)
+
+
+def dense_total(network: Net, size: tuple[int, int]) -> int:
+    """FLOPs of an image if every unit ran everywhere."""
+    return int(dense_flops(network.plan, size).total[0])
 
 
 def num_runs() -> int:
@@ -490,7 +461,7 @@ def times(
             model.digest, picture.digest, image_size, fit, repeats, nets, picture.pixels
         )
     except (ValueError, MemoryError) as error:
-        raise InputError(_sentence(error)) from None
+        raise InputError(sentence(error)) from None
     return {name: float(np.median(each)) for name, each in zip(backends, measured, strict=True)}
 
 
@@ -532,7 +503,7 @@ def unit_seconds(
             model.digest, picture.digest, image_size, fit, repeats, network, picture.pixels
         )
     except (ValueError, MemoryError) as error:
-        raise InputError(_sentence(error)) from None
+        raise InputError(sentence(error)) from None
 
 
 @st.cache_data(max_entries=64, show_spinner="Counting with PyTorch …")
@@ -642,15 +613,15 @@ def _compare(ref: Run, comp: Run, backend: str, eps: float) -> Agreement:
     )
 
 
-# --- parts ---
-
-
-def _sentence(error: BaseException) -> str:
+def sentence(error: BaseException) -> str:
     """What went wrong, without the folders of this machine."""
     text = str(error) or type(error).__name__
     for folder in (str(ROOT), str(pretrained_dir()), str(runs_dir())):
         text = text.replace(folder + os.sep, "")
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+
+
+# --- parts ---
 
 
 def _frozen(array: np.ndarray) -> np.ndarray:

@@ -1,10 +1,20 @@
 """Arrays in, Plotly figures out; no Streamlit.
 
 ``style`` holds the palette and the common layout; ``maps`` draws over an image,
-``halting`` the rule, ``cost`` FLOPs and predictions.
+``halting`` the rule, ``cost`` FLOPs and predictions, ``curves`` everything over
+tau, over images and over epochs.
 """
 
 from app.figures.cost import active_share, flops_by_block, predictions, times, treemap, units
+from app.figures.curves import (
+    Point,
+    accuracy_against_flops,
+    accuracy_by_cost,
+    cost_by_class,
+    cost_histogram,
+    over_tau,
+    training,
+)
 from app.figures.halting import cost_against_score, distribution, gradient, why_stopped
 from app.figures.maps import image_url, picture, ponder_map
 from app.figures.style import CATEGORIES, COLOUR_MAPS, colour_table, si
@@ -12,18 +22,25 @@ from app.figures.style import CATEGORIES, COLOUR_MAPS, colour_table, si
 __all__ = [
     "CATEGORIES",
     "COLOUR_MAPS",
+    "Point",
+    "accuracy_against_flops",
+    "accuracy_by_cost",
     "active_share",
     "colour_table",
     "cost_against_score",
+    "cost_by_class",
+    "cost_histogram",
     "distribution",
     "flops_by_block",
     "gradient",
     "image_url",
+    "over_tau",
     "picture",
     "ponder_map",
     "predictions",
     "si",
     "times",
+    "training",
     "treemap",
     "units",
     "why_stopped",

@@ -1,0 +1,265 @@
+"""Curves and distributions: accuracy against FLOPs, over tau, over images, over epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+
+from app.figures.style import BLUE, CATEGORIES, GREY, ORANGE, RED, lay_out, si
+
+
+@dataclass(frozen=True)
+class Point:
+    """A network on the plot of accuracy against FLOPs.
+
+    Attributes
+    ----------
+    group : str
+        Networks of one group are joined by a line.
+    label : str
+        Beside the point.
+    flops, std : float
+        Mean and spread over images; spread 0 where it is unknown.
+    accuracy : float
+        In [0, 1].
+    line : bool
+        Whether the group is joined.
+    """
+
+    group: str
+    label: str
+    flops: float
+    accuracy: float
+    std: float = 0.0
+    line: bool = True
+
+
+def accuracy_against_flops(
+    points: Sequence[Point], chosen: str = "", height: int = 420
+) -> go.Figure:
+    """Draw networks by what they cost and how often they are right.
+
+    Parameters
+    ----------
+    points : sequence of Point
+    chosen : str
+        Label of the point that is framed.
+    height : int
+        In pixels.
+    """
+    figure = go.Figure()
+    groups = list(dict.fromkeys(point.group for point in points))
+    colours = [*CATEGORIES]
+    for i, group in enumerate(groups):
+        own = sorted((p for p in points if p.group == group), key=lambda p: p.flops)
+        joined = own[0].line
+        figure.add_scatter(
+            x=[p.flops for p in own],
+            y=[p.accuracy for p in own],
+            error_x={"array": [p.std for p in own], "thickness": 1.2, "width": 4},
+            name=group,
+            mode="lines+markers+text" if joined else "markers+text",
+            text=[p.label for p in own],
+            textposition="top center",
+            textfont={"size": 11},
+            marker={
+                "size": [15 if p.label == chosen else 9 for p in own],
+                "symbol": "circle" if joined else ("diamond", "star", "square")[i % 3],
+                "color": colours[i % len(colours)],
+                "line": {"width": [3 if p.label == chosen else 0 for p in own], "color": ORANGE},
+            },
+            line={"width": 2},
+            customdata=[[si(p.flops), si(p.std)] for p in own],
+            hovertemplate="<b>%{text}</b><br>%{y:.2%} right<br>%{customdata[0]}FLOPs "
+            "± %{customdata[1]}<extra>" + group + "</extra>",
+        )
+    figure.update_xaxes(title="FLOPs an image, mean and standard deviation", fixedrange=True)
+    figure.update_yaxes(title="right", tickformat=".1%", fixedrange=True)
+    return lay_out(figure, height)
+
+
+def over_tau(
+    taus: Sequence[float],
+    values: Sequence[float],
+    title: str,
+    chosen: float | None = None,
+    reference: tuple[float, str] | None = None,
+    height: int = 230,
+) -> go.Figure:
+    """Draw a value of one image over tau.
+
+    Parameters
+    ----------
+    taus, values : sequence of float
+        One per network, tau rising.
+    title : str
+        Of the axis.
+    chosen : float, optional
+        Tau that is framed.
+    reference : tuple of float and str, optional
+        A level to draw, and its name.
+    height : int
+        In pixels.
+    """
+    figure = go.Figure()
+    figure.add_scatter(
+        x=list(taus),
+        y=list(values),
+        mode="lines+markers",
+        line={"color": BLUE, "width": 2},
+        marker={
+            "size": [14 if tau == chosen else 8 for tau in taus],
+            "line": {"width": [3 if tau == chosen else 0 for tau in taus], "color": ORANGE},
+        },
+        hovertemplate="τ = %{x:g}<br><b>%{y:.4s}</b><extra></extra>",
+    )
+    if reference is not None:
+        figure.add_hline(
+            y=reference[0],
+            line={"color": GREY, "width": 1, "dash": "dash"},
+            annotation={"text": reference[1], "font": {"size": 11}},
+            annotation_position="top right",
+        )
+    figure.update_xaxes(type="log", title="τ", fixedrange=True, tickvals=list(taus), tickformat="g")
+    figure.update_yaxes(title=title, fixedrange=True, rangemode="tozero")
+    return lay_out(figure, height, showlegend=False)
+
+
+def cost_histogram(
+    flops: np.ndarray, right: np.ndarray, dense: float, height: int = 280
+) -> go.Figure:
+    """Draw how many images cost how much, right and wrong apart.
+
+    Parameters
+    ----------
+    flops : np.ndarray [shape=(n,), int64]
+    right : np.ndarray [shape=(n,), bool]
+    dense : float
+        FLOPs if every unit ran.
+    height : int
+        In pixels.
+    """
+    figure = go.Figure()
+    ends = np.histogram_bin_edges(flops, 40)
+    for name, chosen, colour in (("right", right, BLUE), ("wrong", ~right, RED)):
+        counts, _ = np.histogram(flops[chosen], ends)
+        figure.add_bar(
+            x=(ends[:-1] + ends[1:]) / 2,
+            y=counts,
+            width=np.diff(ends),
+            name=name,
+            marker_color=colour,
+            hovertemplate="%{x:.4s}FLOPs<br><b>%{y}</b> images " + name + "<extra></extra>",
+        )
+    figure.update_xaxes(title=f"FLOPs an image (dense: {si(dense)})", fixedrange=True)
+    figure.update_yaxes(title="images", fixedrange=True)
+    return lay_out(figure, height, barmode="stack", bargap=0)
+
+
+def accuracy_by_cost(flops: np.ndarray, right: np.ndarray, height: int = 280) -> go.Figure:
+    """Draw how often the network is right on cheap and on dear images, by tenths.
+
+    Parameters
+    ----------
+    flops : np.ndarray [shape=(n,), int64]
+    right : np.ndarray [shape=(n,), bool]
+    height : int
+        In pixels.
+    """
+    order = np.argsort(flops, kind="stable")
+    parts = [part for part in np.array_split(order, min(10, len(order))) if len(part)]
+    mean = [float(flops[part].mean()) for part in parts]
+    share = np.array([right[part].mean() for part in parts])
+    count = np.array([len(part) for part in parts])
+    error = np.sqrt(share * (1 - share) / count)
+    figure = go.Figure()
+    figure.add_scatter(
+        x=mean,
+        y=share,
+        error_y={"array": error, "thickness": 1.2, "width": 4},
+        mode="lines+markers",
+        line={"color": BLUE, "width": 2},
+        marker={"size": 8},
+        customdata=count,
+        hovertemplate="%{x:.4s}FLOPs<br><b>%{y:.1%}</b> of %{customdata} right<extra></extra>",
+    )
+    figure.update_xaxes(title="FLOPs an image, tenths of the images", fixedrange=True)
+    figure.update_yaxes(title="right", tickformat=".0%", fixedrange=True)
+    return lay_out(figure, height, showlegend=False)
+
+
+def cost_by_class(
+    names: Sequence[str], mean: np.ndarray, std: np.ndarray, share: np.ndarray, height: int = 320
+) -> go.Figure:
+    """Draw what the images of each class cost, dearest on top.
+
+    Parameters
+    ----------
+    names : sequence of str
+    mean, std : np.ndarray [shape=(classes,)]
+        FLOPs.
+    share : np.ndarray [shape=(classes,)]
+        How many were right, in [0, 1].
+    height : int
+        In pixels.
+    """
+    order = np.argsort(mean)
+    figure = go.Figure()
+    figure.add_bar(
+        y=[names[i] for i in order],
+        x=mean[order],
+        orientation="h",
+        marker_color=BLUE,
+        error_x={"array": std[order], "thickness": 1.2, "width": 4, "color": GREY},
+        customdata=share[order],
+        hovertemplate="<b>%{y}</b><br>%{x:.4s}FLOPs<br>%{customdata:.1%} right<extra></extra>",
+    )
+    low = float((mean - std).min())
+    figure.update_xaxes(
+        title="FLOPs an image, mean and standard deviation",
+        fixedrange=True,
+        range=[max(0.0, 0.95 * low), 1.03 * float((mean + std).max())],
+    )
+    figure.update_yaxes(fixedrange=True, type="category")
+    return lay_out(figure, height, showlegend=False)
+
+
+def training(
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    title: str,
+    percent: bool = False,
+    height: int = 260,
+) -> go.Figure:
+    """Draw training curves over epochs.
+
+    Parameters
+    ----------
+    series : mapping of str to pairs of epochs and values
+    title : str
+        Of the axis.
+    percent : bool
+        Whether values are shares.
+    height : int
+        In pixels.
+    """
+    figure = go.Figure()
+    for i, (name, (epochs, values)) in enumerate(series.items()):
+        figure.add_scatter(
+            x=list(epochs),
+            y=list(values),
+            name=name,
+            mode="lines+markers" if len(epochs) < 40 else "lines",
+            line={"width": 2, "color": CATEGORIES[i % len(CATEGORIES)]},
+            marker={"size": 6},
+            hovertemplate="epoch %{x}<br><b>%{y"
+            + (":.2%" if percent else ":.4g")
+            + "}</b><extra>"
+            + name
+            + "</extra>",
+        )
+    figure.update_xaxes(title="epoch", fixedrange=True)
+    figure.update_yaxes(title=title, fixedrange=True, tickformat=".0%" if percent else None)
+    return lay_out(figure, height)

@@ -1,0 +1,249 @@
+"""Data set: a whole test split through a network."""
+
+from __future__ import annotations
+
+import numpy as np
+import streamlit as st
+
+from app import controls, dataset, families, figures, loaders, views
+from app.dataset import Outcomes
+from app.loaders import Model
+
+PAGE = "data_set"
+SIZES = {200: "200", 1000: "1,000", 5000: "5,000", 1_000_000: "All"}
+SHOWN = 24
+ORDERS = {"cheap": "Cheapest first", "dear": "Dearest first"}
+FILTERS = {"all": "All", "wrong": "Mistakes", "changed": "Change with τ"}
+
+
+def evaluate(model: Model, count: int, label: str) -> Outcomes:
+    """Run the network, with a progress bar; what has run is kept."""
+    total = min(count, len(dataset.source(model)))
+    bar = st.progress(0.0, f"{label}: 0 of {total:,} images")
+    parts = []
+    for done, part in dataset.run(model, count):
+        parts.append(part)
+        bar.progress(done / total, f"{label}: {done:,} of {total:,} images")
+    bar.empty()
+    return dataset.join(parts)
+
+
+def totals(outcomes: Outcomes) -> None:
+    """The split in four numbers."""
+    share = outcomes.flops / outcomes.dense
+    with st.grid(4, min_column_width=150):
+        controls.number(
+            "Right",
+            f"{outcomes.right.mean():.2%}",
+            f"{int(outcomes.right.sum()):,} of {len(outcomes):,}",
+        )
+        controls.number(
+            "FLOPs an image",
+            figures.si(outcomes.flops.mean()),
+            f"± {figures.si(outcomes.flops.std())}",
+        )
+        controls.number(
+            "Of dense", f"{share.mean():.1%}", f"{share.min():.0%} to {share.max():.0%}"
+        )
+        controls.number("Units a position", f"{outcomes.units.mean():.2f}", "on average")
+
+
+def charts(outcomes: Outcomes, names: tuple[str, ...]) -> None:
+    """Histogram, accuracy against cost, cost per class."""
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.markdown("**What images cost**")
+        st.plotly_chart(
+            figures.cost_histogram(outcomes.flops, outcomes.right, float(outcomes.dense.mean())),
+            key="data_set_histogram",
+            config=views.QUIET,
+            alt="Histogram of FLOPs an image, right and wrong",
+        )
+    with right:
+        st.markdown("**Is it right where it thinks longer?**")
+        st.plotly_chart(
+            figures.accuracy_by_cost(outcomes.flops, outcomes.right),
+            key="data_set_accuracy",
+            config=views.QUIET,
+            alt="Share of right answers over FLOPs",
+        )
+    present = [i for i in range(len(names)) if (outcomes.labels == i).any()]
+    if len(present) > 30:
+        st.caption(f"Cost by class: the 15 cheapest and 15 dearest of {len(present)} classes.")
+        means = [outcomes.flops[outcomes.labels == i].mean() for i in present]
+        order = np.argsort(means)
+        present = [present[i] for i in (*order[:15], *order[-15:])]
+    st.markdown("**What the images of each class cost**")
+    groups = [outcomes.labels == i for i in present]
+    st.plotly_chart(
+        figures.cost_by_class(
+            [names[i] for i in present],
+            np.array([outcomes.flops[group].mean() for group in groups]),
+            np.array([outcomes.flops[group].std() for group in groups]),
+            np.array([outcomes.right[group].mean() for group in groups]),
+            70 + 24 * len(present),
+        ),
+        key="data_set_classes",
+        config=views.QUIET,
+        alt="FLOPs an image by class",
+    )
+
+
+def open_image(model_name: str, index: int) -> None:
+    """Show an image in Explore."""
+    st.session_state["explore_image"] = st.session_state["chosen_image"] = controls.TEST_IMAGE
+    st.session_state["explore_index"] = st.session_state["chosen_index"] = index
+    st.session_state["explore_checkpoint"] = st.session_state["chosen_checkpoint"] = model_name
+    st.session_state["data_set_opens"] = True
+
+
+def gallery(
+    model: Model, outcomes: Outcomes, names: tuple[str, ...], changed: np.ndarray | None
+) -> None:
+    """Images from cheapest to dearest, or the other way round."""
+    st.header("Look at them", anchor=False)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        order = st.segmented_control(
+            "Order",
+            list(ORDERS),
+            default="cheap",
+            required=True,
+            format_func=ORDERS.__getitem__,
+            key="data_set_order",
+            bind="query-params",
+        )
+        kinds = list(FILTERS) if changed is not None else ["all", "wrong"]
+        which = st.segmented_control(
+            "Which",
+            kinds,
+            default="all",
+            required=True,
+            format_func=FILTERS.__getitem__,
+            key="data_set_which",
+            bind="query-params",
+        )
+        wanted = st.selectbox(
+            "Class", ["Every class", *names], key="data_set_class", bind="query-params", width=180
+        )
+    keep = np.ones(len(outcomes), bool)
+    if which == "wrong":
+        keep &= ~outcomes.right
+    elif which == "changed" and changed is not None:
+        keep &= changed
+    if wanted in names:
+        keep &= outcomes.labels == names.index(wanted)
+    found = np.flatnonzero(keep)
+    found = found[np.argsort(outcomes.flops[found], kind="stable")]
+    if order == "dear":
+        found = found[::-1]
+    if not len(found):
+        st.caption("No image is like that.")
+        return
+    pages = -(-len(found) // SHOWN)
+    st.caption(f"{len(found):,} images. A click on a number opens the image in Explore.")
+    page = st.pagination(pages, key="data_set_page", bind="query-params") if pages > 1 else 1
+    shown = [int(i) for i in found[(page - 1) * SHOWN : page * SHOWN]]
+    pictures = dataset.images(model, shown)
+    with st.grid("auto", min_column_width=120, gap="small") as grid:
+        for index, picture in zip(shown, pictures, strict=True):
+            with grid.cell():
+                says = names[outcomes.predictions[index]]
+                label = names[outcomes.labels[index]]
+                st.image(thumbnail(picture), width="stretch", alt=f"Test image {index}, {label}")
+                share = outcomes.flops[index] / outcomes.dense[index]
+                verdict = f":green[{says}]" if says == label else f":red[{says}], is {label}"
+                st.caption(f"{verdict} · {share:.0%}")
+                st.button(
+                    f"#{index}",
+                    key=f"data_set_open_{index}",
+                    on_click=open_image,
+                    args=(model.name, index),
+                    width="stretch",
+                    help="Open in Explore",
+                )
+
+
+def thumbnail(picture: np.ndarray, side: int = 128) -> np.ndarray:
+    """The central square, at most ``side`` pixels; small pictures keep square pixels."""
+    height, width = picture.shape[:2]
+    least = min(height, width)
+    top, left = (height - least) // 2, (width - least) // 2
+    square = picture[top : top + least, left : left + least]
+    factor = max(1, side // least)
+    if factor > 1:
+        return square.repeat(factor, 0).repeat(factor, 1)
+    stride = max(1, least // side)
+    return square[::stride, ::stride]
+
+
+if st.session_state.pop("data_set_opens", False):
+    st.switch_page("app/pages/explore.py")
+controls.heading(
+    "What is cheap, what is dear?",
+    "The whole test split goes through the network. Images with little to see cost little; "
+    "crowded or puzzling ones cost more.",
+)
+with st.container(border=True):
+    columns = st.columns([5, 4, 4], vertical_alignment="bottom")
+    with columns[0]:
+        model = controls.choose_model(PAGE)
+    with columns[1]:
+        count = st.segmented_control(
+            "Images",
+            list(SIZES),
+            default=200,
+            required=True,
+            format_func=SIZES.__getitem__,
+            key="data_set_count",
+            bind="query-params",
+        )
+    relatives = [
+        family
+        for family in families.families(loaders.models())
+        if model.name in [member.name for member in family.models] and len(family.models) > 1
+    ]
+    with columns[2]:
+        with_family = bool(relatives) and st.toggle(
+            "With every τ", key="data_set_family", bind="query-params",
+            help="Also runs the other checkpoints of this family, to find images whose "
+            "prediction changes with τ.",
+        )  # fmt: skip
+if not dataset.is_here(model):
+    if dataset.name_of(model) is None:
+        st.info(
+            "This checkpoint does not say which data set it was trained on.",
+            icon=":material/info:",
+        )
+    else:
+        st.info(
+            f"The data set {dataset.name_of(model)} is not on this machine. One command gets it:",
+            icon=":material/download:",
+        )
+        st.code(dataset.how_to_get_it(model), language="bash", wrap_lines=True)
+        st.caption("Kept elsewhere? Start the app with TFDS_DATA_DIR set to that folder.")
+    st.stop()
+this = (model.digest, int(count), with_family)
+if st.button("Run", icon=":material/play_arrow:", key="data_set_run", type="primary"):
+    st.session_state["data_set_started"] = this
+if st.session_state.get("data_set_started") != this:
+    st.caption("What has run once is kept: asking again, or for more, goes on from there.")
+    st.stop()
+with controls.guarded():
+    outcomes = evaluate(model, int(count), model.name)
+    names = dataset.source(model).class_names
+    changed = None
+    if with_family:
+        others = [
+            evaluate(member, int(count), member.name)
+            for member in relatives[0].models
+            if member.name != model.name
+        ]
+        changed = np.zeros(len(outcomes), bool)
+        for other in others:
+            changed |= other.predictions != outcomes.predictions
+        st.caption(
+            f"{int(changed.sum()):,} of {len(outcomes):,} images get another answer at another τ."
+        )
+    totals(outcomes)
+    charts(outcomes, names)
+    gallery(model, outcomes, names, changed)

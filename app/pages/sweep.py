@@ -1,0 +1,238 @@
+"""Sweep tau: what the price of a unit does to accuracy, cost and the map."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app import controls, families, figures, loaders, views
+from app.families import Family
+from app.loaders import Picture, Run
+from app.viewer import Layer, Panel, Scale, payload
+from app.viewer import component as viewer
+
+PAGE = "sweep"
+
+
+def choose() -> tuple[Family, Picture, int | None, str | None]:
+    """A family of checkpoints and an image."""
+    models = loaders.models()
+    found = families.families(models)
+    if not found:
+        st.info(
+            "Put checkpoints that differ in τ only into the folder pretrained/ to see a sweep. "
+            "Train one with: python -m sact_core.train --halting sact --tau 0.005",
+            icon=":material/folder_open:",
+        )
+        st.stop()
+    labels = [family.label for family in found]
+    with st.container(border=True):
+        columns = st.columns([5, 4, 4], vertical_alignment="bottom")
+        row = columns[2].container(horizontal=True)
+        with row:
+            controls.add_your_own(PAGE)
+        with columns[0]:
+            label = st.selectbox("Network", labels, key="sweep_family", bind="query-params")
+            family = found[labels.index(label) if label in labels else 0]
+        with columns[1]:
+            picture = controls.choose_picture(PAGE, family.models[0])
+        with row:
+            image_size, fit = controls.choose_input(PAGE, family.models[0])
+        st.caption(
+            f"{len(family.models)} checkpoints: τ = " + ", ".join(f"{t:g}" for t in family.taus)
+        )
+    return family, picture, image_size, fit
+
+
+@st.fragment
+def maps(family: Family, runs: list[Run], picture: Picture) -> None:
+    """Every tau in a row, and the chosen one large."""
+    st.header("One image, every τ", anchor=False)
+    taus = family.taus
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        tau = st.select_slider(
+            "τ, the price of a unit",
+            taus,
+            value=taus[len(taus) // 2],
+            format_func="{:g}".format,
+            key="sweep_tau",
+            bind="query-params",
+            width=420,
+        )
+        metric = st.segmented_control(
+            "Map",
+            list(views.METRICS),
+            default="ponder_cost",
+            required=True,
+            format_func=views.METRICS.__getitem__,
+            key="sweep_metric",
+            bind="query-params",
+        )
+        colours = st.selectbox(
+            "Colours", figures.COLOUR_MAPS, key="sweep_colours", bind="query-params", width=130
+        )
+    at = taus.index(tau) if tau in taus else 0
+    low, high = views.common_limits([model.config for model in family.models], metric)
+    scale = Scale(low, high, "units", colours)
+    run, model = runs[at], family.models[at]
+    own = views.layers(run.result, metric)
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        viewer.show(
+            payload(
+                run.seen,
+                own,
+                [
+                    Panel(
+                        f"{views.METRICS[metric]} at τ = {taus[at]:g}",
+                        range(len(own)),
+                        0,
+                        detail=True,
+                        alt=f"{picture.name} at τ = {taus[at]:g}: {views.summary(run)}",
+                    ),
+                    Panel(
+                        "Over the image",
+                        range(len(own)),
+                        0,
+                        picture=True,
+                        opacity=0.65,
+                        silent=True,
+                        alt=f"The map laid over {picture.name}",
+                    ),
+                ],
+                [scale],
+                max_height=400,
+            ),
+            "sweep_map",
+        )
+    with right:
+        top = int(run.result.logits[0].argmax())
+        share = float(run.executed.total[0] / run.dense.total[0])
+        with st.grid(2, min_column_width=130):
+            controls.number(
+                "It says",
+                model.class_name(top),
+                f"{run.result.probabilities[0, top]:.1%} sure",
+            )
+            controls.number("FLOPs", figures.si(run.executed.total[0]), f"{share:.0%} of dense")
+        st.plotly_chart(
+            figures.over_tau(
+                taus,
+                [float(each.executed.total[0]) for each in runs],
+                "FLOPs",
+                taus[at],
+                (float(run.dense.total[0]), "dense"),
+                height=190,
+            ),
+            key="sweep_flops",
+            config=views.QUIET,
+            alt="FLOPs of this image over τ",
+        )
+        st.plotly_chart(
+            figures.over_tau(
+                taus,
+                [float(each.result.map("ponder_cost").mean()) for each in runs],
+                "ponder cost",
+                taus[at],
+                height=190,
+            ),
+            key="sweep_cost",
+            config=views.QUIET,
+            alt="Mean ponder cost of this image over τ",
+        )
+    layers: list[Layer] = []
+    panels = []
+    for each, member in zip(runs, family.models, strict=True):
+        parts = views.layers(each.result, metric)
+        panels.append(
+            Panel(
+                f"τ = {member.tau:g}",
+                range(len(layers), len(layers) + len(parts)),
+                0,
+                says=f"{member.tau:g}:",
+                side=member.class_name(int(each.result.logits[0].argmax())),
+                alt=f"{views.METRICS[metric]} at τ = {member.tau:g}: {views.summary(each)}",
+            )
+        )
+        layers += parts
+    viewer.show(
+        payload(
+            runs[0].seen,
+            layers,
+            panels,
+            [scale],
+            max_height=260,
+            panel_width=130,
+            hint="Cheap units to dear ones, one colour scale. Point at a map to read them all.",
+        ),
+        "sweep_row",
+    )
+
+
+def flips(family: Family, runs: list[Run]) -> None:
+    """Where the prediction changes along tau."""
+    st.header("Does it change its mind?", anchor=False)
+    says = [int(run.result.logits[0].argmax()) for run in runs]
+    changes = [i for i in range(1, len(says)) if says[i] != says[i - 1]]
+    names = [family.models[0].class_name(index) for index in says]
+    if not changes:
+        st.markdown(f"No: it says **{names[0]}** at every τ.")
+    else:
+        moments = "; ".join(
+            f"from **{names[i - 1]}** to **{names[i]}** between τ = {family.taus[i - 1]:g} and "
+            f"{family.taus[i]:g}"
+            for i in changes
+        )
+        st.markdown(f"Yes: {moments}.")
+    st.dataframe(
+        [
+            {
+                "tau": tau,
+                "says": name,
+                "sure": float(run.result.probabilities[0].max()),
+                "flops": int(run.executed.total[0]),
+                "share": float(run.executed.total[0] / run.dense.total[0]),
+                "units": views.mean_units(run.result),
+            }
+            for tau, name, run in zip(family.taus, names, runs, strict=True)
+        ],
+        hide_index=True,
+        column_config={
+            "tau": st.column_config.NumberColumn("τ", format="%g"),
+            "says": "It says",
+            "sure": st.column_config.ProgressColumn(
+                "Sure", min_value=0, max_value=1, format="percent"
+            ),
+            "flops": st.column_config.NumberColumn("FLOPs", format="localized"),
+            "share": st.column_config.NumberColumn("of dense", format="percent"),
+            "units": st.column_config.NumberColumn("Units a position", format="%.2f"),
+        },
+        key="sweep_table",
+        alt="Prediction and cost at every τ",
+    )
+
+
+controls.heading(
+    "What does a unit cost?",
+    "**τ** is the price of a unit in training. The higher it is, the sooner positions stop: less "
+    "work, and at some point less accuracy.",
+)
+family, picture, image_size, fit = choose()
+with controls.guarded():
+    runs = [loaders.run(model, picture, image_size, fit) for model in family.models]
+maps(family, runs, picture)
+flips(family, runs)
+st.header("Accuracy against FLOPs", anchor=False)
+points = families.points(family, loaders.models())
+if points:
+    st.plotly_chart(
+        figures.accuracy_against_flops(points),
+        key="sweep_accuracy",
+        config=views.QUIET,
+        alt="Accuracy against FLOPs of the family, static baselines and the authors' figures",
+    )
+    st.caption(
+        "Over the whole test split, as the checkpoints' provenance states it; bars are the "
+        "standard deviation over images. The authors' figure is theirs, as published."
+    )
+else:
+    st.caption("These checkpoints do not say how accurate they are.")
