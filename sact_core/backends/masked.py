@@ -1,7 +1,9 @@
-"""Masked backend: compute active positions only.
+"""Masked backend: pay for active positions only.
 
-A unit gathers the rows it needs, multiplies, and scatters. A block stops as
-soon as nothing is active.
+One compiled call runs a whole batch. It reads its input rows through lists of
+active positions, so nothing is gathered, and stops a block as soon as nothing
+is active. This module lays the arrays out, starts the threads and reads the
+results; the loops are in `kernels`.
 
 Source: Figurnov et al. 2017, arXiv:1612.02297, and the authors' published
 networks.
@@ -9,18 +11,31 @@ networks.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+import os
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from sact_core.backends.kernels import layout as at
+from sact_core.backends.kernels import team
+from sact_core.backends.kernels.cpu import INTERPRETED
 from sact_core.backends.kernels.halting import halt_positions
+from sact_core.backends.kernels.network import run_batch
+from sact_core.backends.packing import Packed, Sizes, aligned, lay_out, pack
 from sact_core.flops import count_flops
 from sact_core.halting import Halting, check_halting_proba, halting_threshold
-from sact_core.network import BatchNorm, Block, BlockResult, Conv, Plan, Result, Unit
+from sact_core.network import BlockResult, Plan, Result, require_params
+
+#: A workspace up to this many bytes stays in a core's cache, or nearly: then a
+#: thread runs an image by itself. Threads share larger images.
+OWN_IMAGE_BYTES = 8 << 20
 
 
-def halt(halting_proba: np.ndarray, eps: float = 0.01) -> Halting:
+def halt(halting_proba: np.ndarray, eps: float = 0.01, num_threads: int | None = None) -> Halting:
     """Decide where each position stops; the contract of `sact_core.halting.halt`.
 
     Parameters
@@ -29,20 +44,31 @@ def halt(halting_proba: np.ndarray, eps: float = 0.01) -> Halting:
         Chance of stopping after each unit, in [0, 1].
     eps : float
         Halting slack, in [0, 1].
+    num_threads : int, optional
+        As in `Engine`.
 
     Raises
     ------
     ValueError
-        As `sact_core.halting.halt`.
+        As `sact_core.halting.halt`; if ``num_threads`` is below 1.
     """
-    proba = check_halting_proba(halting_proba)
+    proba, threshold = check_halting_proba(halting_proba), halting_threshold(eps)
+    threads = thread_count(num_threads)
     shape, units = proba.shape[:-1], proba.shape[-1] + 1
-    flat = np.ascontiguousarray(proba).reshape(int(np.prod(shape)), units - 1)
-    distribution = np.empty((len(flat), units), np.float32)
-    num_units = np.empty(len(flat), np.int32)
-    remainder = np.empty(len(flat), np.float32)
-    threshold = halting_threshold(eps)
-    halt_positions(flat, threshold, 0, len(flat), distribution, num_units, remainder)
+    positions = int(np.prod(shape))
+    flat = np.ascontiguousarray(proba).reshape(positions, units - 1)
+    distribution = np.empty((positions, units), np.float32)
+    num_units = np.empty(positions, np.int32)
+    remainder = np.empty(positions, np.float32)
+    cuts = [positions * i // threads for i in range(threads + 1)]
+
+    def run(first: int, last: int) -> None:
+        halt_positions(flat, threshold, first, last, distribution, num_units, remainder)
+
+    helpers = [_pool(threads).submit(run, *cuts[i : i + 2]) for i in range(1, threads)]
+    run(*cuts[:2])
+    for helper in helpers:
+        helper.result()
     return Halting(
         distribution.reshape(*shape, units), num_units.reshape(shape), remainder.reshape(shape)
     )
@@ -57,11 +83,34 @@ class Engine:
         The network.
     params : mapping of str to np.ndarray [float32]
         Every parameter of ``plan.param_shapes``.
+    num_threads : int, optional
+        Threads; ``SACT_NUM_THREADS`` where left out, else one for each core that
+        the process may use. They are the engine's own: the settings of Numba,
+        BLAS and torch stay as they are.
+    vectors : bool, optional
+        Whether to use vector code, the default, or plain loops.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is missing, unexpected or of the wrong shape (all are
+        listed); if the number of threads is no whole number above 0.
     """
 
-    def __init__(self, plan: Plan, params: Mapping[str, np.ndarray]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        params: Mapping[str, np.ndarray],
+        num_threads: int | None = None,
+        vectors: bool = True,
+    ) -> None:
+        require_params(plan, params)
         self.plan = plan
-        self.params = {name: np.asarray(params[name], np.float32) for name in plan.param_shapes}
+        self.num_threads = thread_count(num_threads)
+        self.vectors = vectors and not INTERPRETED
+        self._packed = pack(plan, params)
+        self._room: _Room | None = None
+        self._lock = threading.Lock()
 
     def forward(
         self, x: np.ndarray, *, keep_outputs: bool = False, keep_seconds: bool = False
@@ -82,186 +131,246 @@ class Engine:
         Result
             Logits, FLOPs and what each block did.
         """
-        plan = self.plan
-        input_size = (x.shape[1], x.shape[2])
-        positions = {conv.name: np.zeros(len(x), np.int64) for conv in plan.convs}
-        x = self._conv_everywhere(x, plan.stem, positions)
-        if plan.pool:
-            x = _max_pool(x)
-        parts = []
-        for block in plan.blocks:
-            x, part = self._block(block, x, positions, keep_outputs, keep_seconds)
-            parts.append(part)
-        if plan.head_first == "mean":
-            x = self._bn(x.mean((1, 2), keepdims=True), plan.postnorm)
+        with self._lock:
+            size = (x.shape[1], x.shape[2])
+            if self._room is None or self._room.size != size:
+                self._room = None  # give the old one up before the new one is made
+                self._room = _Room(self.plan, self._packed, size, self.num_threads)
+            return _run(self, self._room, x, keep_outputs, keep_seconds)
+
+
+def thread_count(num_threads: int | None) -> int:
+    """Threads to use: the argument, ``SACT_NUM_THREADS``, or one for each core.
+
+    Raises
+    ------
+    ValueError
+        If the number is no whole number above 0.
+    """
+    name, value = "num_threads", num_threads
+    if num_threads is None:
+        text = os.environ.get("SACT_NUM_THREADS", "")
+        if not text.strip():
+            try:
+                value = len(os.sched_getaffinity(0))
+            except AttributeError:  # no such call outside Linux
+                value = os.cpu_count() or 1
         else:
-            x = self._bn(x, plan.postnorm).mean((1, 2), keepdims=True)
-        logits = self._conv_everywhere(x, plan.logits, positions)[:, 0, 0]
-        count = count_flops(plan, positions)
-        blocks = tuple(
-            BlockResult(flops=count.block(block.name), **part)
-            for block, part in zip(plan.blocks, parts, strict=True)
+            name, value = "SACT_NUM_THREADS", int(text) if text.strip().isdigit() else 0
+            num_threads = text  # type: ignore[assignment]
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"{name} must be a whole number above 0, got {num_threads!r}")
+    return 1 if INTERPRETED else int(value)
+
+
+class _Room:
+    """The arrays that one input size needs; kept from call to call."""
+
+    def __init__(self, plan: Plan, packed: Packed, size: tuple[int, int], threads: int) -> None:
+        self.size = size
+        self.sizes: Sizes = lay_out(plan, packed, size)
+        small = 4 * self.sizes.floats <= OWN_IMAGE_BYTES
+        self.own_images = small or threads == 1
+        self.scratch = [aligned(self.sizes.scratch, np.float32) for _ in range(threads)]
+        units = len(plan.units)
+        self.shared = self._team(units) if threads > 1 else None
+        self.own = [self._team(units) for _ in range(threads)] if self.own_images else []
+
+    def _team(self, units: int) -> dict[str, Any]:
+        sizes = self.sizes
+        places = np.zeros(sizes.places, np.int32)
+        iota, null = sizes.net[at.IOTA_LIST], sizes.net[at.NULL_LIST]
+        places[iota:null] = np.arange(null - iota)
+        return {
+            "floats": aligned(sizes.floats, np.float32),
+            "totals": np.zeros(sizes.totals, np.float64),
+            "places": places,
+            "marks": np.zeros(sizes.marks, np.uint8),
+            "state": np.zeros(at.NUM_STATES, np.int64),
+            "seconds": np.zeros(units + 2, np.int64),
+        }
+
+
+@dataclass(frozen=True)
+class _Outputs:
+    """Results of a batch, flat, block after block."""
+
+    arrays: dict[str, np.ndarray]
+    blocks: np.ndarray
+
+    @classmethod
+    def make(cls, plan: Plan, sizes: Sizes, n: int, keep_outputs: bool) -> _Outputs:
+        blocks = sizes.blocks.copy()
+        sact, vanilla = plan.config.halting == "sact", plan.config.halting == "none"
+        floats, counts = n * int(sizes.net[at.CLASSES]), 0  # the logits come first
+        nan = []
+        for block in blocks:
+            inside, units = int(block[at.B_HEIGHT] * block[at.B_WIDTH]), int(block[at.B_UNITS])
+            places = 0 if vanilla else n * inside if sact else n
+            block[at.B_NUM_UNITS] = counts
+            counts += places
+            block[at.B_DISTRIBUTION] = floats
+            block[at.B_REMAINDER] = floats + places * units
+            block[at.B_PROBA] = block[at.B_REMAINDER] + places
+            block[at.B_OUTPUT] = block[at.B_PROBA] + places * (units - 1)
+            nan.append(slice(int(block[at.B_PROBA]), int(block[at.B_OUTPUT])))
+            kept = n * inside * int(block[at.B_COUT]) if keep_outputs else 0
+            floats = int(block[at.B_OUTPUT]) + kept
+        arrays: dict[str, np.ndarray] = {
+            "counts": np.zeros((n, len(plan.units), 2), np.int64),
+            "num_units": np.zeros(counts, np.int32),
+            "results": np.zeros(floats, np.float32),
+        }
+        for probabilities in nan:
+            arrays["results"][probabilities] = np.nan
+        return cls(arrays, blocks)
+
+
+def _run(
+    engine: Engine, room: _Room, x: np.ndarray, keep_outputs: bool, keep_seconds: bool
+) -> Result:
+    plan, threads, n = engine.plan, engine.num_threads, len(x)
+    outputs = _Outputs.make(plan, room.sizes, n, keep_outputs)
+    net = room.sizes.net.copy()
+    net[at.KEEP_OUTPUTS], net[at.KEEP_SECONDS] = keep_outputs, keep_seconds
+    num_alone = n - n % threads if room.own_images else 0
+    phases = at.FIRST_UNIT_PHASE + len(plan.units) * at.NUM_UNIT_PHASES + 2
+    queue = np.zeros(team.RECORD, np.int64)
+    queue[team.TASKS] = num_alone
+    together = np.zeros((n - num_alone, phases * team.RECORD), np.int64)
+    together[:, team.TASKS] = 1  # the first phase; each opens the next
+
+    common: dict[str, Any] = {
+        "net": net,
+        "blocks": outputs.blocks,
+        "units": engine._packed.units,
+        "weights": engine._packed.weights,
+        "images": x,
+        "threads": threads,
+        "vectors": engine.vectors,
+        **outputs.arrays,
+    }
+    teams = [*room.own, *([room.shared] if room.shared is not None else [])]
+    for each in teams:
+        each["seconds"][:] = 0
+
+    def task(thread: int) -> Callable[[], int]:
+        scratch = room.scratch[thread]
+        own = room.own[thread] if room.own else room.shared
+        shared = room.shared if room.shared is not None else own
+        assert own is not None
+        assert shared is not None
+        alone = at.Work(**common, **own, scratch=scratch, alone=True)
+        joint = at.Work(**common, **shared, scratch=scratch, alone=room.shared is None)
+        records = np.zeros((1, phases * team.RECORD), np.int64)
+        return lambda: run_batch(alone, joint, queue, records, together, num_alone, n)
+
+    # Nobody waits for the helpers: when the batch is done, all that is left for
+    # one that comes late is to see that there is nothing to do.
+    for thread in range(1, threads):
+        _pool(threads).submit(task(thread))
+    task(0)()
+    return _result(engine, room, x, outputs, teams, num_alone, keep_outputs, keep_seconds)
+
+
+def _result(
+    engine: Engine,
+    room: _Room,
+    x: np.ndarray,
+    outputs: _Outputs,
+    teams: list[dict[str, np.ndarray]],
+    num_alone: int,
+    keep_outputs: bool,
+    keep_seconds: bool,
+) -> Result:
+    """Read the flat results as blocks."""
+    plan, n, size = engine.plan, len(x), room.size
+    positions = _positions(plan, outputs.arrays["counts"], size)
+    count = count_flops(plan, positions)
+    seconds = np.zeros(len(plan.units))
+    for each in teams:
+        together = each is room.shared or num_alone == 0
+        seconds += each["seconds"][:-2] / 1e9 / (1 if together else len(room.own))
+    blocks, first = [], 0
+    for block, facts in zip(plan.blocks, outputs.blocks, strict=True):
+        units = len(block.units)
+        fields: dict[str, Any] = {}
+        if keep_seconds:
+            fields["seconds"] = tuple(seconds[first : first + units].tolist())
+        first += units
+        height, width = int(facts[at.B_HEIGHT]), int(facts[at.B_WIDTH])
+        if keep_outputs:
+            channels = int(facts[at.B_COUT])
+            begin = facts[at.B_OUTPUT]
+            flat = outputs.arrays["results"][begin : begin + n * height * width * channels]
+            whole = flat.reshape(n, height, width, channels)
+            fields["output"] = np.ascontiguousarray(whole[..., : block.units[-1].out_channels])
+        if plan.config.halting != "none":
+            places = (n, height, width) if plan.config.halting == "sact" else (n,)
+            fields |= _halting_fields(outputs, facts, places, units)
+        blocks.append(
+            BlockResult(
+                name=block.name, flops=count.block(block.name), size=(height, width), **fields
+            )
         )
-        return Result(logits, count.total, blocks, positions, input_size)
+    classes = int(room.sizes.net[at.CLASSES])
+    logits = outputs.arrays["results"][: n * classes].reshape(n, classes)
+    logits = np.ascontiguousarray(logits[:, : plan.config.num_classes])
+    return Result(logits, count.total, tuple(blocks), positions, size)
 
-    def _block(
-        self,
-        block: Block,
-        x: np.ndarray,
-        positions: dict[str, np.ndarray],
-        keep_outputs: bool,
-        keep_seconds: bool,
-    ) -> tuple[np.ndarray, dict]:
-        kind, threshold = self.plan.config.halting, halting_threshold(self.plan.config.eps)
-        n, units = len(x), len(block.units)
-        stride = block.units[0].stride
-        size = (-(-x.shape[1] // stride), -(-x.shape[2] // stride))
-        places = (n, *size) if kind == "sact" else (n,)
-        active = np.ones(places, bool)
-        cumsum, remainder = np.zeros(places, np.float32), np.ones(places, np.float32)
-        num_units = np.zeros(places, np.int32)
-        distribution = np.zeros((*places, units), np.float32)
-        probas = np.full((*places, units - 1), np.nan, np.float32)
-        output = np.zeros((n, *size, block.units[-1].out_channels), np.float32)
-        seconds = [0.0] * units
-        for u, unit in enumerate(block.units):
-            branch = unit.halting
-            if kind == "sact" and branch is not None:
-                positions[branch.global_conv.name][:] = 1
-            if not active.any():
-                continue
-            began = time.perf_counter()
-            # [n, h, w]: who runs this unit
-            runs = np.broadcast_to(active if kind == "sact" else active[:, None, None], (n, *size))
-            where = np.nonzero(runs)
-            if u == 0:
-                x = self._shortcut(unit, x, positions) + self._residual(unit, x, where, positions)
-            else:
-                residual = self._residual(unit, x, where, positions)
-                x[where] += residual[where]
-            num_units[active] += 1
-            weight = np.where(active, remainder, np.float32(0))
-            goes_on = np.zeros_like(active)
-            if branch is not None:
-                logit = self._conv_everywhere(
-                    self._bn(x.mean((1, 2), keepdims=True), branch.global_bn), branch.global_conv
-                )[:, :, :, 0]
-                if branch.local_conv is not None and branch.local_bn is not None:
-                    local = self._bn(x, branch.local_bn)
-                    at = self._conv_at(local, branch.local_conv, where, positions)
-                    logit = logit + at[..., 0]
-                else:
-                    logit = logit[:, 0, 0]
-                    positions[branch.global_conv.name] += active
-                with np.errstate(over="ignore"):  # 1 / inf is the 0 that is meant
-                    proba = 1 / (1 + np.exp(-logit))
-                probas[active, u] = proba[active]
-                cumsum = np.where(active, cumsum + proba, cumsum)
-                goes_on = active & (cumsum < threshold)
-                weight = np.where(goes_on, proba, weight)
-                remainder = np.where(goes_on, remainder - proba, remainder)
-            if kind != "none":
-                distribution[..., u] = weight
-                output += x * (weight[..., None] if kind == "sact" else weight[:, None, None, None])
-                active = goes_on
-            seconds[u] = time.perf_counter() - began
-        part: dict = {"name": block.name, "size": size}
-        if kind == "none":
-            output = x
-        else:
-            part |= {
-                "ponder_cost": num_units.astype(np.float32) + remainder,
-                "num_units": num_units,
-                "halting_distribution": distribution,
-                "halting_proba": probas,
-            }
-        part["output"] = output.copy() if keep_outputs else None
-        part["seconds"] = tuple(seconds) if keep_seconds else None
-        return output, part
 
-    def _residual(
-        self,
-        unit: Unit,
-        x: np.ndarray,
-        where: tuple[np.ndarray, ...],
-        positions: dict[str, np.ndarray],
-    ) -> np.ndarray:
-        """Residual at ``where``; anything elsewhere."""
-        y = self._bn(x, unit.preact)
-        n, h, w = x.shape[:3]
+def _halting_fields(
+    outputs: _Outputs, facts: np.ndarray, places: tuple[int, ...], units: int
+) -> dict[str, np.ndarray]:
+    total = int(np.prod(places))
+
+    def cut(name: str, begin: int, columns: int) -> np.ndarray:
+        return outputs.arrays[name][begin : begin + total * columns]
+
+    num_units = cut("num_units", facts[at.B_NUM_UNITS], 1).reshape(places)
+    remainder = cut("results", facts[at.B_REMAINDER], 1).reshape(places)
+    distribution = cut("results", facts[at.B_DISTRIBUTION], units)
+    proba = cut("results", facts[at.B_PROBA], units - 1)
+    return {
+        "ponder_cost": num_units.astype(np.float32) + remainder,
+        "num_units": num_units,
+        "halting_distribution": distribution.reshape(*places, units),
+        "halting_proba": proba.reshape(*places, units - 1),
+    }
+
+
+def _positions(
+    plan: Plan, counts: np.ndarray, input_size: tuple[int, int]
+) -> dict[str, np.ndarray]:
+    """Positions by convolution, from the lists' lengths [shape=(n, units, 2)]."""
+    n, kind = len(counts), plan.config.halting
+    ones = np.ones(n, np.int64)
+    stem = plan.stem.output_size(input_size)
+    positions = {plan.stem.name: ones * (stem[0] * stem[1])}
+    for u, unit in enumerate(plan.units):
+        active, grown = counts[:, u, 0], counts[:, u, 1]
         for i, conv in enumerate(unit.convs):
-            at = where
-            if i < unit.grown_convs and unit.stride == 1:
-                near = np.zeros((n, h + 2, w + 2), bool)
-                for dy in range(3):
-                    for dx in range(3):
-                        near[where[0], where[1] + dy, where[2] + dx] = True
-                at = np.nonzero(near[:, 1:-1, 1:-1])
-            elif i < unit.grown_convs:
-                who = np.zeros(n, bool)
-                who[where[0]] = True
-                at = np.nonzero(np.broadcast_to(who[:, None, None], (n, *conv.output_size((h, w)))))
-            y = self._conv_at(y, conv, at, positions)
-        return y
-
-    def _shortcut(self, unit: Unit, x: np.ndarray, positions: dict[str, np.ndarray]) -> np.ndarray:
-        if isinstance(unit.shortcut, Conv):
-            return self._conv_everywhere(self._bn(x, unit.preact), unit.shortcut, positions)
-        if unit.shortcut == "preact":
-            return self._bn(x, unit.preact)
-        if unit.shortcut == "identity":
-            return x
-        n, h, w, c = x.shape
-        pooled = x.reshape(n, h // 2, 2, w // 2, 2, c).mean((2, 4))
-        front = (unit.out_channels - c) // 2
-        return np.pad(pooled, ((0, 0), (0, 0), (0, 0), (front, unit.out_channels - c - front)))
-
-    def _conv_everywhere(
-        self, x: np.ndarray, conv: Conv, positions: dict[str, np.ndarray] | None = None
-    ) -> np.ndarray:
-        where = np.nonzero(np.ones((len(x), *conv.output_size(x.shape[1:3])), bool))
-        return self._conv_at(x, conv, where, positions)
-
-    def _conv_at(
-        self,
-        x: np.ndarray,
-        conv: Conv,
-        where: tuple[np.ndarray, ...],
-        positions: dict[str, np.ndarray] | None = None,
-    ) -> np.ndarray:
-        weight = self.params[f"{conv.name}/weight"]
-        padded = np.pad(x, ((0, 0), *conv.pads(x.shape[1:3]), (0, 0)))
-        image, rows, columns = where
-        y = np.zeros((len(image), weight.shape[3]), np.float32)
-        for i in range(weight.shape[0]):
-            for j in range(weight.shape[1]):
-                y += padded[image, rows * conv.stride + i, columns * conv.stride + j] @ weight[i, j]
-        if conv.bias:
-            y += self.params[f"{conv.name}/bias"]
-        if conv.bn is not None:
-            y = self._bn(y, conv.bn)
-        out = np.zeros((len(x), *conv.output_size(x.shape[1:3]), weight.shape[3]), np.float32)
-        out[where] = y
-        if positions is not None:
-            positions[conv.name] += np.bincount(image, minlength=len(x))
-        return out
-
-    def _bn(self, x: np.ndarray, bn: BatchNorm) -> np.ndarray:
-        gamma, beta, mean, variance = (
-            self.params[f"{bn.name}/{part}"]
-            for part in ("gamma", "beta", "moving_mean", "moving_variance")
-        )
-        scale = gamma / np.sqrt(variance + np.float32(bn.eps))
-        y = x * scale + (beta - mean * scale)
-        return np.maximum(y, y * np.float32(bn.slope))
+            positions[conv.name] = grown if i < unit.grown_convs else active
+        if not isinstance(unit.shortcut, str):
+            positions[unit.shortcut.name] = active
+        if unit.halting is not None:
+            if unit.halting.local_conv is not None:
+                positions[unit.halting.local_conv.name] = active
+            runs = (active > 0).astype(np.int64)
+            positions[unit.halting.global_conv.name] = runs if kind == "act" else ones
+    positions[plan.logits.name] = ones
+    return positions
 
 
-def _max_pool(x: np.ndarray) -> np.ndarray:
-    height, width = x.shape[1:3]
-    padded = np.pad(x, ((0, 0), (height % 2, 2), (width % 2, 2), (0, 0)), constant_values=-np.inf)
-    h, w = -(-height // 2), -(-width // 2)
-    y = padded[:, : 2 * h : 2, : 2 * w : 2]
-    for i in range(3):
-        for j in range(3):
-            y = np.maximum(y, padded[:, i : i + 2 * h : 2, j : j + 2 * w : 2])
-    return y
+_POOLS: dict[int, ThreadPoolExecutor] = {}
+
+
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Helpers of this process; a child process that was forked off makes its own."""
+    process = os.getpid()
+    pool = _POOLS.get(process)
+    if pool is None or pool._max_workers < threads - 1:
+        pool = ThreadPoolExecutor(max(threads - 1, 1), thread_name_prefix="sact")
+        _POOLS.clear()
+        _POOLS[process] = pool
+    return pool

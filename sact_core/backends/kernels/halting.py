@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from sact_core.backends.kernels import layout as at
+from sact_core.backends.kernels.cpu import kernel
+
 
 @njit(nogil=True, cache=True)
 def halt_positions(
@@ -50,3 +53,95 @@ def halt_positions(
         remainder[p] = left
         for v in range(u + 1, num_probas + 1):
             distribution[p, v] = 0
+
+
+@kernel
+def halt_listed(work, u, image, first, rows):
+    """Read the halting probability of listed positions and decide who goes on (SACT).
+
+    The last unit of a block has none: everybody stops.
+    """
+    unit, block, net = work.units[u], work.blocks[work.units[u, at.U_BLOCK]], work.net
+    floats, weights = work.floats, work.weights
+    height, width, units = block[at.B_HEIGHT], block[at.B_WIDTH], block[at.B_UNITS]
+    row, index = width + 2, unit[at.U_INDEX]
+    threshold = weights[net[at.THRESHOLD_AT]]
+    everywhere = floats[net[at.GLOBAL_AT]]
+    reach = 1 if unit[at.U_LOCAL_TAPS] == 9 else 0
+    for i in range(first, first + rows):
+        place = np.int64(work.places[net[at.ACTIVE_LIST] + i])
+        left = floats[net[at.LEFT_AT] + place]
+        weight, goes_on = left, np.uint8(0)
+        position = image * height * width + (place // row - 1) * width + place % row - 1
+        if unit[at.U_HALTS]:
+            logit, tap = np.float32(0), 0
+            for dy in range(-reach, reach + 1):
+                for dx in range(-reach, reach + 1):
+                    logit += floats[net[at.LOCAL_AT] + (place + dy * row + dx) * 16 + tap]
+                    tap += 1
+            proba = sigmoid(logit + everywhere)
+            total = floats[net[at.CUMSUM_AT] + place] + proba
+            floats[net[at.CUMSUM_AT] + place] = total
+            work.results[block[at.B_PROBA] + position * (units - 1) + index] = proba
+            if total < threshold:
+                weight, goes_on = proba, np.uint8(1)
+                left -= proba
+                floats[net[at.LEFT_AT] + place] = left
+        work.results[block[at.B_DISTRIBUTION] + position * units + index] = weight
+        work.num_units[block[at.B_NUM_UNITS] + position] = index + 1
+        work.results[block[at.B_REMAINDER] + position] = left
+        work.marks[place] = goes_on
+
+
+@kernel
+def halt_image(work, u, image):
+    """Decide whether the whole image goes on (ACT)."""
+    unit, block, net = work.units[u], work.blocks[work.units[u, at.U_BLOCK]], work.net
+    floats, units, index = work.floats, block[at.B_UNITS], unit[at.U_INDEX]
+    left = floats[net[at.LEFT_AT]]
+    weight, goes_on = left, 0
+    if unit[at.U_HALTS]:
+        proba = sigmoid(floats[net[at.GLOBAL_AT]])
+        floats[net[at.CUMSUM_AT]] += proba
+        work.results[block[at.B_PROBA] + image * (units - 1) + index] = proba
+        if floats[net[at.CUMSUM_AT]] < work.weights[net[at.THRESHOLD_AT]]:
+            weight, goes_on = proba, 1
+            left -= proba
+            for place in range((block[at.B_HEIGHT] + 2) * (block[at.B_WIDTH] + 2)):
+                floats[net[at.LEFT_AT] + place] = left
+    work.results[block[at.B_DISTRIBUTION] + image * units + index] = weight
+    work.num_units[block[at.B_NUM_UNITS] + image] = index + 1
+    work.results[block[at.B_REMAINDER] + image] = left
+    work.state[at.S_GOES_ON] = goes_on
+
+
+@kernel
+def sigmoid(x):
+    """Logistic function in float32; the exponential never overflows."""
+    small = np.exp(-abs(x))
+    return (np.float32(1) if x >= 0 else small) / (np.float32(1) + small)
+
+
+@kernel
+def global_halting(work, u):
+    """Halting logit of the whole map, from the mean of the state.
+
+    Only the positions that ran have changed: the sum over all grows by theirs.
+    """
+    unit, block = work.units[u], work.blocks[work.units[u, at.U_BLOCK]]
+    channels = unit[at.U_COUT]
+    chunks = -(-work.state[at.S_ACTIVE] // at.CHUNK)
+    size = np.float64(block[at.B_HEIGHT] * block[at.B_WIDTH])
+    norm, weight = unit[at.U_GLOBAL_AT], unit[at.U_GLOBAL_W]
+    slope = work.weights[unit[at.U_GLOBAL_SLOPE_AT]]
+    logit = work.weights[unit[at.U_BIAS_AT]]
+    for c in range(channels):
+        total = np.float64(0) if unit[at.U_INDEX] == 0 else work.totals[c]
+        for chunk in range(chunks):
+            total += work.floats[work.net[at.SUMS_AT] + chunk * channels + c]
+        work.totals[c] = total
+        mean = np.float32(total / size)
+        value = mean * work.weights[norm + c] + work.weights[norm + channels + c]
+        leaked = value * slope
+        logit += (value if value > leaked else leaked) * work.weights[weight + c]
+    work.floats[work.net[at.GLOBAL_AT]] = logit

@@ -1,0 +1,155 @@
+"""Convolutions of some listed positions: tiles by panels of channels.
+
+`Product` says what is multiplied and where it goes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sact_core.backends.kernels import plain, vector
+from sact_core.backends.kernels.cpu import TILE_ROWS, WIDE, kernel, stay_apart
+
+
+class Product(NamedTuple):
+    """A convolution of ``rows`` positions.
+
+    ``x0``, ``x_stride`` and ``x_list``: where the source begins, floats per
+    place, and where its list of places begins; ``packed`` where the source is
+    the thread's scratch. ``taps`` reads of ``depth`` floats each, ``tap_stride``
+    apart. ``w0`` and ``b0``: weights and biases of ``channels`` channels. ``y…``
+    as ``x…`` for the target, which is the thread's scratch or the results where
+    ``target`` says so. ``slope``: of the activation.
+    """
+
+    rows: Any
+    packed: Any
+    x0: Any
+    x_stride: Any
+    x_list: Any
+    taps: Any
+    tap_stride: Any
+    depth: Any
+    w0: Any
+    b0: Any
+    channels: Any
+    target: Any
+    y0: Any
+    y_stride: Any
+    y_list: Any
+    slope: Any
+
+
+class Sum(NamedTuple):
+    """Where a residual goes besides the state; see `vector.make_add_tile`."""
+
+    mode: Any
+    out0: Any
+    left0: Any
+    sum0: Any
+
+
+TO_FLOATS, TO_SCRATCH, TO_RESULTS = np.int64(0), np.int64(1), np.int64(2)
+
+
+@kernel
+def store_panels(vectors, spare, p, panel, last_panel, x, w, places, y):
+    """Write ``activate(products + bias)``, panels ``panel`` to ``last_panel - 1``.
+
+    The panel is the outer loop, so that its weights stay near while all tiles
+    read them.
+    """
+    stay_apart()
+    for n in range(panel, last_panel):
+        c = n * WIDE
+        width = min(WIDE, p.channels - c)
+        wp, bp, yp = p.w0 + c * p.taps * p.depth, p.b0 + c, p.y0 + c
+        for i in range(0, p.rows, TILE_ROWS):
+            valid = min(TILE_ROWS, p.rows - i)
+            if not vectors:
+                plain.store_tile(
+                    width, spare,
+                    valid, x, p.x0, p.x_stride, places, p.x_list + i, p.taps, p.tap_stride,
+                    p.depth, w, wp, bp, y, yp, p.y_stride, places, p.y_list + i, p.slope,
+                )  # fmt: skip
+            elif width == WIDE:
+                vector.store_tile_wide(
+                    valid, x, p.x0, p.x_stride, places, p.x_list + i, p.taps, p.tap_stride,
+                    p.depth, w, wp, bp, y, yp, p.y_stride, places, p.y_list + i, p.slope,
+                )  # fmt: skip
+            else:
+                vector.store_tile_narrow(
+                    valid, x, p.x0, p.x_stride, places, p.x_list + i, p.taps, p.tap_stride,
+                    p.depth, w, wp, bp, y, yp, p.y_stride, places, p.y_list + i, p.slope,
+                )  # fmt: skip
+
+
+@kernel
+def add_panels(vectors, spare, p, s, panel, last_panel, x, w, places, y):
+    """Add ``products + bias`` to the state and, weighted, to the output."""
+    stay_apart()
+    for n in range(panel, last_panel):
+        c = n * WIDE
+        width = min(WIDE, p.channels - c)
+        wp, bp, yp = p.w0 + c * p.taps * p.depth, p.b0 + c, p.y0 + c
+        for j in range(s.sum0 + c, s.sum0 + c + width):
+            y[j] = 0
+        for i in range(0, p.rows, TILE_ROWS):
+            valid = min(TILE_ROWS, p.rows - i)
+            if not vectors:
+                plain.add_tile(
+                    width, spare,
+                    valid, x, p.x0, p.x_stride, places, p.x_list + i, p.taps, p.tap_stride,
+                    p.depth, w, wp, bp, y, yp, p.y_stride, places, p.y_list + i,
+                    s.mode, s.out0 + c, s.left0, s.sum0 + c,
+                )  # fmt: skip
+            elif width == WIDE:
+                vector.add_tile_wide(
+                    valid, x, p.x0, p.x_stride, places, p.x_list + i, p.taps, p.tap_stride,
+                    p.depth, w, wp, bp, y, yp, p.y_stride, places, p.y_list + i,
+                    s.mode, s.out0 + c, s.left0, s.sum0 + c,
+                )  # fmt: skip
+            else:
+                vector.add_tile_narrow(
+                    valid, x, p.x0, p.x_stride, places, p.x_list + i, p.taps, p.tap_stride,
+                    p.depth, w, wp, bp, y, yp, p.y_stride, places, p.y_list + i,
+                    s.mode, s.out0 + c, s.left0, s.sum0 + c,
+                )  # fmt: skip
+
+
+@kernel
+def normalise(vectors, count, x, x0, w, scale0, shift0, slope, y, y0):
+    """``y = activate(x * scale + shift)`` for ``count`` channels of one position."""
+    if vectors:
+        vector.affine_row(count, x, x0, w, scale0, shift0, slope, y, y0)
+    else:
+        plain.affine_row(count, x, x0, w, scale0, shift0, slope, y, y0)
+
+
+@kernel
+def copy(vectors, count, x, x0, y, y0):
+    """``y = x`` for ``count`` channels of one position."""
+    if vectors:
+        vector.copy_row(count, x, x0, y, y0)
+    else:
+        plain.copy_row(count, x, x0, y, y0)
+
+
+@kernel
+def add(vectors, count, x, x0, y, y0):
+    """``y = x + y`` for ``count`` channels of one position."""
+    if vectors:
+        vector.add_row(count, x, x0, y, y0)
+    else:
+        plain.add_row(count, x, x0, y, y0)
+
+
+@kernel
+def largest(vectors, count, x, x0, y, y0):
+    """``y = max(x, y)`` for ``count`` channels of one position."""
+    if vectors:
+        vector.max_row(count, x, x0, y, y0)
+    else:
+        plain.max_row(count, x, x0, y, y0)

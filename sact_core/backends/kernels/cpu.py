@@ -1,0 +1,90 @@
+"""What the vector kernels are shaped for: this processor, as Numba targets it.
+
+Read from Numba's own target, so that the shape and Numba's cache, which is kept
+per processor, always agree. ``NUMBA_DISABLE_JIT=1`` leaves the plain loops only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from llvmlite import binding
+from numba import njit, types
+from numba.core import config
+from numba.extending import intrinsic
+
+SETTINGS: Any = config
+
+#: Floats in a vector of the kernels. LLVM splits it where registers are shorter.
+LANES = 16
+
+#: True where functions run as plain Python.
+INTERPRETED = bool(SETTINGS.DISABLE_JIT)
+
+
+def _has_avx512() -> bool:
+    features = SETTINGS.CPU_FEATURES
+    if features is None:
+        if SETTINGS.CPU_NAME not in (None, "host"):  # a named target, without its features
+            return False
+        features = binding.get_host_cpu_features().flatten()
+    return "+avx512f" in features.split(",")
+
+
+# A tile is TILE_ROWS positions by WIDE channels, kept in registers: 16 of the 32
+# of AVX-512; elsewhere 6 x 16, which are 12 of the 16 of AVX2 and 24 of the 32
+# of NEON.
+TILE_ROWS, TILE_VECTORS = (8, 2) if _has_avx512() else (6, 1)
+WIDE = TILE_VECTORS * LANES
+
+#: Numba compiles a function anew for every literal number that it is called
+#: with; it does not for these.
+ZERO, ONE, TWO, THREE, SIX, SEVEN, NINE, SIXTEEN = map(np.int64, (0, 1, 2, 3, 6, 7, 9, 16))
+UNIT_SLOPE = np.float32(1)
+
+
+#: For every function here. None makes or keeps an array, so none counts references.
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}
+
+
+def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function that only other compiled functions call.
+
+    It gets no wrapper for Python and no cache of its own: its code is part of
+    whatever calls it.
+    """
+    inner: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return njit(**OPTIONS, **inner)(function)
+
+
+if INTERPRETED:
+
+    def stay_apart() -> None:
+        """Keep a function out of its callers."""
+
+else:
+
+    @intrinsic
+    def stay_apart(typing):
+        """Keep a function out of its callers: called in it, it forbids LLVM to copy it.
+
+        A folder of functions that call each other compiles in half the time.
+        """
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            builder.function.attributes.add("noinline")
+            return context.get_dummy_value()
+
+        return types.void(), codegen
+
+
+def source_version() -> int:
+    """A number that changes with every change of this folder's files."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return int.from_bytes(digest.digest()[:7], "big")

@@ -1,0 +1,76 @@
+"""Lists of places: all of a map, those still active, and those around them."""
+
+from __future__ import annotations
+
+from sact_core.backends.kernels.cpu import TILE_ROWS, kernel
+
+
+@kernel
+def list_all(places, at, height, width, stride, out_height, out_width):
+    """List the places of every ``stride``-th row and column of a padded map."""
+    row = width + 2
+    count = 0
+    for y in range(out_height):
+        first = (stride * y + 1) * row + 1
+        for x in range(out_width):
+            places[at + count] = first + stride * x
+            count += 1
+    return fill_tile(places, at, count)
+
+
+@kernel
+def mark_all(marks, height, width):
+    """Mark the inside of a padded map, and clear its border."""
+    row = width + 2
+    for i in range((height + 2) * row):
+        marks[i] = 0
+    for y in range(1, height + 1):
+        for x in range(1, width + 1):
+            marks[y * row + x] = 1
+
+
+@kernel
+def keep_marked(places, at, count, marks):
+    """Drop the places that are no longer marked; give how many are left."""
+    kept = 0
+    for i in range(count):
+        place = places[at + i]
+        places[at + kept] = place
+        kept += marks[place]
+    return fill_tile(places, at, kept)
+
+
+@kernel
+def grow(marks, source, target, height, width):
+    """Mark in ``target`` every place inside the map that touches one of ``source``."""
+    row = width + 2
+    for y in range(1, height + 1):
+        for x in range(1, width + 1):
+            i = source + y * row + x
+            marks[target + y * row + x] = (
+                marks[i - row - 1] | marks[i - row] | marks[i - row + 1]
+                | marks[i - 1] | marks[i] | marks[i + 1]
+                | marks[i + row - 1] | marks[i + row] | marks[i + row + 1]
+            )  # fmt: skip
+
+
+@kernel
+def list_marked(marks, source, places, at, height, width):
+    """List the marked places of a padded map; give how many there are."""
+    row = width + 2
+    count = 0
+    for y in range(1, height + 1):
+        for x in range(1, width + 1):
+            place = y * row + x
+            places[at + count] = place
+            count += marks[source + place]
+    return fill_tile(places, at, count)
+
+
+@kernel
+def fill_tile(places, at, count):
+    """Pad a list to whole tiles with a place that exists; give its length."""
+    last = places[at + count - 1] if count else places[at]
+    for i in range(count, count + TILE_ROWS):
+        places[at + i] = last
+    return count

@@ -1,0 +1,93 @@
+"""The functions of `vector` as plain loops.
+
+They take over where vector code is not wanted, and run under
+``NUMBA_DISABLE_JIT=1`` as ordinary Python.
+"""
+
+from __future__ import annotations
+
+from sact_core.backends.kernels.cpu import kernel
+
+
+@kernel
+def store_tile(
+    width, sums, valid, x, x0, x_stride, x_list, x_at, taps, tap_stride, depth, w, w0, b0,
+    y, y0, y_stride, y_list, y_at, slope,
+):  # fmt: skip
+    """``target = activate(products + bias)`` for ``width`` channels, a multiple of 16."""
+    first = len(sums) - width  # the end of the scratch is free
+    for r in range(valid):
+        row = x0 + x_list[x_at + r] * x_stride
+        _product(sums, first, width, x, row, taps, tap_stride, depth, w, w0, b0)
+        target = y0 + y_list[y_at + r] * y_stride
+        for j in range(width):
+            total = sums[first + j]
+            leaked = total * slope
+            y[target + j] = total if total > leaked else leaked
+
+
+@kernel
+def add_tile(
+    width, sums, valid, x, x0, x_stride, x_list, x_at, taps, tap_stride, depth, w, w0, b0,
+    y, y0, y_stride, y_list, y_at, mode, out0, left0, sum0,
+):  # fmt: skip
+    """Add a residual to the state and, weighted, to the output; see `vector`."""
+    first = len(sums) - width  # the end of the scratch is free
+    for r in range(valid):
+        row = x0 + x_list[x_at + r] * x_stride
+        _product(sums, first, width, x, row, taps, tap_stride, depth, w, w0, b0)
+        place = y_list[y_at + r]
+        target, output = y0 + place * y_stride, out0 + place * y_stride
+        for j in range(width):
+            residual = sums[first + j]
+            state = y[target + j] + residual
+            y[target + j] = state
+            if mode == 1:
+                y[output + j] = state
+                y[sum0 + j] += state
+            elif mode == 2:
+                y[output + j] += y[left0 + place] * residual
+                y[sum0 + j] += residual
+
+
+@kernel
+def affine_row(count, x, x0, w, scale0, shift0, slope, y, y0):
+    """``y = activate(x * scale + shift)`` for ``count`` channels."""
+    for k in range(count):
+        value = x[x0 + k] * w[scale0 + k] + w[shift0 + k]
+        leaked = value * slope
+        y[y0 + k] = value if value > leaked else leaked
+
+
+@kernel
+def copy_row(count, x, x0, y, y0):
+    """``y = x``."""
+    for k in range(count):
+        y[y0 + k] = x[x0 + k]
+
+
+@kernel
+def add_row(count, x, x0, y, y0):
+    """``y = x + y``."""
+    for k in range(count):
+        y[y0 + k] += x[x0 + k]
+
+
+@kernel
+def max_row(count, x, x0, y, y0):
+    """``y = max(x, y)``."""
+    for k in range(count):
+        y[y0 + k] = max(x[x0 + k], y[y0 + k])
+
+
+@kernel
+def _product(sums, first, width, x, row, taps, tap_stride, depth, w, w0, b0):
+    """Bias and the sum over taps and input channels, for one position."""
+    for j in range(width):
+        sums[first + j] = w[b0 + j]
+    for t in range(taps):
+        for k in range(depth):
+            value = x[row + t * tap_stride + k]
+            weight = w0 + (t * depth + k) * width
+            for j in range(width):
+                sums[first + j] += value * w[weight + j]
