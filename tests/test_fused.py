@@ -144,6 +144,13 @@ def test_threads_change_no_bit(rng: np.random.Generator, threads: int) -> None:
         assert torch.equal(one, many)
 
 
+def evaluated(network: dense.Network, x: Tensor) -> Tensor:
+    """Logits in evaluation, by the moving statistics."""
+    network.eval()
+    with torch.inference_mode():
+        return network(x)[0]
+
+
 @pytest.mark.parametrize("family", ["cifar", "imagenet"])
 @pytest.mark.parametrize(
     ("halting", "kernel_size"), [("none", 3), ("act", 3), ("sact", 1), ("sact", 3)]
@@ -172,8 +179,11 @@ def test_network_agrees_with_the_plain_one(halting: str, family: str, kernel_siz
         total.backward()
         grads = {k: v.grad for k, v in network.named_parameters()}
         counts = dense.count_positions(plan, traces, 6, (side, side))
-        found.append((total, grads, dict(network.named_buffers()), counts))
-    (ref_total, ref_grads, ref_buffers, ref_counts), (total, grads, buffers, counts) = found
+        buffers = {k: v.clone() for k, v in network.named_buffers()}
+        found.append((total, grads, buffers, counts, evaluated(network, x)))
+    (ref_total, ref_grads, ref_buffers, ref_counts, ref_logits), comp = found
+    total, grads, buffers, counts, logits = comp
+    torch.testing.assert_close(logits, ref_logits, rtol=1e-4, atol=1e-4)
     assert total.item() == pytest.approx(ref_total.item(), rel=1e-5)
     for name, count in counts.items():
         np.testing.assert_array_equal(count, ref_counts[name])

@@ -32,7 +32,7 @@ from sact_core.train.recipes import TrainingConfig, learning_rate_factor
 from sact_core.train.run_dir import RunDir
 
 SAVE_SECONDS = 300.0
-EVAL_BATCH = 500
+EVAL_BATCH = 100
 
 
 class Diverged(RuntimeError):

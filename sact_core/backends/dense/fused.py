@@ -91,6 +91,34 @@ def branch(
     return _Branch.apply(x, *own, *local, weight, eps)
 
 
+def fixed_norm(
+    x: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, variance: Tensor, eps: float, slope: float
+) -> Tensor:
+    """Normalise by given moments and activate, without a gradient; else as `norm`."""
+    x = x.contiguous(memory_format=torch.channels_last)
+    affine = _affine(gamma, beta, slope, *_fixed(mean, variance, eps))
+    y = torch.empty_like(x)
+    n, c, h, w = x.shape
+    _run(kernels.norm_forward, n, _flat(x), h * w, c, *affine, _flat(y))
+    return y
+
+
+def fixed_branch(
+    x: Tensor, norms: list[tuple[Tensor, Tensor, Tensor, Tensor, float, float]], weight: Tensor
+) -> tuple[Tensor, Tensor]:
+    """As `branch` without a gradient; ``norms`` hold the arguments of two `fixed_norm`."""
+    x = x.contiguous(memory_format=torch.channels_last)
+    own, local = (
+        _affine(gamma, beta, slope, *_fixed(mean, variance, eps))
+        for gamma, beta, mean, variance, eps, slope in norms
+    )
+    n, c, h, w = x.shape
+    y, logit = torch.empty_like(x), torch.empty(n, h, w)
+    maps = _flat(y), _flat(logit)
+    _run(kernels.branch_forward, n, _flat(x), h, w, c, own, local, _taps(weight), *maps)
+    return y, logit
+
+
 def gate(
     x: Tensor, residual: Tensor, output: Tensor, active: Tensor, left: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -161,7 +189,7 @@ class _Branch(torch.autograd.Function):
         inverse = 1 / np.sqrt(variance + eps)
         own = _affine(own_gamma, own_beta, own_slope, mean, inverse)
         local = _affine(local_gamma, local_beta, local_slope, mean, inverse)
-        taps = weight.detach()[0].permute(1, 2, 0).contiguous().view(-1).numpy()
+        taps = _taps(weight)
         n, c, h, w = x.shape
         y = torch.empty_like(x)
         logit = torch.empty(n, h, w)
@@ -240,6 +268,16 @@ def _affine(
     scale = gamma.detach().numpy() * inverse
     offset = beta.detach().numpy() - mean * scale
     return scale.astype(np.float32), offset.astype(np.float32), slope
+
+
+def _taps(weight: Tensor) -> np.ndarray:
+    """A filter [1, c, 3, 3] as [9 * c]."""
+    return weight.detach()[0].permute(1, 2, 0).contiguous().view(-1).numpy()
+
+
+def _fixed(mean: Tensor, variance: Tensor, eps: float) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and inverse deviation, float64."""
+    return mean.double().numpy(), 1 / np.sqrt(variance.double().numpy() + eps)
 
 
 def _plane(

@@ -42,8 +42,8 @@ class Network(nn.Module):
     params : mapping of str to np.ndarray
         Every parameter of ``plan.param_shapes``, HWIO weights.
     fused : bool
-        In training on a CPU, do what `fused` can do there: the same numbers but
-        for rounding, in about half the time.
+        On a CPU, do in single passes what `fused` can: the same numbers but for
+        rounding, in about half the time.
 
     Notes
     -----
@@ -171,24 +171,19 @@ class Network(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """Halting logits [n, h, w] (SACT) or [n] (ACT), float32.
 
-        Together with the pre-activation of the following unit, where that is
-        cheaper than to compute it there.
+        Together with the pre-activation of the following unit where both come
+        from the same pass.
         """
         preact: Tensor | None = None
-        if not self._is_fused(x):
-            mean = x.mean((2, 3), keepdim=True)
-        elif branch.local_bn is None or branch.local_conv is None:
-            preact, image_mean = self._fused_norm(x, following.preact)
-            mean = image_mean[:, :, None, None]
+        local: Tensor | None = None
+        if self._is_fused(x):
+            preact, local, mean = self._fused_branch(x, branch, following.preact)
         else:
-            preact, local, image_mean = self._fused_branch(x, branch, following.preact)
-            mean = image_mean[:, :, None, None]
+            mean = x.mean((2, 3), keepdim=True)
+            if branch.local_bn is not None and branch.local_conv is not None:
+                local = self._conv(self._bn(x, branch.local_bn), branch.local_conv)[:, 0].float()
         logit = self._conv(self._bn(mean, branch.global_bn), branch.global_conv)[:, 0].float()
-        if branch.local_conv is None or branch.local_bn is None:
-            return logit[:, 0, 0], preact
-        if preact is None:
-            local = self._conv(self._bn(x, branch.local_bn), branch.local_conv)[:, 0].float()
-        return local + logit, preact
+        return (logit[:, 0, 0] if local is None else local + logit), preact
 
     def _conv(self, x: Tensor, conv: Conv) -> Tensor:
         weight = self._parameter(f"{conv.name}/weight")
@@ -201,7 +196,7 @@ class Network(nn.Module):
     def _bn(self, x: Tensor, bn: BatchNorm) -> Tensor:
         """Normalise, then activate."""
         if self._is_fused(x):
-            return self._fused_norm(x, bn)[0]
+            return self._fused_norm(x, bn)
         if self.training:
             # torch would add the unbiased batch variance; the authors' code adds
             # the biased one. So torch fills scratch copies, which autograd keeps.
@@ -243,40 +238,53 @@ class Network(nn.Module):
         return self._parameter(f"{bn.name}/gamma"), self._parameter(f"{bn.name}/beta"), bn.slope
 
     def _is_fused(self, x: Tensor) -> bool:
-        if not (self.fused and self.training):
+        if not self.fused or (torch.is_grad_enabled() and not self.training):
             return False
         from sact_core.backends.dense import fused  # brings Numba
 
         return fused.fits(x)
 
-    def _fused_norm(self, x: Tensor, bn: BatchNorm) -> tuple[Tensor, Tensor]:
-        """As `_bn`, and the spatial means [n, c] of ``x``."""
+    def _fused_norm(self, x: Tensor, bn: BatchNorm) -> Tensor:
         from sact_core.backends.dense import fused
 
         gamma, beta, slope = self._affine(bn)
-        y, image_mean, mean, variance = fused.norm(x, gamma, beta, bn.eps, slope)
+        if not self.training:
+            return fused.fixed_norm(x, gamma, beta, *self._moving(bn), bn.eps, slope)
+        y, _, mean, variance = fused.norm(x, gamma, beta, bn.eps, slope)
         self._follow(bn, mean, variance)
-        return y, image_mean
+        return y
 
     def _fused_branch(
         self, x: Tensor, branch: HaltingBranch, own: BatchNorm
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Pre-activation, the local branch's logits [n, h, w], spatial means [n, c]."""
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Give pre-activation, local logits [n, h, w] if any, spatial mean [n, c, 1, 1]."""
         from sact_core.backends.dense import fused
 
         local, conv = branch.local_bn, branch.local_conv
-        assert local is not None
-        assert conv is not None
-        assert local.eps == own.eps
-        weight, bias = (self._parameter(f"{conv.name}/{part}") for part in ("weight", "bias"))
+        gamma, beta, slope = self._affine(own)
+        if local is None or conv is None:
+            if not self.training:
+                return self._fused_norm(x, own), None, x.mean((2, 3), keepdim=True)
+            y, image_mean, mean, variance = fused.norm(x, gamma, beta, own.eps, slope)
+            self._follow(own, mean, variance)
+            return y, None, image_mean[:, :, None, None]
+        weight = self._parameter(f"{conv.name}/weight")
+        bias = self._parameter(f"{conv.name}/bias")
         if weight.shape[2] == 1:
             weight = F.pad(weight, (1, 1, 1, 1))
+        if not self.training:
+            norms = [
+                (*self._affine(bn)[:2], *self._moving(bn), bn.eps, bn.slope) for bn in (own, local)
+            ]
+            y, logit = fused.fixed_branch(x, norms, weight)
+            return y, logit + bias, x.mean((2, 3), keepdim=True)
+        assert local.eps == own.eps
         y, logit, image_mean, mean, variance = fused.branch(
-            x, self._affine(own), self._affine(local), weight, own.eps
+            x, (gamma, beta, slope), self._affine(local), weight, own.eps
         )
         self._follow(own, mean, variance)
         self._follow(local, mean, variance)
-        return y, logit + bias, image_mean
+        return y, logit + bias, image_mean[:, :, None, None]
 
 
 def _spread(values: Tensor, like: Tensor) -> Tensor:
