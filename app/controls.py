@@ -140,23 +140,27 @@ def choose_picture(page: str, model: Model) -> Picture:
     uploaded: dict[str, Picture] = st.session_state.get("uploaded_pictures", {})
     names = [*uploaded, *loaders.example_names()]
     with_test = dataset.is_here(model)
-    chosen = _select(
-        page,
-        "image",
-        "Image",
-        [*names, TEST_IMAGE] if with_test else names,
-        names.index("Cat") if "Cat" in names else 0,
-    )
+    row = st.container(horizontal=True, vertical_alignment="bottom")
+    with row:
+        chosen = _select(
+            page,
+            "image",
+            "Image",
+            [*names, TEST_IMAGE] if with_test else names,
+            names.index("Cat") if "Cat" in names else 0,
+        )
     with guarded():
         if chosen == TEST_IMAGE:
             split = dataset.source(model)
             _carry(page, "index", range(len(split)))
-            index = st.number_input(
-                "Which one, from 0",
+            index = row.number_input(
+                "Number",
                 0,
                 len(split) - 1,
                 key=f"{page}_index",
                 bind="query-params",
+                width=140,
+                help=f"From 0 to {len(split) - 1}.",
             )
             st.session_state["chosen_index"] = index
             image, label, _ = split.read([int(index)])[0]

@@ -191,10 +191,10 @@ def checkpoint_names(halting: tuple[str, ...] = ("sact", "act", "none")) -> list
     return [name for _, name in sorted(ranked)]
 
 
-def models(halting: tuple[str, ...] = ("sact", "act", "none")) -> list[Model]:
-    """Every listed checkpoint that can be read, in the order of `checkpoint_names`."""
+def shipped_models() -> list[Model]:
+    """Every checkpoint in ``pretrained/`` that can be read."""
     found = []
-    for name in checkpoint_names(halting):
+    for name in sorted(path.stem for path in pretrained_dir().glob("*.h5")):
         try:
             found.append(model(name))
         except InputError:

@@ -143,7 +143,7 @@ def charts(found: Sequence[TrainingRun], many: bool) -> dict[str, go.Figure]:
             series({"train/Accuracy": "train", "eval/Accuracy": "test"}), "right", percent=True
         ),
         "FLOPs": figures.training(
-            series({"flops_share": "of dense"}), "share of dense", percent=True
+            series({"flops_share": "of dense"}), "share of dense", percent=True, top=1.05
         ),
     }
     units = series({key: key.split("/")[0].replace("block", "block ") for key in blocks})

@@ -123,7 +123,16 @@ def over_tau(
             annotation={"text": reference[1], "font": {"size": 11}},
             annotation_position="top right",
         )
-    figure.update_xaxes(type="log", title="τ", fixedrange=True, tickvals=list(taus), tickformat="g")
+    stride = -(-len(taus) // 6)  # labels that do not run into one another
+    figure.update_xaxes(
+        type="log",
+        title="τ",
+        fixedrange=True,
+        tickmode="array",
+        tickvals=list(taus[::stride]),
+        ticktext=[f"{tau:g}" for tau in taus[::stride]],
+        tickangle=0,
+    )
     figure.update_yaxes(title=title, fixedrange=True, rangemode="tozero")
     return lay_out(figure, height, showlegend=False)
 
@@ -208,22 +217,17 @@ def cost_by_class(
     """
     order = np.argsort(mean)
     figure = go.Figure()
-    figure.add_bar(
+    figure.add_scatter(
         y=[names[i] for i in order],
         x=mean[order],
-        orientation="h",
-        marker_color=BLUE,
+        mode="markers",
+        marker={"color": BLUE, "size": 10},
         error_x={"array": std[order], "thickness": 1.2, "width": 4, "color": GREY},
         customdata=share[order],
         hovertemplate="<b>%{y}</b><br>%{x:.4s}FLOPs<br>%{customdata:.1%} right<extra></extra>",
     )
-    low = float((mean - std).min())
-    figure.update_xaxes(
-        title="FLOPs an image, mean and standard deviation",
-        fixedrange=True,
-        range=[max(0.0, 0.95 * low), 1.03 * float((mean + std).max())],
-    )
-    figure.update_yaxes(fixedrange=True, type="category")
+    figure.update_xaxes(title="FLOPs an image, mean and standard deviation", fixedrange=True)
+    figure.update_yaxes(fixedrange=True, type="category", showgrid=True)
     return lay_out(figure, height, showlegend=False)
 
 
@@ -232,6 +236,7 @@ def training(
     title: str,
     percent: bool = False,
     height: int = 260,
+    top: float | None = None,
 ) -> go.Figure:
     """Draw training curves over epochs.
 
@@ -244,6 +249,8 @@ def training(
         Whether values are shares.
     height : int
         In pixels.
+    top : float, optional
+        End of the axis, which then begins at 0.
     """
     figure = go.Figure()
     for i, (name, (epochs, values)) in enumerate(series.items()):
@@ -262,4 +269,6 @@ def training(
         )
     figure.update_xaxes(title="epoch", fixedrange=True)
     figure.update_yaxes(title=title, fixedrange=True, tickformat=".0%" if percent else None)
+    if top is not None:
+        figure.update_yaxes(range=[0, top])
     return lay_out(figure, height)

@@ -126,4 +126,4 @@ with right:
     st.markdown("Please cite the authors:")
     st.code(PAPER, language=None, wrap_lines=True)
     st.markdown("and, if it helped, this program:")
-    st.code(THIS.format(version=sact_core.__version__), language=None)
+    st.code(THIS.format(version=sact_core.__version__), language=None, wrap_lines=True)

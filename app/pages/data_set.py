@@ -89,14 +89,6 @@ def charts(outcomes: Outcomes, names: tuple[str, ...]) -> None:
     )
 
 
-def open_image(model_name: str, index: int) -> None:
-    """Show an image in Explore."""
-    st.session_state["explore_image"] = st.session_state["chosen_image"] = controls.TEST_IMAGE
-    st.session_state["explore_index"] = st.session_state["chosen_index"] = index
-    st.session_state["explore_checkpoint"] = st.session_state["chosen_checkpoint"] = model_name
-    st.session_state["data_set_opens"] = True
-
-
 def gallery(
     model: Model, outcomes: Outcomes, names: tuple[str, ...], changed: np.ndarray | None
 ) -> None:
@@ -140,7 +132,7 @@ def gallery(
         st.caption("No image is like that.")
         return
     pages = -(-len(found) // SHOWN)
-    st.caption(f"{len(found):,} images. A click on a number opens the image in Explore.")
+    st.caption(f"{len(found):,} images. The share is that of dense FLOPs.")
     page = st.pagination(pages, key="data_set_page", bind="query-params") if pages > 1 else 1
     shown = [int(i) for i in found[(page - 1) * SHOWN : page * SHOWN]]
     pictures = dataset.images(model, shown)
@@ -153,13 +145,13 @@ def gallery(
                 share = outcomes.flops[index] / outcomes.dense[index]
                 verdict = f":green[{says}]" if says == label else f":red[{says}], is {label}"
                 st.caption(f"{verdict} · {share:.0%}")
-                st.button(
-                    f"#{index}",
-                    key=f"data_set_open_{index}",
-                    on_click=open_image,
-                    args=(model.name, index),
-                    width="stretch",
-                    help="Open in Explore",
+                controls.page_link(
+                    "explore",
+                    f"Open #{index}",
+                    ":material/open_in_full:",
+                    explore_checkpoint=model.name,
+                    explore_image=controls.TEST_IMAGE,
+                    explore_index=str(index),
                 )
 
 
@@ -176,8 +168,6 @@ def thumbnail(picture: np.ndarray, side: int = 128) -> np.ndarray:
     return square[::stride, ::stride]
 
 
-if st.session_state.pop("data_set_opens", False):
-    st.switch_page("app/pages/explore.py")
 controls.heading(
     "What is cheap, what is dear?",
     "The whole test split goes through the network. Images with little to see cost little; "
@@ -199,7 +189,7 @@ with st.container(border=True):
         )
     relatives = [
         family
-        for family in families.families(loaders.models())
+        for family in families.families(loaders.shipped_models())
         if model.name in [member.name for member in family.models] and len(family.models) > 1
     ]
     with columns[2]:

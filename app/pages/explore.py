@@ -148,7 +148,7 @@ def numbers(choice: controls.Choice) -> None:
             controls.number("Units a position", str(total), "all of them: no halting")
         else:
             controls.number("Units a position", f"{units:.1f}", f"of {total}, on average")
-        controls.number("Time", f"{1000 * run.seconds:.0f} ms", "masked engine, this run")
+        controls.number("Time", f"{1000 * run.seconds:.0f} ms", "masked engine")
 
 
 def badge(choice: controls.Choice) -> None:
@@ -176,8 +176,8 @@ def why(choice: controls.Choice) -> None:
         st.markdown("ACT decides once for the whole image, block by block.")
         row = column = 0
     else:
-        cells = st.columns([1, 1, 4], vertical_alignment="center")
-        with cells[0]:
+        cells = st.columns([1, 2], vertical_alignment="center", gap="medium")
+        with cells[0], st.container(horizontal=True):
             row = st.number_input(
                 "Row",
                 0,
@@ -187,7 +187,6 @@ def why(choice: controls.Choice) -> None:
                 bind="query-params",
                 on_change=refresh,
             )
-        with cells[1]:
             column = st.number_input(
                 "Column",
                 0,
@@ -197,7 +196,7 @@ def why(choice: controls.Choice) -> None:
                 bind="query-params",
                 on_change=refresh,
             )
-        cells[2].markdown(
+        cells[1].markdown(
             "After every unit the position gives a **halting score**, and the scores (blue) pile "
             "up. It stops at the unit where the pile reaches **1 − ε** (dashed). What was missing "
             "to 1 before that unit is the **remainder** (orange); **ponder cost = units run + "

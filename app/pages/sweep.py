@@ -15,7 +15,7 @@ PAGE = "sweep"
 
 def choose() -> tuple[Family, Picture, int | None, str | None]:
     """A family of checkpoints and an image."""
-    models = loaders.models()
+    models = loaders.shipped_models()
     found = families.families(models)
     if not found:
         st.info(
@@ -100,7 +100,7 @@ def maps(family: Family, runs: list[Run], picture: Picture) -> None:
                     ),
                 ],
                 [scale],
-                max_height=400,
+                max_height=460,
             ),
             "sweep_map",
         )
@@ -121,7 +121,7 @@ def maps(family: Family, runs: list[Run], picture: Picture) -> None:
                 "FLOPs",
                 taus[at],
                 (float(run.dense.total[0]), "dense"),
-                height=190,
+                height=200,
             ),
             key="sweep_flops",
             config=views.QUIET,
@@ -133,7 +133,7 @@ def maps(family: Family, runs: list[Run], picture: Picture) -> None:
                 [float(each.result.map("ponder_cost").mean()) for each in runs],
                 "ponder cost",
                 taus[at],
-                height=190,
+                height=200,
             ),
             key="sweep_cost",
             config=views.QUIET,
@@ -222,7 +222,7 @@ with controls.guarded():
 maps(family, runs, picture)
 flips(family, runs)
 st.header("Accuracy against FLOPs", anchor=False)
-points = families.points(family, loaders.models())
+points = families.points(family, loaders.shipped_models())
 if points:
     st.plotly_chart(
         figures.accuracy_against_flops(points),

@@ -1,0 +1,181 @@
+"""Figures: what is drawn, without Streamlit."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+
+import numpy as np
+import pytest
+
+from app import figures
+from app.figures import style
+from app.viewer import Layer, Panel, Scale, Stage, payload
+from tests.app.conftest import ROOT
+
+
+def test_figures_never_import_streamlit():
+    code = "import sys, app.figures, app.viewer; assert 'streamlit' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_palette_is_that_of_the_theme():
+    config = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())
+
+    assert config["theme"]["chartCategoricalColors"] == list(style.CATEGORIES)
+    assert config["theme"]["chartDivergingColors"] == list(style.DIVERGING)
+
+
+@pytest.mark.parametrize("name", style.COLOUR_MAPS)
+def test_colour_maps_get_steadily_lighter(name):
+    table = style.colour_table(name).astype(float)
+    light = table @ [0.2126, 0.7152, 0.0722]
+
+    assert table.shape == (256, 3)
+    assert (np.diff(light[::8]) > 0).all()
+
+
+def test_unknown_colour_map():
+    with pytest.raises(ValueError, match="colour_map must be one of viridis"):
+        style.colour_scale("rainbow")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (999, "999"), (1234, "1.23 k"), (137_725_184, "138 M"), (15_602_814_976, "15.6 G")],
+)
+def test_numbers_in_short(value, text):
+    assert style.si(value) == text
+
+
+class TestPonderMap:
+    def test_values_and_limits(self, rng):
+        values = rng.random((4, 6)).astype(np.float32)
+        heatmap = figures.ponder_map(values, limits=(0, 9)).data[0]
+
+        assert np.array_equal(heatmap.z, values)
+        assert (heatmap.zmin, heatmap.zmax) == (0, 9)
+        assert "units" in heatmap.hovertemplate
+
+    def test_constant_map_has_a_scale(self):
+        heatmap = figures.ponder_map(np.full((3, 3), 2.0)).data[0]
+
+        assert heatmap.zmin < 2 < heatmap.zmax
+
+    def test_mark_frames_the_position(self):
+        figure = figures.ponder_map(np.zeros((5, 5)), mark=(3, 1))
+
+        assert {(shape.x0, shape.y0) for shape in figure.layout.shapes} == {(0.5, 2.5)}
+
+    def test_picture_beneath(self, rng):
+        image = rng.integers(0, 255, (8, 8, 3), np.uint8)
+        figure = figures.ponder_map(np.zeros((4, 4)), picture=image)
+
+        assert figure.layout.images[0].source.startswith("data:image/png;base64,")
+        assert figure.layout.images[0].sizex == 4
+
+
+class TestWhyStopped:
+    def test_bars_pile_up(self):
+        proba = np.array([0.1, 0.3, 0.7, np.nan], np.float32)
+        scores, remainder = figures.why_stopped(proba, 3, 0.6, 0.01).data
+
+        assert scores.x.tolist() == [1, 2, 3]
+        assert np.allclose(scores.base, [0, 0.1, 0.4])
+        assert remainder.y == (0.6,)
+        assert remainder.base == (0.4,)
+
+    def test_last_unit_has_no_score(self):
+        scores, _ = figures.why_stopped(np.array([0.1, 0.1]), 3, 0.8, 0.01).data
+
+        assert scores.x.tolist() == [1, 2]
+
+    def test_block_of_one_unit(self):
+        scores, remainder = figures.why_stopped(np.zeros(0), 1, 1.0, 0.01).data
+
+        assert len(scores.x) == 0
+        assert remainder.y == (1.0,)
+
+    def test_many_units(self):
+        figure = figures.why_stopped(np.full(35, 0.01), 36, 0.65, 0.01)
+
+        assert len(figure.layout.xaxis.tickvals) <= 12
+
+
+def test_cost_jumps_are_gaps():
+    costs = np.array([2.0, 1.9, 3.4, 3.3])
+    line, _ = figures.cost_against_score(np.linspace(0, 1, 4), costs, 0.3, 1).data
+
+    assert np.isnan(line.y).sum() == 1
+
+
+def test_treemap_keeps_the_order_and_the_sums():
+    tree = figures.treemap(
+        ["a", "b", "c"], ["", "a", "a"], ["A", "B", "C"], np.array([4, 3, 1]), np.array([2, 1, 1])
+    ).data[0]
+
+    assert tree.branchvalues == "total"
+    assert tree.sort is False
+    assert tree.marker.colors.tolist() == [0.5, 1 / 3, 1.0]
+
+
+def test_accuracy_against_flops_joins_only_families():
+    points = [
+        figures.Point("ours", "τ = 1", 2.0, 0.9, 0.1),
+        figures.Point("ours", "τ = 2", 1.0, 0.8, 0.1),
+        figures.Point("authors", "theirs", 1.5, 0.85, line=False),
+    ]
+    ours, authors = figures.accuracy_against_flops(points, "τ = 2").data
+
+    assert ours.x == (1.0, 2.0)  # cheapest first
+    assert "lines" in ours.mode
+    assert "lines" not in authors.mode
+
+
+def test_histogram_counts_every_image(rng):
+    flops = rng.integers(1, 100, 50)
+    right = rng.random(50) < 0.5
+    bars = figures.cost_histogram(flops, right, 100.0).data
+
+    assert sum(sum(bar.y) for bar in bars) == 50
+
+
+@pytest.mark.parametrize("count", [1, 3, 57])
+def test_accuracy_by_cost_takes_any_number(rng, count):
+    flops = rng.integers(1, 100, count)
+    line = figures.accuracy_by_cost(flops, np.ones(count, bool)).data[0]
+
+    assert sum(line.customdata) == count
+    assert set(line.y) == {1.0}
+
+
+class TestViewer:
+    def test_layers_and_signs(self):
+        data = payload(
+            np.zeros((4, 4, 3), np.uint8),
+            [Layer("one", np.ones((2, 2))), Layer("two", np.ones((4, 4)))],
+            [Panel("difference", (1, -1), 0)],
+            [Scale(-1, 1, colour_map="difference")],
+        )
+
+        assert data["panels"][0]["terms"] == [{"map": 1, "sign": 1}, {"map": 0, "sign": -1}]
+        assert data["size"] == [4, 4]
+        assert (data["maps"][1]["h"], data["maps"][1]["w"]) == (4, 4)
+        assert "stages" not in data
+
+    def test_values_survive(self, rng):
+        import base64
+
+        values = rng.random((3, 5)).astype(np.float32)
+        data = payload(np.zeros((6, 10, 3), np.uint8), [Layer("x", values)], [])
+        back = np.frombuffer(base64.b64decode(data["maps"][0]["data"]), "<f4").reshape(3, 5)
+
+        assert np.array_equal(back, values)
+
+    def test_stage_stays_inside_the_film(self):
+        stages = [Stage(0, u, "", "") for u in range(3)]
+        image = np.zeros((2, 2, 3), np.uint8)
+
+        assert payload(image, [], [], stages=stages, unit=9)["unit"] == 2
+        assert payload(image, [], [], stages=stages, unit=-4)["unit"] == 0

@@ -1,0 +1,389 @@
+"""Loaders: what is listed, opened, refused, kept; and the plain helpers of the pages."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import threading
+
+import h5py
+import numpy as np
+import pytest
+
+from app import exports, families, lab, loaders, runs, views
+from app.loaders import InputError
+from sact_core.backends import load
+from sact_core.images import read_image
+from tests.app.conftest import ROOT
+
+
+def example_run(name="tiny_sact_tau0.005", image="Cat", **options):
+    model, picture = loaders.model(name), loaders.example(image)
+    return model, picture, loaders.run(model, picture, **options)
+
+
+class TestCheckpoints:
+    def test_halting_networks_come_first(self, app_env):
+        names = loaders.checkpoint_names()
+
+        assert names[:3] == ["tiny_sact_tau0.001", "tiny_sact_tau0.005", "tiny_sact_tau0.01"]
+        assert names[-1] == "tiny_vanilla"
+
+    def test_runs_and_more_folders_are_listed_by_folder(self, app_env, pretrained, tmp_path):
+        for folder in ("runs/night", "more"):
+            (tmp_path / folder).mkdir(parents=True)
+            shutil.copy(pretrained / "tiny_act.h5", tmp_path / folder / "best.h5")
+        app_env.setenv("SACT_CHECKPOINT_DIRS", str(tmp_path / "more"))
+
+        assert {"runs/night/best", "more/best"} <= set(loaders.checkpoint_files())
+
+    @pytest.mark.parametrize("name", ["../tiny_act", "/etc/passwd", "tiny_act.h5", ""])
+    def test_only_listed_names_are_opened(self, app_env, name):
+        with pytest.raises(InputError, match="no checkpoint named"):
+            loaders.model(name)
+
+    def test_upload_is_proven(self, pretrained):
+        data = (pretrained / "tiny_act.h5").read_bytes()
+        model = loaders.uploaded_model("mine.h5", data)
+
+        assert model.name == "uploaded: mine"
+        assert model.config == loaders.uploaded_model("again.h5", data).config
+
+    def test_upload_with_one_changed_byte(self, pretrained):
+        data = bytearray((pretrained / "tiny_act.h5").read_bytes())
+        data[-100] ^= 0xFF
+        with pytest.raises(InputError):
+            loaders.uploaded_model("mine.h5", bytes(data))
+
+    def test_upload_with_an_external_link(self, pretrained, tmp_path):
+        path = tmp_path / "linked.h5"
+        shutil.copy(pretrained / "tiny_act.h5", path)
+        with h5py.File(path, "a") as file:
+            del file["params/stem/weight"]
+            file["params/stem/weight"] = h5py.ExternalLink("/etc/passwd", "/")
+        with pytest.raises(InputError, match=r"link"):
+            loaders.uploaded_model("linked.h5", path.read_bytes())
+
+    def test_upload_too_large(self, monkeypatch):
+        monkeypatch.setattr(loaders, "MAX_CHECKPOINT_BYTES", 10)
+        with pytest.raises(InputError, match="may have"):
+            loaders.uploaded_model("large.h5", b"x" * 11)
+
+    def test_messages_hide_folders(self, app_env, tmp_path):
+        folder = tmp_path / "secret"
+        folder.mkdir()
+        (folder / "bad.h5").write_bytes(b"nothing")
+        app_env.setenv("SACT_PRETRAINED_DIR", str(folder))
+        with pytest.raises(InputError) as caught:
+            loaders.model("bad")
+
+        assert "secret" not in str(caught.value)
+
+
+class TestImages:
+    def test_examples_come_with_a_licence(self):
+        licences = (ROOT / "app" / "examples" / "LICENSES.md").read_text()
+
+        for path in (ROOT / "app" / "examples").glob("*.jpg"):
+            assert f"`{path.name}`" in licences
+            assert max(read_image(path).shape) <= 640
+            assert path.stat().st_size < 100_000
+
+    @pytest.mark.parametrize("name", ["../cat", "Nobody", ""])
+    def test_only_examples_are_opened(self, name):
+        with pytest.raises(InputError, match="no example named"):
+            loaders.example(name)
+
+    def test_upload_names_the_file_and_no_folder(self):
+        with pytest.raises(InputError, match=r"^photo.png is no image"):
+            loaders.uploaded_picture("C:\\Users\\me\\photo.png", b"nothing")
+
+    @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "I;16", "1"])
+    def test_upload_of_any_mode(self, mode):
+        from PIL import Image
+
+        buffer = io.BytesIO()
+        Image.new(mode, (5, 3)).save(buffer, "TIFF" if mode == "CMYK" else "PNG")
+
+        assert loaders.uploaded_picture("x", buffer.getvalue()).pixels.shape == (3, 5, 3)
+
+
+class TestRuns:
+    def test_same_input_runs_once(self, app_env):
+        example_run()
+        before = loaders.num_runs()
+        example_run()
+        example_run(image_size=None, fit=None)
+
+        assert loaders.num_runs() == before
+        example_run(image="Coffee")
+        assert loaders.num_runs() == before + 1
+
+    def test_result_is_that_of_the_core(self, app_env, pretrained):
+        _, picture, run = example_run()
+        ref = load(pretrained / "tiny_sact_tau0.005.h5").run([picture.pixels])[0]
+
+        assert np.array_equal(run.result.logits, ref.logits)
+        assert run.executed.total[0] == ref.flops[0]
+        assert run.executed.total[0] < run.dense.total[0]
+
+    def test_nobody_shares_a_result(self, app_env):
+        _, _, first = example_run()
+        first.result.logits[:] = 0
+        _, _, second = example_run()
+
+        assert second.result.logits.any()
+
+    @pytest.mark.parametrize("fit", ["crop", "keep"])
+    def test_other_sizes(self, app_env, fit):
+        _, _, run = example_run(image="Rocket", image_size=64, fit=fit)
+
+        assert max(run.result.input_size) == 64
+        assert run.seen.shape[:2] == run.result.input_size
+        assert (run.result.input_size == (64, 64)) == (fit == "crop")
+
+    def test_networks_run_one_at_a_time_and_agree(self, app_env):
+        picture = loaders.example("Galaxies")
+        names = [f"tiny_sact_tau{tau}" for tau in (0.001, 0.005, 0.01)]
+        ref = [loaders.run(loaders.model(name), picture, 96).result.flops[0] for name in names]
+        loaders._run.clear()
+        comp: dict[int, int] = {}
+
+        def work(i: int) -> None:
+            run = loaders.run(loaders.model(names[i % 3]), picture, 96)
+            comp[i] = run.result.flops[0]
+
+        threads = [threading.Thread(target=work, args=(i,)) for i in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert [comp[i] for i in range(6)] == [*ref, *ref]
+
+    def test_backends_agree(self, app_env):
+        model, picture = loaders.model("tiny_sact_tau0.005"), loaders.example("Cat")
+
+        assert all(one.ok for one in loaders.agreement(model, picture, None, None))
+
+    def test_disagreement_is_seen(self, app_env):
+        from dataclasses import replace
+
+        _, _, run = example_run()
+        block = run.result.blocks[0]
+        wrong = replace(block, num_units=block.num_units + 1)
+        other = replace(run, result=replace(run.result, blocks=(wrong, *run.result.blocks[1:])))
+
+        assert not loaders._compare(run, other, "masked", 0.01).ok
+
+
+class TestViews:
+    def test_trace_follows_the_position(self, app_env):
+        model, _, run = example_run()
+        for block in run.result.blocks:
+            height, width = block.size
+            trace = views.trace(block, (17, 30), run.result.input_size)
+            row, column = 17 * height // 32, 30 * width // 32
+
+            assert trace.num_units == block.num_units[0, row, column]
+            assert trace.ponder_cost == pytest.approx(block.ponder_cost[0, row, column])
+        assert model.config.halting == "sact"
+
+    def test_act_is_traced_anywhere(self, app_env):
+        _, _, run = example_run("tiny_act")
+        first, second = (
+            views.trace(run.result.blocks[0], where, (32, 32)) for where in ((0, 0), (31, 31))
+        )
+
+        assert first.num_units == second.num_units
+
+    def test_tree_adds_up(self, app_env):
+        model, _, run = example_run()
+        nodes = {node.name: node for node in views.tree(model.plan, run)}
+        for name, node in nodes.items():
+            children = [other for other in nodes.values() if other.parent == name]
+            if children:
+                assert node.dense == sum(child.dense for child in children), name
+                assert node.executed == sum(child.executed for child in children), name
+
+    def test_film_ends_with_the_units_run(self, app_env):
+        model, _, run = example_run()
+        stages, active = views.film(run.result)
+
+        assert len(stages) == sum(model.config.units_per_block)
+        assert active[0] == 1.0
+        mean = sum(block.num_units[0].mean() for block in run.result.blocks)
+        assert active.sum() == pytest.approx(mean)
+
+    def test_layer_rows_add_up(self, app_env):
+        model, _, run = example_run()
+        rows = views.layer_rows(model.plan, run)
+
+        assert sum(row["executed"] for row in rows) == run.executed.total[0]
+        assert all(row["positions"] <= row["of"] for row in rows)
+
+
+class TestExports:
+    def test_pictures_and_arrays(self, app_env):
+        from PIL import Image
+
+        model, picture, run = example_run()
+        map_png = exports.map_png(run, "ponder_cost", (6, 12), "viridis")
+        overlay = exports.overlay_png(run, "ponder_cost", (6, 12), "magma", 0.5)
+        bar = exports.colour_bar_png((6, 12), "viridis", "units")
+        for data in (map_png, overlay, bar):
+            assert Image.open(io.BytesIO(data)).format == "PNG"
+
+        values = np.load(io.BytesIO(exports.npy(run, "num_units")))
+        assert np.array_equal(values, run.result.map("num_units")[0])
+        with h5py.File(io.BytesIO(exports.hdf5(model, picture, run))) as file:
+            assert np.array_equal(file["ponder_cost_map"][0, ..., 0], run.result.map()[0])
+
+    def test_csv_adds_up(self, app_env):
+        import csv
+
+        model, picture, run = example_run()
+        rows = list(csv.DictReader(io.StringIO(exports.table(model, picture, run))))
+        units = [row for row in rows if "/unit" in row["part"]]
+
+        assert int(rows[0]["flops"]) == run.result.flops[0]
+        assert len(units) == sum(model.config.units_per_block)
+
+    def test_command_is_the_one_that_reproduces(self, app_env, pretrained, tmp_path):
+        import shlex
+
+        from sact_core import ponder
+
+        model, picture, run = example_run(image_size=64, fit="keep")
+        words = shlex.split(exports.command(model, picture, 64, "keep", "magma", "fixed"))
+        assert words[:3] == ["python", "-m", "sact_core.ponder"]
+        words[3] = str(ROOT / words[3])
+        words[words.index("--checkpoint") + 1] = str(pretrained / f"{model.name}.h5")
+        words[words.index("--out") + 1] = str(tmp_path / "out")
+
+        assert ponder.main(words[3:]) == 0
+        made = next((tmp_path / "out").glob("*.h5"))
+        with h5py.File(made) as file:
+            assert np.array_equal(file["ponder_cost_map"][0, ..., 0], run.result.map()[0])
+
+
+class TestFamilies:
+    def test_family_by_tau(self, app_env):
+        found = families.families(loaders.shipped_models())
+
+        assert [family.taus for family in found] == [[0.001, 0.005, 0.01], [0.005]]
+        points = families.points(found[0], loaders.shipped_models())
+        groups = {point.group for point in points}
+        assert "authors, published" in groups
+        assert sum(point.group == found[0].label for point in points) == 3
+
+
+class TestLab:
+    def test_presets_show_what_they_say(self):
+        num_units = {
+            name: lab._programs(preset.scores, preset.eps, False)["NumPy"].num_units.tolist()
+            for name, preset in lab.PRESETS.items()
+        }
+
+        assert num_units == {
+            "Typical": [3, 5, 2, 1],
+            "Stops at once": [1],
+            "Never stops": [5],
+            "Exact tie": [3],
+            "All zero": [5],
+            "All one": [1],
+            "A hair short": [3],
+        }
+
+    @pytest.mark.parametrize("name", list(lab.PRESETS))
+    def test_steps_are_the_rule(self, name):
+        preset = lab.PRESETS[name]
+        halting = lab._programs(preset.scores, preset.eps, False)["NumPy"]
+        for i, scores in enumerate(preset.scores):
+            steps = lab.steps(scores, preset.eps)
+
+            assert len(steps) == halting.num_units[i]
+            weights = [step.row[4] for step in steps]
+            assert np.allclose(weights, halting.distribution[i, : len(steps)], atol=1e-6)
+
+    def test_all_programs_agree(self, rng):
+        assert lab.all_agree(rng.random((50, 6)), 0.01, with_torch=True)
+
+    def test_slope_is_the_gradient(self):
+        scores = np.array([0.1, 0.3, 0.7, 0.5])
+        line, costs = lab.sweep(scores, 0, 0.01)
+        here = int(np.abs(line - 0.1).argmin())
+        slope = (costs[here + 1] - costs[here]) / (line[1] - line[0])
+
+        assert slope == pytest.approx(lab.slopes(4, 3)[0], abs=1e-3)
+
+    @pytest.mark.parametrize(
+        ("text", "match"),
+        [
+            ("", "at least one"),
+            ("a b", "must be numbers"),
+            ("0.1 2", "between 0 and 1"),
+            ("nan", "between 0 and 1"),
+            ("0.1 ; 0.1 0.2", "same number"),
+            (" ".join(["0.1"] * 40), "At most"),
+        ],
+    )
+    def test_scores_that_make_no_sense(self, text, match):
+        with pytest.raises(ValueError, match=match):
+            lab.read_scores(text)
+
+    def test_scores_survive_writing(self, rng):
+        scores = rng.random((4, 5)).round(4)
+
+        assert np.allclose(lab.read_scores(lab.write_scores(scores)), scores, atol=1e-6)
+
+
+class TestTrainingRuns:
+    def make(self, folder, name, rows=3):
+        import json
+
+        path = folder / name
+        path.mkdir(parents=True)
+        (path / "config.json").write_text(json.dumps({"network": {"halting": "sact"}, "epochs": 5}))
+        (path / "command.txt").write_text("python -m sact_core.train --tau 0.01\n")
+        lines = [
+            {"epoch": e + 1, "train/Total Loss": 2 - e / 5, "eval/Accuracy": 0.5 + e / 10,
+             "flops_share": 0.9, "block1/num_units_mean": 2.0 + e}
+            for e in range(rows)
+        ]  # fmt: skip
+        (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return path
+
+    def test_reads_a_run(self, app_env, tmp_path):
+        self.make(tmp_path / "runs", "one")
+        run = runs.read("one")
+
+        assert run.recipe["network.halting"] == "sact"
+        assert run.resume.endswith("--tau 0.01 --resume")
+        assert run.live
+        assert set(runs.charts([run], False)) == {
+            "Loss",
+            "Accuracy",
+            "FLOPs",
+            "Units run, by block",
+        }
+
+    def test_a_finished_run_is_not_live(self, app_env, tmp_path):
+        self.make(tmp_path / "runs", "one", rows=5)
+
+        assert not runs.read("one").live
+
+    def test_damaged_files_are_said(self, app_env, tmp_path):
+        path = self.make(tmp_path / "runs", "one")
+        (path / "config.json").write_text("{")
+        (path / "metrics.jsonl").write_text('{"epoch": 1}\n[1]\nhalf a li')
+        run = runs.read("one")
+
+        assert run.problems == ("config.json cannot be read.",)
+        assert run.rows == [{"epoch": 1}]
+
+    @pytest.mark.parametrize("name", ["../one", "nowhere", "/etc"])
+    def test_only_listed_runs_are_read(self, app_env, tmp_path, name):
+        self.make(tmp_path / "runs", "one")
+
+        assert runs.read(name) is None
