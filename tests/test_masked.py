@@ -268,6 +268,19 @@ def test_an_engine_may_be_shared_between_callers(rng):
         np.testing.assert_array_equal(comp, ref)
 
 
+def test_read_only_input_compiles_nothing(rng):
+    plan = make_plan()
+    x = image_with(np.full((8, 8), 2), rng)
+    x.flags.writeable = False
+    masked.Engine(plan, init_params(plan)).forward(x)
+    proba = rng.random((5, 3)).astype(np.float32)
+    proba.flags.writeable = False
+    masked.halt(proba)
+    if not cpu.INTERPRETED:
+        assert len(network.run_batch.signatures) == 1
+        assert len(masked.halt_positions.signatures) == 1
+
+
 def test_results_are_not_overwritten_by_the_next_call(rng):
     plan = make_plan()
     engine = masked.Engine(plan, steered_params(plan, rng))
@@ -409,6 +422,7 @@ def test_kernels_come_from_the_cache(rng):
     plan = make_plan()
     masked.Engine(plan, init_params(plan)).forward(image_with(np.full((8, 8), 1), rng))
     assert len(network.run_batch.signatures) == 1  # one specialisation for everything
+    assert "ready" in run_python("from sact_core.backends.warm import main; main()")
     hits = run_python(
         SMALL_NETWORKS
         + """

@@ -56,7 +56,7 @@ def halt(halting_proba: np.ndarray, eps: float = 0.01, num_threads: int | None =
     threads = thread_count(num_threads)
     shape, units = proba.shape[:-1], proba.shape[-1] + 1
     positions = int(np.prod(shape))
-    flat = np.ascontiguousarray(proba).reshape(positions, units - 1)
+    flat = _plain_array(proba).reshape(positions, units - 1)
     distribution = np.empty((positions, units), np.float32)
     num_units = np.empty(positions, np.int32)
     remainder = np.empty(positions, np.float32)
@@ -132,7 +132,7 @@ class Engine:
             Logits, FLOPs and what each block did.
         """
         with self._lock:
-            size = (x.shape[1], x.shape[2])
+            x, size = _plain_array(x), (x.shape[1], x.shape[2])
             if self._room is None or self._room.size != size:
                 self._room = None  # give the old one up before the new one is made
                 self._room = _Room(self.plan, self._packed, size, self.num_threads)
@@ -161,6 +161,11 @@ def thread_count(num_threads: int | None) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise ValueError(f"{name} must be a whole number above 0, got {num_threads!r}")
     return 1 if INTERPRETED else int(value)
+
+
+def _plain_array(array: np.ndarray) -> np.ndarray:
+    """The array, copied where Numba would compile anew for it (if read-only, say)."""
+    return np.require(array, np.float32, ["C", "A", "W"])
 
 
 class _Room:
@@ -287,6 +292,7 @@ def _result(
     plan, n, size = engine.plan, len(x), room.size
     positions = _positions(plan, outputs.arrays["counts"], size)
     count = count_flops(plan, positions)
+    flops = count.blocks
     seconds = np.zeros(len(plan.units))
     for each in teams:
         together = each is room.shared or num_alone == 0
@@ -309,9 +315,7 @@ def _result(
             places = (n, height, width) if plan.config.halting == "sact" else (n,)
             fields |= _halting_fields(outputs, facts, places, units)
         blocks.append(
-            BlockResult(
-                name=block.name, flops=count.block(block.name), size=(height, width), **fields
-            )
+            BlockResult(name=block.name, flops=flops[block.name], size=(height, width), **fields)
         )
     classes = int(room.sizes.net[at.CLASSES])
     logits = outputs.arrays["results"][: n * classes].reshape(n, classes)

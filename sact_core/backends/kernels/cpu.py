@@ -29,8 +29,6 @@ INTERPRETED = bool(SETTINGS.DISABLE_JIT)
 def _has_avx512() -> bool:
     features = SETTINGS.CPU_FEATURES
     if features is None:
-        if SETTINGS.CPU_NAME not in (None, "host"):  # a named target, without its features
-            return False
         features = binding.get_host_cpu_features().flatten()
     return "+avx512f" in features.split(",")
 
