@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.app.conftest import browser_program
+from tests.app.test_pages import png
 
 pytestmark = pytest.mark.browser
 
@@ -52,7 +53,7 @@ class Tab:
     def open(self, path: str = "/") -> None:
         """Open an address of the app and wait until it is drawn."""
         self.page.goto(self.server + path)
-        self.page.wait_for_selector("[data-testid=stHeading]", timeout=60_000)
+        self.page.get_by_role("heading", level=1).wait_for(timeout=60_000)
         self.settle()
 
     def settle(self) -> None:
@@ -64,6 +65,23 @@ class Tab:
                   && !document.querySelector('[data-testid="stSkeleton"]')""",
             timeout=60_000,
         )
+
+    def choose(self, key: str, option: str) -> None:
+        """Choose in the select box of that key."""
+        self.page.locator(f".st-key-{key} input").focus()
+        self.page.keyboard.press("ArrowDown")
+        self.page.get_by_role("option", name=option, exact=True).click()
+        self.settle()
+
+    def add(self, label: str, name: str, data: bytes) -> None:
+        """Upload a file through the popover."""
+        self.page.get_by_role("button", name="Add").click()
+        uploader = self.page.locator("[data-testid=stFileUploader]", has_text=label)
+        uploader.locator("input[type=file]").set_input_files(
+            {"name": name, "mimeType": "application/octet-stream", "buffer": data}
+        )
+        self.settle()
+        self.page.keyboard.press("Escape")
 
     def viewer(self, key: str) -> Any:
         """The component of that key; locators pierce its shadow root."""
@@ -119,3 +137,134 @@ def test_first_open_then_click_a_position(tab):
     tab.settle()
     assert "explore_column=8" in tab.page.url
     assert tab.page.get_by_label("Row").first.input_value() == "24"
+
+
+def test_upload_of_an_odd_image_then_of_none(tab):
+    tab.open()
+    tab.add("Images", "sliver.png", png(5, 300))
+    tab.page.get_by_text("the central square of the 300 × 5 image").wait_for(timeout=30_000)
+    assert tab.viewer("explore_map").locator("canvas.view").count() == 3
+
+    tab.add("Images", "fake.png", b"no image")
+    tab.page.get_by_text("fake.png is no image").wait_for(timeout=30_000)
+    assert tab.viewer("explore_map").locator("canvas.view").count() == 3
+
+
+def test_upload_of_a_bad_checkpoint_then_of_a_good_one(tab, pretrained):
+    tab.open()
+    whole = (pretrained / "tiny_act.h5").read_bytes()
+    tab.add("Checkpoint", "cut.h5", whole[: len(whole) // 2])
+    tab.page.locator("[data-testid=stAlert]").first.wait_for(timeout=30_000)
+    assert "Traceback" not in tab.text()
+    assert tab.viewer("explore_map").locator("canvas.view").count() == 3
+
+    tab.add("Checkpoint", "whole.h5", whole)
+    tab.page.get_by_text("ACT decides once for the whole image").wait_for(timeout=30_000)
+
+
+def test_deep_link_opens_the_same_screen(tab):
+    path = (
+        "/?explore_checkpoint=tiny_sact_tau0.01&explore_image=Coffee&explore_row=3"
+        "&explore_column=30&explore_metric=Units+run&explore_unit=5&explore_colours=magma"
+    )
+    tab.open(path)
+
+    page = tab.page
+    assert page.get_by_label("Row").first.input_value() == "3"
+    assert page.get_by_label("Column").first.input_value() == "30"
+    assert "τ = 0.01" in tab.text()
+    assert (
+        "block 2, unit 2 of 3"
+        in page.locator(".st-key-explore_film_map .readout").inner_text().lower()
+    )
+    assert page.url.endswith(path)
+
+
+def test_film_plays_and_pauses(tab):
+    tab.open()
+    film = tab.viewer("explore_film_map")
+    film.scroll_into_view_if_needed()
+    button = film.locator("button.play")
+    button.click()
+    tab.page.wait_for_timeout(1200)
+    assert "Pause" in button.inner_text()
+    button.click()
+    tab.page.wait_for_url(re.compile("explore_unit="), timeout=20_000)
+    tab.settle()
+    unit = int(re.search(r"explore_unit=(\d+)", tab.page.url).group(1))
+    assert 1 < unit <= 9
+    assert f"unit {(unit - 1) % 3 + 1} of 3" in film.locator(".readout").inner_text()
+
+
+def test_download_gives_the_file(tab):
+    tab.open()
+    button = tab.page.get_by_role("button", name="Map (.png)")
+    button.scroll_into_view_if_needed()
+    with tab.page.expect_download(timeout=30_000) as caught:
+        button.click()
+    download = caught.value
+
+    assert download.suggested_filename == "Cat_tiny_sact_tau0.001_map.png"
+    with open(download.path(), "rb") as file:
+        assert file.read(8) == b"\x89PNG\r\n\x1a\n"
+
+
+def test_sweep_moves_the_big_map(tab):
+    tab.open("/sweep")
+    viewer = tab.viewer("sweep_map")
+    assert "τ = 0.005" in viewer.locator(".title").first.inner_text()
+    slider = tab.page.locator(".st-key-sweep_tau input[type=range]")
+    slider.focus()
+    tab.page.keyboard.press("ArrowRight")
+    tab.page.wait_for_url(re.compile("sweep_tau=0.01"), timeout=20_000)
+    tab.settle()
+
+    assert "τ = 0.01" in viewer.locator(".title").first.inner_text()
+    assert tab.viewer("sweep_row").locator("canvas.view").count() == 3
+
+
+def test_compare_keeps_the_zoom_when_a_checkpoint_changes(tab):
+    tab.open("/compare")
+    viewer = tab.viewer("compare_maps")
+    canvas = viewer.locator("canvas.view").first
+    canvas.wait_for(timeout=30_000)
+    for _ in range(3):
+        viewer.locator("button.in").click()
+    assert canvas.evaluate("canvas => canvas.classList.contains('zoomed')")
+    box = canvas.bounding_box()
+    corner = {"x": 4, "y": 4}
+    canvas.hover(position=corner)
+    before = re.search(r"row \d+, column \d+", viewer.locator(".readout").inner_text()).group()
+    assert before != "row 0, column 0"
+
+    tab.choose("compare_checkpoint_2", "tiny_sact_tau0.01")
+    assert "tiny_sact_tau0.01" in viewer.locator(".title").nth(1).inner_text()
+    canvas.hover(position=corner)
+    after = re.search(r"row \d+, column \d+", viewer.locator(".readout").inner_text()).group()
+    assert after == before
+    assert canvas.bounding_box()["width"] == box["width"]
+
+    tab.page.get_by_text("Swipe", exact=True).click()
+    tab.settle()
+    assert viewer.locator("canvas.view").count() == 1
+    divider = viewer.locator(".swipe input")
+    shown = canvas.evaluate("canvas => canvas.toDataURL()")
+    divider.fill("100")
+    assert canvas.evaluate("canvas => canvas.toDataURL()") != shown
+
+
+@pytest.mark.parametrize("page", ["flops", "halting_lab", "check", "data_set", "runs"])
+def test_other_pages_open_on_a_phone_in_the_dark(browser, server, page):
+    context = browser.new_context(
+        viewport={"width": 390, "height": 844}, color_scheme="dark", has_touch=True
+    )
+    tab = Tab(context.new_page(), server)
+    tab.open(f"/{page}")
+    overflow = tab.page.evaluate(
+        "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    )
+    errors = list(tab.errors)
+    context.close()
+
+    assert errors == []
+    assert overflow <= 0

@@ -198,3 +198,246 @@ def test_every_page_is_in_the_navigation():
     for page in PAGES:
         assert f'"app/pages/{page.name}"' in listed, page.name
     assert not (Path(ROOT) / "pages").exists()
+
+
+class TestCarrying:
+    def test_choice_goes_along_to_the_next_page(self, app_env):
+        at = run_page(explore_checkpoint="tiny_sact_tau0.01", explore_image="Rocket")
+        at.switch_page("app/pages/flops.py").run()
+
+        assert at.selectbox(key="flops_checkpoint").value == "tiny_sact_tau0.01"
+        assert at.selectbox(key="flops_image").value == "Rocket"
+        assert at.query_params["flops_image"] == "Rocket"
+
+
+class TestSweep:
+    def test_every_tau_is_shown(self, app_env):
+        at = run_page("sweep")
+
+        assert [row["tau"] for row in at.dataframe[0].value.to_dict("records")] == [
+            0.001, 0.005, 0.01,
+        ]  # fmt: skip
+        assert len(at.get("plotly_chart")) == 3
+
+    def test_slider_runs_nothing(self, app_env):
+        at = run_page("sweep")
+        before = loaders.num_runs()
+        at.select_slider(key="sweep_tau").set_value(0.01).run()
+
+        assert not at.exception
+        assert loaders.num_runs() == before
+
+    def test_no_family(self, app_env, tmp_path):
+        app_env.setenv("SACT_PRETRAINED_DIR", str(tmp_path))
+        at = run_page("sweep")
+
+        assert "differ in τ" in at.info[0].value
+
+
+class TestCompare:
+    @pytest.mark.parametrize("count", [2, 3, 4])
+    def test_panels(self, app_env, count):
+        at = run_page("compare", compare_count=str(count))
+
+        assert not at.exception
+        assert len(at.dataframe[0].value) == count
+
+    @pytest.mark.parametrize("view", ["Side by side", "Swipe", "Difference"])
+    def test_views(self, app_env, view):
+        at = run_page("compare", compare_view=view)
+
+        assert not at.exception
+        assert len(at.get("bidi_component")) == 1
+
+    def test_vanilla_has_no_map_but_a_row(self, app_env):
+        at = run_page("compare", compare_checkpoint_2="tiny_vanilla")
+
+        assert "does not halt" in at.info[0].value
+        assert len(at.dataframe[0].value) == 2
+
+    def test_networks_of_two_kinds(self, app_env):
+        at = run_page("compare", compare_checkpoint_2="zoo_photos")
+
+        assert not at.exception
+        assert any("do not line up" in caption.value for caption in at.caption)
+
+
+class TestFlops:
+    def test_multiply_adds_are_half(self, app_env):
+        flops = run_page("flops").metric[0].value
+        macs = run_page("flops", flops_count="Multiply-adds").metric[0].value
+
+        assert float(macs.split()[0]) == pytest.approx(float(flops.split()[0]) / 2, rel=0.01)
+
+    def test_pytorch_counts_the_same(self, app_env):
+        at = run_page("flops")
+        at.button(key="flops_reconcile").click().run()
+
+        assert not at.exception
+        assert "to the last FLOP" in at.success[0].value
+
+
+class TestHaltingLab:
+    def test_presets(self, app_env):
+        at = run_page("halting_lab")
+        assert at.metric[0].value == "3"
+        at.button(key="halting_lab_preset_Never stops").click().run()
+        assert at.metric[0].value == "5"
+        assert "ran all 5 units" in texts(at)
+        at.button(key="halting_lab_preset_Exact tie").click().run()
+        assert at.metric[0].value == "3"
+        assert at.number_input(key="halting_lab_eps").value == 0
+
+    def test_slider_changes_the_scores(self, app_env):
+        at = run_page("halting_lab")
+        at.slider(key="halting_lab_h1").set_value(1.0).run()
+
+        assert at.metric[0].value == "1"
+        assert at.query_params["halting_lab_scores"].startswith("1 0.3")
+
+    def test_link_with_scores(self, app_env):
+        at = run_page("halting_lab", halting_lab_scores="0.2 0.9")
+
+        assert at.metric[0].value == "2"
+        assert at.slider(key="halting_lab_units").value == 3
+
+    def test_link_with_nonsense(self, app_env):
+        at = run_page("halting_lab", halting_lab_scores="0.2 elephant")
+
+        assert not at.exception
+        assert "must be numbers" in at.error[0].value
+
+    def test_units_can_be_added_and_taken_away(self, app_env):
+        at = run_page("halting_lab")
+        at.slider(key="halting_lab_units").set_value(7).run()
+        assert at.slider(key="halting_lab_h6").value == 0.1
+        at.slider(key="halting_lab_units").set_value(2).run()
+
+        assert not at.exception
+        assert len(at.error) == 0
+
+    def test_pytorch_agrees_too(self, app_env):
+        at = run_page("halting_lab")
+        at.toggle(key="halting_lab_torch").set_value(True).run()
+
+        assert set(at.dataframe[-1].value["program"]) == {"NumPy", "Numba", "PyTorch"}
+        assert "agree" in at.success[-1].value
+
+
+class TestCheck:
+    def test_backends_agree_and_explore_says_so(self, app_env):
+        at = run_page("check")
+        at.button(key="check_run").click().run()
+
+        assert not at.exception
+        assert "agree" in at.success[0].value
+        at.switch_page("app/pages/explore.py").run()
+        assert "Three backends agree" in texts(at)
+
+
+class TestDataSet:
+    @pytest.fixture
+    def with_data(self, app_env, tmp_path, monkeypatch):
+        """A small fake test split."""
+        from app import dataset
+        from sact_core.data import Source
+
+        class Records:
+            def __init__(self) -> None:
+                rng = np.random.default_rng(0)
+                self.images = rng.integers(0, 255, (230, 32, 32, 3), np.uint8)
+
+            def __len__(self) -> int:
+                return len(self.images)
+
+            def __getitems__(self, indices):
+                return [{"image": self.images[i], "label": i % 10, "id": str(i)} for i in indices]
+
+        (tmp_path / "data" / "cifar10").mkdir(parents=True)
+        split = Source("cifar10", "test", tuple("abcdefghij"), Records())
+        monkeypatch.setattr(dataset, "open_split", lambda *_: split)
+        return app_env
+
+    def test_without_data_says_how_to_get_it(self, app_env):
+        at = run_page("data_set")
+
+        assert "is not on this machine" in at.info[0].value
+        assert "download_and_prepare" in at.code[0].value
+
+    def test_checkpoint_of_unknown_data(self, app_env):
+        at = run_page("data_set", data_set_checkpoint="tiny_vanilla")
+
+        assert "does not say which data set" in at.info[0].value
+
+    def test_runs_and_keeps(self, with_data):
+        at = run_page("data_set")
+        assert not at.metric
+        at.button(key="data_set_run").click().run()
+        assert not at.exception
+        assert at.metric[0].label == "Right"
+        assert "of 200" in at.metric[0].delta
+        assert len(at.get("plotly_chart")) == 3
+        before = loaders.num_runs()
+        at.button_group(key="data_set_order").set_value("dear").run()
+
+        assert not at.exception
+        assert loaders.num_runs() == before
+
+    def test_all_tau_find_changes(self, with_data):
+        at = run_page("data_set", data_set_family="true")
+        at.button(key="data_set_run").click().run()
+
+        assert not at.exception
+        assert "get another answer" in texts(at)
+
+    def test_test_image_in_explore(self, with_data):
+        at = run_page(explore_image="Test image", explore_index="12")
+
+        assert not at.exception
+        assert at.number_input(key="explore_index").value == 12
+        assert "labelled c" in texts(at)
+
+
+class TestRuns:
+    def test_no_runs(self, app_env):
+        at = run_page("runs")
+
+        assert "No training run yet" in at.info[0].value
+
+    def test_curves_and_recipe(self, app_env, tmp_path):
+        make_run(tmp_path / "runs", "one")
+        at = run_page("runs")
+
+        assert not at.exception
+        assert len(at.get("plotly_chart")) == 3
+        assert at.code[1].value.endswith("--resume")
+
+    def test_first_epoch_is_awaited(self, app_env, tmp_path):
+        make_run(tmp_path / "runs", "one", rows=0)
+        at = run_page("runs")
+
+        assert not at.exception
+        assert "No epoch has been finished" in at.info[0].value
+
+    def test_damaged_recipe(self, app_env, tmp_path):
+        make_run(tmp_path / "runs", "one")
+        (tmp_path / "runs" / "one" / "config.json").write_text("{")
+        at = run_page("runs")
+
+        assert not at.exception
+        assert "config.json cannot be read" in at.warning[0].value
+
+
+def make_run(folder: Path, name: str, rows: int = 2) -> None:
+    """A run directory with a few epochs."""
+    import json
+
+    path = folder / name
+    path.mkdir(parents=True)
+    (path / "config.json").write_text(json.dumps({"network": {"halting": "sact"}, "epochs": 9}))
+    (path / "command.txt").write_text("python -m sact_core.train\n")
+    lines = [
+        {"epoch": e + 1, "train/Total Loss": 1.0, "eval/Accuracy": 0.5, "flops_share": 0.9}
+        for e in range(rows)
+    ]
+    (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
