@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 import sact_core
-from app import controls, figures, loaders
+from app import controls, loaders
 
 PAGE = "check"
 
@@ -39,30 +39,28 @@ def result(choice: controls.Choice) -> None:
     rows = [
         {
             "backend": "reference",
-            "what it is": "NumPy: computes every position, then masks",
+            "how": "NumPy: every position, then masks",
             "milliseconds": 1000 * ref.seconds,
-            "logits": None,
-            "ponder cost": None,
-            "units": None,
-            "FLOPs": "counted",
+            "logits": "–",
+            "ponder cost": "–",
+            "units": "–",
+            "FLOPs": f"{int(ref.executed.total[0]):,}",
         }
     ]
     words = {
-        "masked": "NumPy and Numba: active positions only",
-        "dense": "PyTorch: every position, differentiable",
+        "masked": "Numba: active positions only",
+        "dense": "PyTorch: every position",
     }
     for one in found:
-        differ = f"{one.num_units} of {one.positions:,}"
-        if one.num_units:
-            differ += f", {one.close} of them a rounding from the threshold"
+        near = f", {one.close} a rounding away" if one.num_units else ""
         rows.append(
             {
                 "backend": one.backend,
-                "what it is": words[one.backend],
+                "how": words[one.backend],
                 "milliseconds": 1000 * one.seconds,
-                "logits": one.logits,
-                "ponder cost": one.ponder_cost,
-                "units": differ,
+                "logits": f"{one.logits:.1e}",
+                "ponder cost": f"{one.ponder_cost:.1e}",
+                "units": f"{one.num_units} of {one.positions:,}{near}",
                 "FLOPs": "equal" if one.flops_equal else "differ",
             }
         )
@@ -70,22 +68,25 @@ def result(choice: controls.Choice) -> None:
         rows,
         hide_index=True,
         column_config={
+            "backend": "Backend",
+            "how": "How",
             "milliseconds": st.column_config.NumberColumn("First run, ms", format="%.1f"),
-            "logits": st.column_config.NumberColumn(
-                "Logits: largest difference", format="%.1e", help="Over the largest logit."
+            "logits": st.column_config.TextColumn(
+                "Δ logits", help="Largest difference, over the largest logit."
             ),
-            "ponder cost": st.column_config.NumberColumn(
-                "Ponder cost: largest difference", format="%.1e", help="In units."
+            "ponder cost": st.column_config.TextColumn(
+                "Δ ponder cost", help="Largest difference, in units."
             ),
-            "units": st.column_config.TextColumn("Positions with other units"),
+            "units": st.column_config.TextColumn(
+                "Other units", help="Positions that ran another number of units."
+            ),
         },
         key="check_table",
         alt="Differences of the masked and dense backends from the reference",
     )
     st.caption(
         "Differences are from the reference. The backends share the plan and the parameters, "
-        "never arithmetic, so an error of one cannot hide in the others. FLOPs are "
-        f"{figures.si(ref.executed.total[0])}, {int(ref.executed.total[0]):,} exactly."
+        "never arithmetic, so an error of one cannot hide in the others."
     )
 
 

@@ -65,6 +65,7 @@ def hero(choice: controls.Choice) -> None:
     layers = views.layers(run.result, metric)
     low, high = views.limits(choice.model.config, run.result, metric, stretch)
     every = range(len(layers))
+    by_position = choice.model.config.halting == "sact"
     height, width = run.seen.shape[:2]
     viewer.show(
         payload(
@@ -95,9 +96,11 @@ def hero(choice: controls.Choice) -> None:
                 ),
             ],
             [Scale(low, high, "units", colour_map)],
-            mark=position(run),
-            clickable=True,
-            hint="Point at the map to read it. Click a position to see why it stopped there.",
+            mark=position(run) if by_position else None,
+            clickable=by_position,
+            hint="Point at the map to read it. Click a position to see why it stopped there."
+            if by_position
+            else "ACT decides for the whole image at once: one value everywhere.",
         ),
         "explore_map",
         on_position=take_position,

@@ -146,6 +146,17 @@ class TestExplore:
         at.number_input(key="explore_row").set_value(1).run()
         assert loaders.num_runs() == before + 1
 
+    def test_settings_that_do_not_fit_the_next_network(self, app_env):
+        at = run_page(explore_checkpoint="zoo_photos", explore_row="200", explore_column="9")
+        assert at.number_input(key="explore_row").value == 200
+        at.select_slider(key="explore_side").set_value(320).run()
+        at.slider(key="explore_unit").set_value(8).run()
+        at.selectbox(key="explore_checkpoint").set_value("tiny_sact_tau0.01").run()
+
+        assert not at.exception
+        assert at.select_slider(key="explore_side").value == 32
+        assert at.number_input(key="explore_row").value <= 31
+
     def test_upload_of_an_image(self, app_env):
         at = run_page()
         at.file_uploader(key="explore_upload").upload("odd.png", png(3, 200)).run()
@@ -180,13 +191,13 @@ class TestExplore:
         assert len(at.metric) == 4
 
 
-def png(height: int, width: int) -> bytes:
+def png(height: int, width: int, seed: int = 0) -> bytes:
     """A small image of an odd shape."""
     import io
 
     from PIL import Image
 
-    pixels = np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
+    pixels = np.random.default_rng(seed).integers(0, 255, (height, width, 3), np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
