@@ -11,12 +11,16 @@ business of `sact_core.preprocess`.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from sact_core.config import Preprocessing
+from sact_core.preprocess import fit_image
 
 CHUNK = 2000  # images decoded at a time: all at once would peak at several times the memory
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
@@ -124,8 +128,8 @@ def open_split(name: str, split: str, data_dir: str | Path | None = None) -> Sou
         If the data set or the split is absent, has no images with labels, or
         cannot be read.
     """
-    if os.sep in name or Path(name).is_dir():
-        return _open_folder(Path(name), split)
+    if _is_folder(name):
+        return _open_folder(Path(name).expanduser(), split)
     return _open_tfds(name, split, data_dir)
 
 
@@ -134,7 +138,7 @@ def load_split(
     split: str,
     data_dir: str | Path | None = None,
     num_examples: int | None = None,
-    image_size: int | None = None,
+    fit: Preprocessing | None = None,
 ) -> Examples:
     """Decode a split, or the first part of it, into memory.
 
@@ -142,47 +146,80 @@ def load_split(
     ----------
     name, split, data_dir
         As in `open_split`.
-    num_examples : int, optional
-        Only the first so many.
-    image_size : int, optional
-        Crop centrally and resize to this side; needed where sizes differ.
+    num_examples, fit
+        As in `load_source`.
 
     Raises
     ------
     DataError
-        As `open_split`; if images differ in size and no ``image_size`` is given.
+        As `open_split` and `load_source`.
     """
-    source = open_split(name, split, data_dir)
+    return load_source(open_split(name, split, data_dir), num_examples, fit)
+
+
+def load_source(
+    source: Source, num_examples: int | None = None, fit: Preprocessing | None = None
+) -> Examples:
+    """Decode a split, or the first part of it, into memory.
+
+    Parameters
+    ----------
+    source : Source
+        The split.
+    num_examples : int, optional
+        Only the first so many.
+    fit : Preprocessing, optional
+        Bring every image to the size that this says; needed where sizes differ.
+
+    Raises
+    ------
+    DataError
+        If the split is empty, or images are not square or differ in size and no
+        ``fit`` is given.
+    """
+    what = f"{source.name} {source.split}"
     total = len(source) if num_examples is None else min(num_examples, len(source))
     if total < 1:
-        raise DataError(f"{name} {split} has no examples")
+        raise DataError(f"{what} has no examples")
     labels = np.empty(total, np.int64)
     images: np.ndarray | None = None
     for chunk in source.chunks(CHUNK, total):
         for index, (image, label, key) in zip(chunk, source.read(chunk), strict=True):
-            if image_size is not None and image.shape[:2] != (image_size, image_size):
-                from sact_core.preprocess import fit_square
-
-                image = fit_square(image, image_size)
+            if fit is not None and image.shape[:2] != (fit.image_size, fit.image_size):
+                image = _whole(fit_image(image, fit))
             if images is None:
                 images = np.empty((total, *image.shape), np.uint8)
-            if image.shape != images.shape[1:]:
+            if image.shape != images.shape[1:] or image.shape[0] != image.shape[1]:
+                height, width = image.shape[:2]
                 raise DataError(
-                    f"{name} {split} has images of several sizes ({image.shape[:2]} at {key}): "
-                    f"give an image size"
+                    f"{what} has images of other sizes, such as {height} x {width} (height x "
+                    f"width) at {key}: give --image-size"
                 )
             images[index] = image
             labels[index] = label
     assert images is not None
-    return Examples(images, labels, source.class_names, name, split)
+    return Examples(images, labels, source.class_names, source.name, source.split)
 
 
-def download_command(name: str) -> str:
+def download_command(name: str, data_dir: str | Path | None = None) -> str:
     """Give the command that downloads and prepares a TFDS data set."""
+    where = "" if data_dir is None else f"data_dir='{data_dir}', "
     return (
-        f"python -c \"import tensorflow_datasets as tfds; tfds.builder('{name}', "
+        f"python -c \"import tensorflow_datasets as tfds; tfds.builder('{name}', {where}"
         f"file_format='array_record').download_and_prepare()\""
     )
+
+
+def _whole(pixels: np.ndarray) -> np.ndarray:
+    """Pixel values as uint8; a resize may give fractions, from 0 to 1."""
+    if pixels.dtype == np.uint8:
+        return pixels
+    return np.rint(pixels * 255).clip(0, 255).astype(np.uint8)
+
+
+def _is_folder(name: str) -> bool:
+    """Tell a folder of images from a TFDS name, which may have a slash in it too."""
+    return Path(name).expanduser().is_dir() or name.startswith((".", "~", os.sep))
 
 
 def _open_tfds(name: str, split: str, data_dir: str | Path | None) -> Source:
@@ -193,19 +230,22 @@ def _open_tfds(name: str, split: str, data_dir: str | Path | None) -> Source:
 
     root = Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
     absent = DataError(
-        f"data set {name!r} is not in {root}: download it with {download_command(name)} "
+        f"data set {name!r} is not in {root}: download it with {download_command(name, data_dir)} "
         f"or say where it is with --data-dir"
     )
-    if not (root / name).is_dir():
-        if name not in tfds.list_builders(with_community_datasets=False):
+    base = re.split("[/:]", name)[0]
+    if not (root / base).is_dir():
+        if base not in tfds.list_builders(with_community_datasets=False):
             raise DataError(f"{name!r} is neither a TFDS data set nor a folder of class folders")
         raise absent
     try:
         builder = tfds.builder(name, data_dir=root)
         names = tuple(builder.info.features["label"].names)
+        if "image" not in builder.info.features:
+            raise KeyError
         records = builder.as_data_source(split=split)
-    except KeyError:
-        raise DataError(f"data set {name!r} has no image labels") from None
+    except (KeyError, AttributeError, TypeError):
+        raise DataError(f"data set {name!r} has no images with one label each") from None
     except (NotImplementedError, FileNotFoundError, AssertionError):
         raise absent from None
     except (ValueError, tfds.core.registered.DatasetNotFoundError) as error:

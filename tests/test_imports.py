@@ -24,7 +24,7 @@ LEVELS = [
     ["config", "files", "images", "tf_bundle", "untrusted_hdf5"],
     ["halting"],
     ["network"],
-    ["flops"],
+    ["flops", "metrics"],
     ["checkpoint", "drawing"],
     ["preprocess"],
     ["backends"],

@@ -8,22 +8,27 @@
     python -m sact_core.train --preset authors --halting act --units 18 --tau 0.001
     torchrun --nproc-per-node=2 -m sact_core.train --preset fast           # two processes
     python -m sact_core.train … --resume                                   # go on
+
+``--batch-size`` counts the images of a step over all processes: two processes
+with 128 take 64 each and follow the loss curve of one with 128.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
-import shlex
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sact_core.config import FAMILIES, HALTING_KINDS, NetworkConfig, parse_units
-from sact_core.train.recipes import AMP, PRESETS, SCHEDULES, TrainingConfig, preset
+from sact_core.train.processes import Processes
+from sact_core.train.recipes import AMP_CHOICES, PRESETS, SCHEDULES, TrainingConfig, preset
+
+if TYPE_CHECKING:
+    from sact_core.data import Examples
+    from sact_core.train.run_dir import RunDir
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -48,7 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     data.add_argument("--train-split")
     data.add_argument("--eval-split")
     data.add_argument("--data-dir", default=None, help="where TFDS keeps its data")
-    data.add_argument("--image-size", type=int, default=None, help="crop and resize to this side")
+    data.add_argument("--image-size", type=int, help="crop and resize to this side")
     data.add_argument("--num-train-examples", type=int, help="the first N only, for trials")
     data.add_argument("--crop-padding", type=int)
     data.add_argument("--no-flip", dest="flip", action="store_false")
@@ -70,9 +75,13 @@ def build_parser() -> argparse.ArgumentParser:
     recipe.add_argument("--distill-weight", type=float)
     recipe.add_argument("--distill-temperature", type=float)
     recipe.add_argument("--finetune-from", help="checkpoint to start from, halting branches new")
+    recipe.add_argument(
+        "--finetune-halting", action="store_true", help="take its halting branches too"
+    )
     recipe.add_argument("--seed", type=int)
     run = parser.add_argument_group("run")
-    run.add_argument("--amp", choices=AMP)
+    run.add_argument("--eval-every", type=int, help="epochs between evaluations; 0: never")
+    run.add_argument("--amp", choices=AMP_CHOICES, help="auto: bf16 where it is faster")
     run.add_argument("--compile", action=argparse.BooleanOptionalAction)
     run.add_argument("--device", default=None, help="cpu or cuda (default: cuda when there)")
     run.add_argument("--num-threads", type=int, default=None)
@@ -81,18 +90,21 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def parse_config(args: argparse.Namespace) -> TrainingConfig:
-    """Make the recipe of a command line.
+def parse_config(args: argparse.Namespace) -> tuple[TrainingConfig, str]:
+    """Make the recipe of a command line, and give its choice of ``--amp``.
 
     Raises
     ------
     ValueError
         If a flag makes no sense; one sentence.
     """
-    values: dict[str, Any] = preset(args.preset)
     given = vars(args)
+    values: dict[str, Any] = preset(args.preset)
+    if "epochs" in given:
+        values.pop("max_steps", None)  # the preset's: the user asks for epochs
     names = {field.name for field in dataclasses.fields(TrainingConfig)}
     values |= {k: v for k, v in given.items() if k in names}
+    amp = values.pop("amp", "off")
     network = {
         k: given[k]
         for k in ("family", "halting", "base_channels", "sact_kernel_size", "halting_bias", "eps")
@@ -103,7 +115,7 @@ def parse_config(args: argparse.Namespace) -> TrainingConfig:
         network["base_channels"] = 64
     units = given.get("units", "5" if family == "cifar" else "50")
     config = NetworkConfig(**network, units_per_block=parse_units(units, family))
-    return TrainingConfig(**values, network=config)
+    return TrainingConfig(**values, network=config), amp
 
 
 def run_name(config: TrainingConfig) -> str:
@@ -118,127 +130,146 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
     args = build_parser().parse_args(argv)
-    command = shlex.join(["python", "-m", "sact_core.train", *argv])
+    processes = Processes.from_environment()
     try:
-        config = parse_config(args)
-        return _train(config, args, command)
+        return _train(args, argv, processes)
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        where = "" if processes.is_first else f" (process {processes.rank})"
+        print(f"error{where}: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped before anything new was kept", file=sys.stderr)
+        return 130
 
 
-def _train(config: TrainingConfig, args: argparse.Namespace, command: str) -> int:
-    from sact_core.data import load_split
-    from sact_core.train.run_dir import RunDir
-
-    run_dir = RunDir(args.run_dir or Path("runs") / run_name(config))
-    rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    say = _sayer(rank)
-    sizes = (args.data_dir, None, args.image_size)
-    test = load_split(config.dataset, config.eval_split, *sizes)
-    train = load_split(
-        config.dataset,
-        config.train_split,
-        args.data_dir,
-        config.num_train_examples,
-        args.image_size,
-    )
-    if len(train.class_names) != config.network.num_classes:
-        network = dataclasses.replace(config.network, num_classes=len(train.class_names))
-        config = dataclasses.replace(config, network=network)
-    if len(train) < config.batch_size:
-        raise ValueError(
-            f"a batch of {config.batch_size} is larger than the {len(train)} training images"
-        )
-    if rank == 0:
-        run_dir.start(config, command, args.resume)
-
-    import torch
-
+def _train(args: argparse.Namespace, argv: list[str], processes: Processes) -> int:
+    config, amp = parse_config(args)
+    run_dir, config, load = _prepare(args, config, amp, processes, processes.command(argv))
     from sact_core.train.loop import Diverged, Interrupted, Trainer
+    from sact_core.train.report import Bar, summary
 
-    if args.num_threads:
-        torch.set_num_threads(args.num_threads)
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if world > 1:
-        torch.distributed.init_process_group("nccl" if device == "cuda" else "gloo")
-    trainer = Trainer(config, train, test, run_dir, device, rank, world, say, command)
-    if args.resume and trainer.resume():
-        say(f"going on from epoch {trainer.progress.epoch + 1}, step {trainer.progress.step}")
-    say(
-        f"{config.network.name}: {len(train)} images, {trainer.num_steps} steps, "
-        f"{trainer.dense_flops / 1e6:.1f} MFLOPs when every unit runs; in {run_dir.path}"
-    )
-    resume = command if "--resume" in command else f"{command} --resume"
+    say: Callable[[str], None] = _print if processes.is_first else lambda text: None
     try:
-        row = trainer.run(_bars(trainer, say))
+        train, test = load()
+        device = _device(args)
+        processes.start(device)
+        trainer = Trainer(
+            config,
+            train,
+            test,
+            run_dir,
+            device,
+            processes,
+            args.resume,
+            say,
+            processes.command(argv),
+        )
+        if trainer.resumed:
+            say(f"going on from step {trainer.global_step} of {trainer.num_steps}")
+        say(
+            f"{config.network.name}: {len(train)} images, {trainer.num_steps} steps, "
+            f"{trainer.dense_flops / 1e6:.1f} MFLOPs when every unit runs, "
+            f"{'bfloat16' if config.amp == 'bf16' else 'float32'}; in {run_dir.path}"
+        )
+        bar = Bar(trainer.num_steps, trainer.steps_per_epoch, trainer.global_step)
+        try:
+            row = trainer.run(bar if processes.is_first else None)
+        finally:
+            bar.close()
     except Interrupted:
-        say(f"stopped and saved; go on with: {resume}")
+        again = argv if "--resume" in argv else [*argv, "--resume"]
+        say(f"stopped and saved; go on with: {processes.command(again)}")
         return 130
     except Diverged:
-        say("the loss is no longer finite; the last good state is kept. Try a lower learning rate.")
+        kept = "the last good state is kept" if run_dir.has_state else "no state was kept yet"
+        say(
+            f"the loss is no longer finite at step {trainer.global_step + 1}; {kept} in "
+            f"{run_dir.path}. Start again with a lower --learning-rate."
+        )
         return 1
     finally:
-        if world > 1:
-            torch.distributed.destroy_process_group()
+        processes.end()
+        run_dir.close()
     say(f"done: {summary(row)}; {run_dir.path / 'last.h5'}")
     return 0
 
 
-def summary(row: dict[str, Any]) -> str:
-    """Say an epoch's metrics in one line."""
-    units = " / ".join(f"{v:.2f}" for k, v in row.items() if k.endswith("num_units_mean"))
+def _prepare(
+    args: argparse.Namespace,
+    config: TrainingConfig,
+    amp: str,
+    processes: Processes,
+    command: str,
+) -> tuple[RunDir, TrainingConfig, Callable[[], tuple[Examples, Examples]]]:
+    """Check everything that needs no images, and start the run directory.
+
+    Returns it, the whole recipe, and what decodes the images.
+    """
+    from sact_core.data import load_source, open_split
+    from sact_core.train.run_dir import RunDir
+    from sact_core.train.start import resolve_amp, training_preprocessing
+
+    if args.num_threads is not None and args.num_threads < 1:
+        raise ValueError(f"--num-threads must be at least 1, got {args.num_threads}")
+    if config.batch_size % processes.world or config.batch_size < 2 * processes.world:
+        raise ValueError(
+            f"a batch of {config.batch_size} images cannot be shared by {processes.world} "
+            f"processes: each needs the same number, at least 2"
+        )
+    train = open_split(config.dataset, config.train_split, args.data_dir)
+    test = open_split(config.dataset, config.eval_split, args.data_dir)
+    if train.class_names != test.class_names:
+        raise ValueError(
+            f"the classes of {config.train_split} and {config.eval_split} of {config.dataset} "
+            f"differ: {_difference(train.class_names, test.class_names)}"
+        )
+    num_train = min(config.num_train_examples or len(train), len(train))
+    if num_train < config.batch_size:
+        raise ValueError(
+            f"a batch of {config.batch_size} is larger than the {num_train} training images"
+        )
+    run_dir = RunDir(args.run_dir or Path("runs") / run_name(config))
+    recorded = run_dir.recorded() if args.resume else None
+    config = dataclasses.replace(
+        config,
+        network=dataclasses.replace(config.network, num_classes=len(train.class_names)),
+        amp=resolve_amp(amp, _device(args), recorded),
+    )
+    if args.num_threads is not None:
+        import torch
+
+        torch.set_num_threads(args.num_threads)
+    if processes.is_first:
+        run_dir.start(config, command, args.resume)
+    fit = None
+    if config.image_size is not None:
+        fit = training_preprocessing(config.network.family, config.image_size)
     return (
-        f"epoch {row['epoch']}: train loss {row['train/Total Loss']:.4f}, "
-        f"accuracy {row['train/Accuracy']:.2%}; test accuracy {row['eval/Accuracy']:.2%}, "
-        f"{row['Total Flops/mean'] / 1e6:.1f} MFLOPs ({row['flops_share']:.1%} of dense)"
-        + (f", units {units}" if units else "")
-        + f"; {row['train/images_per_second']:.0f} images/s, "
-        f"{row['train/share_waiting_for_data']:.1%} of it waiting for data"
+        run_dir,
+        config,
+        lambda: (load_source(train, config.num_train_examples, fit), load_source(test, None, fit)),
     )
 
 
-def _sayer(rank: int) -> Callable[[str], None]:
-    def say(text: str) -> None:
-        if rank == 0:
-            print(text, flush=True)
+def _device(args: argparse.Namespace) -> str:
+    import torch
 
-    return say
+    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"device {device!r} is not to be had: {reason}") from None
+    return device
 
 
-def _bars(trainer: Any, say: Callable[[str], None]) -> Callable[[int, int], Any]:
-    """Progress bars on a terminal; elsewhere one line an epoch."""
-    from tqdm import tqdm
+def _difference(one: tuple[str, ...], other: tuple[str, ...]) -> str:
+    apart = sorted(set(one) ^ set(other))
+    return ", ".join(apart[:5]) + (" and more" if len(apart) > 5 else "")
 
-    terminal = sys.stderr.isatty()
-    state: dict[str, Any] = {"rows": len(trainer.progress.rows)}
 
-    def make(epoch: int, steps: int) -> Callable[[int, dict[str, float]], None]:
-        for row in trainer.progress.rows[state["rows"] :]:
-            say(f"{time.strftime('%H:%M:%S')} {summary(row)}")
-        state["rows"] = len(trainer.progress.rows)
-        total = -(-trainer.num_steps // trainer.steps_per_epoch)
-        bar = tqdm(
-            total=steps,
-            initial=trainer.progress.step,
-            desc=f"epoch {epoch + 1}/{total}",
-            disable=not terminal,
-            leave=False,
-        )
-
-        def show(step: int, running: dict[str, float]) -> None:
-            bar.update(step - bar.n)
-            if step % 10 == 0 or step == steps:
-                bar.set_postfix_str(
-                    f"{running['images/s']:.0f} images/s, loss {running['loss']:.3f}, accuracy "
-                    f"{running['accuracy']:.1%}, FLOPs {running['flops']:.0%} of dense"
-                )
-            if step == steps:
-                bar.close()
-
-        return show
-
-    return make
+def _print(text: str) -> None:
+    print(text, flush=True)
 
 
 if __name__ == "__main__":

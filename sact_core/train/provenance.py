@@ -15,8 +15,8 @@ PACKAGES = ("numpy", "torch", "tensorflow-datasets", "Pillow", "h5py")
 def describe(
     config: TrainingConfig,
     row: dict[str, Any],
-    num_train: int,
-    num_test: int,
+    counts: tuple[int, int],
+    num_steps: int,
     command: str,
     device: Any,
 ) -> dict[str, Any]:
@@ -28,8 +28,10 @@ def describe(
         The recipe.
     row : dict
         The epoch's metrics.
-    num_train, num_test : int
+    counts : tuple of int
         Images trained and evaluated on.
+    num_steps : int
+        Steps that the whole run takes.
     command : str
         What was typed.
     device : torch.device
@@ -41,7 +43,7 @@ def describe(
         "data_set": {
             "name": config.dataset,
             "train_split": config.train_split,
-            "train_count": num_train,
+            "train_count": counts[0],
         },
         "command": command,
         "recipe": recipe,
@@ -49,11 +51,12 @@ def describe(
         "seed": config.seed,
         "epochs": row["epoch"],
         "steps": row["step"],
+        "steps_planned": num_steps,
         "hours": round(row["train/hours"], 4),
         "hardware": hardware(str(device)),
         "metrics": {
             "split": config.eval_split,
-            "count": num_test,
+            "count": counts[1],
             **{k: v for k, v in row.items() if not k.startswith("train/")},
         },
         "packages": versions(),

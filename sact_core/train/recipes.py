@@ -3,6 +3,10 @@
 Every field is a flag of ``python -m sact_core.train``; a preset fills them and
 flags override it.
 
+- ``authors``: the published CIFAR recipe.
+- ``fast``: as much as possible in few epochs from scratch.
+- ``finetune``: from a vanilla network, halting branches new.
+
 Source of the ``authors`` recipe: arXiv:1612.02297, section 4.1, and the
 authors' published CIFAR settings (SGD with momentum 0.9 at 0.1, divided by ten
 after 60, 75 and 90 % of 100,000 steps of 128 images, L2 0.0002).
@@ -17,8 +21,14 @@ from typing import Any
 
 from sact_core.config import NetworkConfig, from_dict, to_dict
 
+#: Larger than any sensible number, and finite.
+MOST = 1e9
+
 SCHEDULES = ("step", "onecycle", "cosine")
 AMP = ("off", "bf16")
+
+#: What ``--amp`` takes: ``auto`` becomes one of `AMP` before a run starts.
+AMP_CHOICES = ("auto", *AMP)
 
 
 @dataclass(frozen=True)
@@ -33,6 +43,8 @@ class TrainingConfig:
         TFDS name or a folder of class folders, and its splits.
     num_train_examples : int, optional
         Only the first so many, for trials.
+    image_size : int, optional
+        Crop images centrally and resize them to this side; needed where sizes differ.
     tau : float
         Price of a unit: weight of the mean ponder cost, summed over blocks.
     epochs : float
@@ -70,6 +82,11 @@ class TrainingConfig:
         Share of the teacher in the loss, and the temperature of both softmaxes.
     finetune_from : str
         Checkpoint to start from; all but its halting branches are taken.
+    finetune_halting : bool
+        Take its halting branches too.
+    eval_every : int
+        Evaluate after every so many epochs and after the last; 0 for never, which
+        leaves it to ``python -m sact_core.evaluate --watch``.
     amp : str
         ``"bf16"`` computes convolutions in bfloat16.
     compile : bool
@@ -88,6 +105,7 @@ class TrainingConfig:
     train_split: str = "train"
     eval_split: str = "test"
     num_train_examples: int | None = None
+    image_size: int | None = None
     tau: float = 0.01
     epochs: float = 256.0
     max_steps: int | None = None
@@ -107,6 +125,8 @@ class TrainingConfig:
     distill_weight: float = 0.5
     distill_temperature: float = 2.0
     finetune_from: str = ""
+    finetune_halting: bool = False
+    eval_every: int = 1
     amp: str = "off"
     compile: bool = False
     seed: int = 0
@@ -116,27 +136,28 @@ class TrainingConfig:
             raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}")
         if self.amp not in AMP:
             raise ValueError(f"amp must be one of {', '.join(AMP)}, got {self.amp!r}")
-        _within("tau", self.tau, 0, math.inf)
-        _within("epochs", self.epochs, 0, 1e6)
+        _within("tau", self.tau, 0, MOST)
+        _within("epochs", self.epochs, 0, MOST)
         _within("batch_size", self.batch_size, 2, 1 << 20)
-        _within("learning_rate", self.learning_rate, 0, math.inf)
+        _within("learning_rate", self.learning_rate, 0, MOST)
         _within("warmup", self.warmup, 0, 1)
         _within("momentum", self.momentum, 0, 1)
-        _within("l2", self.l2, 0, math.inf)
-        _within("halting_lr", self.halting_lr, 0, math.inf)
+        _within("l2", self.l2, 0, MOST)
+        _within("halting_lr", self.halting_lr, 0, MOST)
         _within("label_smoothing", self.label_smoothing, 0, 1)
         _within("crop_padding", self.crop_padding, 0, 1 << 10)
         _within("cutout", self.cutout, 0, 1 << 10)
         _within("distill_weight", self.distill_weight, 0, 1)
         _within("distill_temperature", self.distill_temperature, 1e-3, 1e3)
-        for name in ("max_steps", "num_train_examples"):
+        _within("eval_every", self.eval_every, 0, MOST)
+        for name in ("max_steps", "num_train_examples", "image_size"):
             if getattr(self, name) is not None:
                 _within(name, getattr(self, name), 1, 1 << 40)
 
 
 #: Named recipes: what they change of the defaults, which are the authors'.
 PRESETS: dict[str, dict[str, Any]] = {
-    "authors": {},
+    "authors": {"max_steps": 100_000, "amp": "off"},
     "fast": {
         "epochs": 30.0,
         "schedule": "onecycle",
@@ -146,7 +167,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "l2": 5e-4,
         "label_smoothing": 0.1,
         "crop_padding": 4,
-        "amp": "bf16",
+        "amp": "auto",
     },
     "finetune": {
         "epochs": 10.0,
@@ -157,7 +178,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "l2": 5e-4,
         "label_smoothing": 0.1,
         "crop_padding": 4,
-        "amp": "bf16",
+        "amp": "auto",
     },
 }
 

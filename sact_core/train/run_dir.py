@@ -6,22 +6,29 @@
     command.txt        the command that started it
     metrics.jsonl      one JSON object an epoch, under the authors' names
     state.pt           last state: parameters, optimiser, place in the run
-    last.h5, best.h5   checkpoints: after the last epoch, and of the best accuracy
+    last.h5, best.h5   checkpoints: after the last epoch, and of the best test accuracy
     events.*           the same metrics for TensorBoard
+    watch.jsonl        what sact_core.evaluate --watch found, one JSON object a checkpoint
 
 Every file but the events is written beside and renamed. ``state.pt`` loads with
 ``torch.load(weights_only=True)``, which executes nothing.
+
+``train/Total Loss`` is a mean over an epoch while the weights move, with label
+smoothing, distillation and L2; ``eval/…``, ``Total Flops/…`` and the blocks'
+metrics are those of `sact_core.metrics` after the epoch.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from sact_core.files import write_bytes
-from sact_core.train.recipes import TrainingConfig, config_to_dict
+from sact_core.train.recipes import TrainingConfig, config_from_dict, config_to_dict
 
 
 class RunError(ValueError):
@@ -39,39 +46,87 @@ class RunDir:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self._lock: int | None = None
+
+    @property
+    def has_state(self) -> bool:
+        """Whether a state is kept."""
+        return (self.path / "state.pt").exists()
+
+    def recorded(self) -> dict[str, Any] | None:
+        """Give the recipe of the run that is there; None where there is none.
+
+        Raises
+        ------
+        RunError
+            If it cannot be read.
+        """
+        file = self.path / "config.json"
+        try:
+            values = json.loads(file.read_text())
+            if not isinstance(values, dict):
+                raise ValueError
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise RunError(f"cannot use {self.path}: {error.strerror or error}") from None
+        except ValueError:
+            raise RunError(f"{file} is damaged: choose another --run-dir") from None
+        # What a recipe of an earlier version does not say has its default value.
+        with contextlib.suppress(ValueError, TypeError):
+            return config_to_dict(config_from_dict(values))
+        return values
 
     def start(self, config: TrainingConfig, command: str, resume: bool) -> None:
-        """Make the folder, or check that it holds this very run.
+        """Make the folder, or check that it holds this very run; keep others out of it.
 
         Raises
         ------
         RunError
             If the folder holds a run and ``resume`` is off, if the recipe differs
-            (every differing key is listed), or if it cannot be written to.
+            (every differing key is listed), if another process trains in it, or if
+            it cannot be written to.
         """
-        file = self.path / "config.json"
-        values = config_to_dict(config)
         try:
-            if file.exists():
-                if not resume:
-                    raise RunError(
-                        f"{self.path} holds a run already: go on with --resume, or choose "
-                        f"another --run-dir"
-                    )
-                self._check_same(json.loads(file.read_text()), values)
-                return
-            if resume and self.path.exists() and any(self.path.iterdir()):
-                raise RunError(f"{self.path} holds no run to resume: config.json is missing")
+            old = self.recorded()
+            if old is not None and not resume:
+                raise RunError(
+                    f"{self.path} holds a run already: go on with --resume, or choose "
+                    f"another --run-dir"
+                )
+            if old is not None:
+                self._check_same(old, config_to_dict(config))
             self.path.mkdir(parents=True, exist_ok=True)
-            write_bytes(file, json.dumps(values, indent=2).encode())
-            write_bytes(self.path / "command.txt", command.encode() + b"\n")
-        except json.JSONDecodeError:
-            raise RunError(f"{file} is damaged: choose another --run-dir") from None
+            self._keep_others_out()
+            for left in self.path.glob(".*.tmp"):  # by a writer that was killed
+                left.unlink()
+            if old is None:
+                write_bytes(self.path / "command.txt", command.encode() + b"\n")
+                values = json.dumps(config_to_dict(config), indent=2)
+                write_bytes(self.path / "config.json", values.encode())
         except OSError as error:
             raise RunError(f"cannot use {self.path}: {error.strerror or error}") from None
 
+    def close(self) -> None:
+        """Let others in again."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _keep_others_out(self) -> None:
+        try:
+            import fcntl
+        except ImportError:  # not on this system
+            return
+        self._lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.close()
+            raise RunError(f"another process is training in {self.path}") from None
+
     def _check_same(self, old: dict[str, Any], new: dict[str, Any]) -> None:
-        flat_old, flat_new = _flat(old), _flat(json.loads(json.dumps(new)))
+        flat_old, flat_new = _flat(old), _flat(new)
         changed = sorted(
             key
             for key in flat_old.keys() | flat_new.keys()
@@ -114,7 +169,7 @@ class RunDir:
             reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
             raise RunError(f"{file} is damaged ({reason}): start again elsewhere") from None
 
-    def write_metrics(self, rows: list[dict[str, Any]]) -> None:
+    def write_metrics(self, rows: list[dict[str, Any]], name: str = "metrics.jsonl") -> None:
         """Write all epochs' metrics.
 
         Raises
@@ -122,7 +177,7 @@ class RunDir:
         RunError
             If they cannot be written.
         """
-        self._write("metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+        self._write(name, "".join(json.dumps(row) + "\n" for row in rows).encode())
 
     def _write(self, name: str, data: bytes) -> None:
         try:
@@ -134,18 +189,27 @@ class RunDir:
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     """Read a run's metrics, oldest first; an empty list where there are none.
 
+    What was found by watching the run fills in what the run itself did not
+    evaluate.
+
     Parameters
     ----------
     path : path
         The run directory. A half-written line is left out.
     """
-    file = Path(path) / "metrics.jsonl"
+    rows = read_rows(Path(path) / "metrics.jsonl")
+    watched = {row.get("step"): row for row in read_rows(Path(path) / "watch.jsonl")}
+    return [watched.get(row.get("step"), {}) | row for row in rows]
+
+
+def read_rows(file: Path) -> list[dict[str, Any]]:
+    """Read a file of one JSON object a line, leaving out what is none."""
     rows = []
     for line in file.read_text().splitlines() if file.exists() else []:
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
+        with contextlib.suppress(json.JSONDecodeError):
+            row = json.loads(line)
+            if isinstance(row, dict):
+                rows.append(row)
     return rows
 
 

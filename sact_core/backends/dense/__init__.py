@@ -11,7 +11,7 @@ as everywhere else.
 
 from torch.nn import functional as F
 
-from sact_core.backends.dense.engine import Engine, count_positions
+from sact_core.backends.dense.engine import Engine, count_positions, infer
 from sact_core.backends.dense.halting import HaltingTensors, halt, halt_tensors
 from sact_core.backends.dense.loss import Loss, loss
 from sact_core.backends.dense.network import BlockTrace, Network
@@ -26,5 +26,6 @@ __all__ = [
     "count_positions",
     "halt",
     "halt_tensors",
+    "infer",
     "loss",
 ]

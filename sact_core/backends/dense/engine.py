@@ -75,19 +75,27 @@ class Engine:
         if self.num_threads is not None:
             torch.set_num_threads(self.num_threads)
         try:
-            with torch.inference_mode():
-                batch = torch.from_numpy(np.ascontiguousarray(x)).to(self.device)
-                logits, traces = self.network(batch.permute(0, 3, 1, 2), keep_outputs, keep_seconds)
+            return infer(self.network, x, keep_outputs, keep_seconds)
         finally:
             torch.set_num_threads(before)
-        size = (x.shape[1], x.shape[2])
-        positions = count_positions(self.plan, traces, len(x), size)
-        counts = count_flops(self.plan, positions)
-        blocks = tuple(
-            _block_result(block, trace, counts.block(block.name))
-            for block, trace in zip(self.plan.blocks, traces, strict=True)
-        )
-        return Result(_numpy(logits), counts.total, blocks, positions, size)
+
+
+def infer(
+    network: Network, x: np.ndarray, keep_outputs: bool = False, keep_seconds: bool = False
+) -> Result:
+    """Run a batch, see `Engine.forward`; the network's mode and device are its own."""
+    plan, size = network.plan, (x.shape[1], x.shape[2])
+    device = next(network.parameters()).device
+    with torch.inference_mode():
+        batch = torch.from_numpy(np.ascontiguousarray(x)).to(device).permute(0, 3, 1, 2)
+        logits, traces = network(batch, keep_outputs, keep_seconds)
+    positions = count_positions(plan, traces, len(x), size)
+    counts = count_flops(plan, positions)
+    blocks = tuple(
+        _block_result(block, trace, counts.block(block.name))
+        for block, trace in zip(plan.blocks, traces, strict=True)
+    )
+    return Result(_numpy(logits), counts.total, blocks, positions, size)
 
 
 def _block_result(block: Block, trace: BlockTrace, flops: np.ndarray) -> BlockResult:

@@ -1,0 +1,172 @@
+"""The authors' evaluation metrics under the authors' names, streamed.
+
+Memory stays constant however many images go by, and the result does not depend
+on how they were cut into batches or shards: whole numbers are summed exactly.
+
+Means and standard deviations run over all images, or all positions of all
+images for maps; the divisor of a deviation is ``n - 1``, as in the authors'
+streaming metrics. One difference: their FLOPs of SACT networks came as a
+``[B, B]`` array for a batch of ``B``, so each image counted ``B`` times. That
+leaves means alone but not deviations; here every image counts once.
+
+Source: the authors' published evaluation; loss: arXiv:1612.02297, eq. 9.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from sact_core.network import Plan, Result
+
+#: L2 weight of the authors' training, by family.
+AUTHORS_L2 = {"cifar": 2e-4, "imagenet": 1e-4}
+
+#: With no more classes than this, being among the best five says little.
+FEW_CLASSES = 10
+
+
+@dataclass
+class Spread:
+    """Mean and standard deviation of a stream of numbers."""
+
+    count: int = 0
+    total: float = 0
+    squares: float = 0
+
+    def add(self, values: np.ndarray) -> None:
+        """Take in an array; whole numbers are summed exactly."""
+        self.count += values.size
+        if values.dtype.kind in "iu":
+            numbers, counts = np.unique(values, return_counts=True)
+            for number, count in zip(numbers.tolist(), counts.tolist(), strict=True):
+                self.total += number * count
+                self.squares += number * number * count
+        else:
+            flat = values.astype(np.float64).ravel()
+            self.total += float(flat.sum())
+            self.squares += float(flat @ flat)
+
+    def merge(self, other: Spread) -> None:
+        """Take in what another stream has seen."""
+        self.count += other.count
+        self.total += other.total
+        self.squares += other.squares
+
+    @property
+    def mean(self) -> float:
+        """Mean; NaN of nothing."""
+        return self.total / self.count if self.count else math.nan
+
+    @property
+    def std(self) -> float:
+        """Standard deviation with divisor ``n - 1``; 0 of a single number."""
+        if self.count < 2:
+            return 0.0
+        above = self.count * self.squares - self.total * self.total
+        return math.sqrt(max(above, 0) / (self.count * (self.count - 1)))
+
+
+class Metrics:
+    """Everything that the authors' evaluation prints.
+
+    Parameters
+    ----------
+    plan : Plan
+        The network.
+    tau : float
+        Price of a unit in the loss.
+    regularization : float
+        The L2 part of the loss, see `l2_loss`.
+    """
+
+    def __init__(self, plan: Plan, tau: float = 0.0, regularization: float = 0.0) -> None:
+        self.plan = plan
+        self.tau = tau
+        self.regularization = regularization
+        self.count = 0
+        self.right = 0
+        self.right_of_5 = 0
+        self.entropy = 0.0
+        self.flops = Spread()
+        self.blocks: dict[str, dict[str, Spread]] = {}
+        for block in plan.blocks:
+            halting = [] if plan.config.halting == "none" else ["ponder_cost", "num_units"]
+            self.blocks[block.name] = {name: Spread() for name in [*halting, "flops"]}
+
+    def update(self, result: Result, labels: np.ndarray) -> None:
+        """Take in a batch.
+
+        Parameters
+        ----------
+        result : Result
+            Of any backend.
+        labels : np.ndarray [shape=(n,), int64]
+            Classes.
+        """
+        logits = result.logits.astype(np.float64)
+        mine = np.take_along_axis(logits, labels[:, None], 1)
+        top = logits.max(1, keepdims=True)
+        self.count += len(labels)
+        self.right += int((logits.argmax(1) == labels).sum())
+        self.right_of_5 += int(((logits > mine).sum(1) < 5).sum())
+        self.entropy += float((np.log(np.exp(logits - top).sum(1)) + (top - mine)[:, 0]).sum())
+        self.flops.add(result.flops)
+        for block in result.blocks:
+            for name, spread in self.blocks[block.name].items():
+                spread.add(getattr(block, name))
+
+    def merge(self, other: Metrics) -> None:
+        """Take in what another shard of the same data has seen."""
+        self.count += other.count
+        self.right += other.right
+        self.right_of_5 += other.right_of_5
+        self.entropy += other.entropy
+        self.flops.merge(other.flops)
+        for block, spreads in self.blocks.items():
+            for name, spread in spreads.items():
+                spread.merge(other.blocks[block][name])
+
+    def summary(self) -> dict[str, float]:
+        """Give the metrics so far by the authors' names.
+
+        ``eval/Mean Loss`` is cross-entropy + tau x ponder cost + L2, as in the
+        published evaluation; ``eval/Cross Entropy`` is its first part.
+        ``eval/Recall@5`` is given for more than ten classes.
+        """
+        count = max(self.count, 1)
+        entropy = self.entropy / count
+        ponder = sum(s["ponder_cost"].mean for s in self.blocks.values() if "ponder_cost" in s)
+        found = {"eval/Accuracy": self.right / count}
+        if self.plan.config.num_classes > FEW_CLASSES:
+            found["eval/Recall@5"] = self.right_of_5 / count
+        found["eval/Mean Loss"] = entropy + self.tau * ponder + self.regularization
+        found["eval/Cross Entropy"] = entropy
+        found |= {"Total Flops/mean": self.flops.mean, "Total Flops/std": self.flops.std}
+        for block, spreads in self.blocks.items():
+            name = authors_block_name(self.plan.config.family, block)
+            for metric, spread in spreads.items():
+                found |= {f"{name}/{metric}_mean": spread.mean, f"{name}/{metric}_std": spread.std}
+        return found
+
+
+def l2_loss(params: Mapping[str, np.ndarray], l2: float) -> float:
+    """Half the sum of squares of all convolution weights, times ``l2``.
+
+    Parameters
+    ----------
+    params : mapping of str to np.ndarray
+        Parameters by name; biases and normalisations do not count.
+    l2 : float
+        The weight.
+    """
+    weights = (v for name, v in params.items() if name.endswith("/weight"))
+    return l2 / 2 * sum(float(np.square(v, dtype=np.float64).sum()) for v in weights)
+
+
+def authors_block_name(family: str, name: str) -> str:
+    """``block1`` as the authors write it: ``block_1`` in the CIFAR family."""
+    return name.replace("block", "block_") if family == "cifar" else name

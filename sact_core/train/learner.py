@@ -1,0 +1,182 @@
+"""A network, its optimiser and one training step.
+
+Source: arXiv:1612.02297, eq. 9 and section 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sact_core.backends import dense
+from sact_core.checkpoint import Checkpoint
+from sact_core.flops import count_flops
+from sact_core.network import Plan, build_plan
+from sact_core.train.batches import Batch
+from sact_core.train.processes import Processes
+from sact_core.train.recipes import TrainingConfig
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A forward pass over a batch.
+
+    ``objective`` is what the gradient is taken of: the loss without its L2 part,
+    which the optimiser adds. ``total`` has all parts.
+    """
+
+    objective: Tensor
+    total: float
+    accuracy: float
+    ponder: float
+    traces: list[dense.BlockTrace]
+    size: tuple[int, int, int]  # images, height, width
+
+
+class Learner:
+    """The network of one process, and how it learns.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+        The recipe.
+    params : dict of str to np.ndarray
+        What to start from.
+    teacher : Checkpoint, optional
+        Whose soft labels are mixed in.
+    device : str
+        torch device.
+    processes : Processes
+        Who learns along.
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        params: dict[str, np.ndarray],
+        teacher: Checkpoint | None = None,
+        device: str = "cpu",
+        processes: Processes | None = None,
+    ) -> None:
+        self.config = config
+        self.device = torch.device(device)
+        self.plan: Plan = build_plan(config.network)
+        # torch.compile has its own ways of fusing.
+        self.network = dense.Network(self.plan, params, fused=not config.compile).to(self.device)
+        self._forward: Callable[..., Any] = self.network
+        if config.compile:
+            self._forward = torch.compile(self.network)
+        if processes is not None and processes.world > 1:
+            self._forward = torch.nn.parallel.DistributedDataParallel(self._forward)
+        self._teacher: dense.Network | None = None
+        if teacher is not None:
+            made = dense.Network(build_plan(teacher.config), teacher.params, fused=True)
+            self._teacher = made.to(self.device).eval().requires_grad_(False)
+        self.optimiser = self._make_optimiser()
+        self._weights = [v for k, v in self.network.named_parameters() if k.endswith("/weight")]
+
+    def look(self, batch: Batch) -> Seen:
+        """Run a batch forward."""
+        config = self.config
+        self.network.train()
+        x = torch.from_numpy(batch.images).to(self.device).permute(0, 3, 1, 2)
+        labels = torch.from_numpy(batch.labels).to(self.device)
+        with self._autocast():
+            logits, traces = self._forward(x)
+        parts = dense.loss(
+            self.network, logits, traces, labels, config.tau, 0.0, config.label_smoothing
+        )
+        objective = parts.total
+        if self._teacher is not None:
+            objective = objective + self._distilled(logits, x, parts.cross_entropy)
+        with torch.no_grad():
+            squares = torch.nn.utils.get_total_norm(self._weights).square()
+            total = objective + config.l2 / 2 * squares
+            accuracy = (logits.argmax(1) == labels).float().mean()
+        size = (len(x), x.shape[2], x.shape[3])
+        return Seen(
+            objective, float(total), float(accuracy), float(parts.ponder.detach()), traces, size
+        )
+
+    def learn(self, seen: Seen, rate_factor: float) -> None:
+        """Take a step at a share of the peak learning rate."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.config.learning_rate * rate_factor * group["scale"]
+        self.optimiser.zero_grad(set_to_none=True)
+        seen.objective.backward()
+        self.optimiser.step()
+
+    def flops(self, seen: Seen) -> float:
+        """Mean FLOPs of an image of the batch."""
+        n, *size = seen.size
+        positions = dense.count_positions(self.plan, seen.traces, n, (size[0], size[1]))
+        return float(count_flops(self.plan, positions).total.mean())
+
+    @property
+    def learning_rate(self) -> float:
+        """That of the last step, where it is largest."""
+        return max(group["lr"] for group in self.optimiser.param_groups)
+
+    def is_finite(self) -> bool:
+        """Whether every parameter and moving statistic is a finite number."""
+        return all(bool(torch.isfinite(v).all()) for v in self.network.state_dict().values())
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next step depends on."""
+        return {
+            "network": self.network.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go back to a state."""
+        self.network.load_state_dict(state["network"])
+        self.optimiser.load_state_dict(state["optimiser"])
+
+    def _distilled(self, logits: Tensor, x: Tensor, entropy: Tensor) -> Tensor:
+        """What the teacher's soft labels change of the loss.
+
+        Source: Hinton et al. 2015, arXiv:1503.02531.
+        """
+        assert self._teacher is not None
+        heat, share = self.config.distill_temperature, self.config.distill_weight
+        with torch.no_grad(), self._autocast():
+            target = self._teacher(x)[0]
+        soft = F.kl_div(
+            F.log_softmax(logits / heat, 1),
+            F.log_softmax(target / heat, 1),
+            reduction="batchmean",
+            log_target=True,
+        )
+        return share * (heat * heat * soft - entropy)
+
+    def _autocast(self) -> torch.autocast:
+        enabled = self.config.amp == "bf16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
+
+    def _make_optimiser(self) -> torch.optim.SGD:
+        """SGD whose L2 falls on convolution weights only, halting branches apart."""
+        config = self.config
+        groups: dict[tuple[bool, bool], list[Tensor]] = {}
+        for name, value in self.network.named_parameters():
+            key = ("/halting_proba/" in name, name.endswith("/weight"))
+            groups.setdefault(key, []).append(value)
+        return torch.optim.SGD(
+            [
+                {
+                    "params": values,
+                    "weight_decay": config.l2 if is_weight else 0.0,
+                    "scale": config.halting_lr if is_halting else 1.0,
+                }
+                for (is_halting, is_weight), values in groups.items()
+            ],
+            lr=config.learning_rate,
+            momentum=config.momentum,
+            nesterov=config.nesterov and config.momentum > 0,
+        )

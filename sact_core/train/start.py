@@ -1,0 +1,127 @@
+"""What a run starts from: parameters, preprocessing, a teacher, the number format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sact_core import checkpoint as checkpoints
+from sact_core.config import NetworkConfig, Preprocessing
+from sact_core.network import Plan, check_params, init_params
+from sact_core.train.recipes import TrainingConfig
+
+MAX_LISTED = 20
+
+
+def initial_params(config: TrainingConfig, plan: Plan) -> dict[str, np.ndarray]:
+    """Draw fresh parameters, or take those of the checkpoint to fine-tune.
+
+    Raises
+    ------
+    ValueError
+        If that checkpoint cannot be read or does not fit.
+    """
+    params = init_params(plan, config.seed)
+    if config.finetune_from:
+        source = checkpoints.read(config.finetune_from)
+        params |= transferable(source, plan, config.finetune_from, config.finetune_halting)
+    return params
+
+
+def transferable(
+    source: checkpoints.Checkpoint, plan: Plan, where: str | Path, halting: bool = False
+) -> dict[str, np.ndarray]:
+    """Give the parameters of a checkpoint that a network can start from.
+
+    Parameters
+    ----------
+    source : Checkpoint
+        Where they come from.
+    plan : Plan
+        The network to be.
+    where : path
+        Name of the source, for the message.
+    halting : bool
+        Take the halting branches too; else all but them, as the authors
+        fine-tuned from a vanilla network.
+
+    Raises
+    ------
+    ValueError
+        If they do not fit; what does not is listed.
+    """
+
+    def counts(name: str) -> bool:
+        return halting or "/halting_proba/" not in name
+
+    had = {name: value for name, value in source.params.items() if counts(name)}
+    shapes = {name: value.shape for name, value in had.items()}
+    absent = {n: s for n, s in plan.param_shapes.items() if not counts(n)}
+    problems = check_params(plan, shapes | absent)
+    if problems:
+        more = len(problems) - MAX_LISTED
+        listed = "; ".join(problems[:MAX_LISTED]) + (f"; and {more} more" if more > 0 else "")
+        raise ValueError(
+            f"{where} does not fit {plan.config.name} in {len(problems)} parameters: {listed}"
+        )
+    return had
+
+
+def read_teacher(path: str, network: NetworkConfig) -> checkpoints.Checkpoint:
+    """Read the checkpoint of a teacher.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be read or knows other classes.
+    """
+    teacher = checkpoints.read(path)
+    if teacher.config.num_classes != network.num_classes:
+        raise ValueError(
+            f"the teacher {path} has {teacher.config.num_classes} classes, "
+            f"the data set {network.num_classes}"
+        )
+    return teacher
+
+
+def training_preprocessing(family: str, image_size: int) -> Preprocessing:
+    """Say how a trained network's images are prepared: whole, at the size of training."""
+    return Preprocessing(family, image_size, crop_fraction=1.0, fit="crop")
+
+
+def resolve_amp(choice: str, device: str, recorded: dict[str, Any] | None = None) -> str:
+    """Turn ``auto`` into ``bf16`` or ``off``.
+
+    bfloat16 is taken where the processor multiplies it (AVX512-BF16 or AMX, a
+    CUDA GPU from Ampere on): there it measured 1.6 times as fast as float32. A
+    processor that emulates it is several times slower with it.
+
+    Parameters
+    ----------
+    choice : str
+        ``auto``, ``bf16`` or ``off``.
+    device : str
+        torch device.
+    recorded : dict, optional
+        Recipe of the run to go on with: what it says holds.
+    """
+    if choice != "auto":
+        return choice
+    if recorded is not None and recorded.get("amp") in ("off", "bf16"):
+        return str(recorded["amp"])
+    if device.startswith("cuda"):
+        import torch
+
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "off"
+    return "bf16" if _cpu_multiplies_bf16() else "off"
+
+
+def _cpu_multiplies_bf16(info: str | Path = "/proc/cpuinfo") -> bool:
+    try:
+        text = Path(info).read_text()
+    except OSError:
+        return False
+    flags = next((line for line in text.splitlines() if line.startswith("flags")), "").split()
+    return "avx512_bf16" in flags or "amx_bf16" in flags
