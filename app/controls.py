@@ -14,8 +14,8 @@ from typing import Any
 
 import streamlit as st
 
-from app import dataset, loaders
-from app.loaders import InputError, Model, Picture
+from app import loaders
+from app.loaders import InputError, Model, Picture, dataset
 
 TEST_IMAGE = "Test image"
 IMAGE_TYPES = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"]

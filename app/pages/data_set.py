@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
-from app import controls, dataset, families, figures, loaders, views
-from app.dataset import Outcomes
-from app.loaders import Model
+from app import controls, families, figures, loaders, views
+from app.loaders import Model, dataset
+from app.loaders.dataset import Outcomes
 
 PAGE = "data_set"
 SIZES = {200: "200", 1000: "1,000", 5000: "5,000", 1_000_000: "All"}

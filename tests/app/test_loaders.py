@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from app import exports, families, lab, loaders, runs, views
-from app.loaders import InputError
+from app.loaders import InputError, checkpoints, comparing, running
 from sact_core.backends import load
 from sact_core.images import read_image
 from tests.app.conftest import ROOT
@@ -65,7 +65,7 @@ class TestCheckpoints:
             loaders.uploaded_model("linked.h5", path.read_bytes())
 
     def test_upload_too_large(self, monkeypatch):
-        monkeypatch.setattr(loaders, "MAX_CHECKPOINT_BYTES", 10)
+        monkeypatch.setattr(checkpoints, "MAX_CHECKPOINT_BYTES", 10)
         with pytest.raises(InputError, match="may have"):
             loaders.uploaded_model("large.h5", b"x" * 11)
 
@@ -146,7 +146,7 @@ class TestRuns:
         picture = loaders.example("Galaxies")
         names = [f"tiny_sact_tau{tau}" for tau in (0.001, 0.005, 0.01)]
         ref = [loaders.run(loaders.model(name), picture, 96).result.flops[0] for name in names]
-        loaders._run.clear()
+        running._run.clear()
         comp: dict[int, int] = {}
 
         def work(i: int) -> None:
@@ -174,7 +174,21 @@ class TestRuns:
         wrong = replace(block, num_units=block.num_units + 1)
         other = replace(run, result=replace(run.result, blocks=(wrong, *run.result.blocks[1:])))
 
-        assert not loaders._compare(run, other, "masked", 0.01).ok
+        assert not comparing._compare(run, other, "masked", 0.01).ok
+
+    def test_networks_are_kept_within_bounds(self, app_env):
+        model = loaders.model("tiny_act")
+        size = 3 * sum(v.nbytes for v in checkpoints.read(model.source).params.values())
+        nets = checkpoints._Nets(2 * size + size // 2)
+        first = nets.get(("a", "reference"), model.source)
+        for digest in "bac":
+            nets.get((digest, "reference"), model.source)
+
+        assert len(nets) == 2
+        assert nets.get(("a", "reference"), model.source) is first  # used after b
+        tight = checkpoints._Nets(1)
+        tight.get(("a", "reference"), model.source)
+        assert len(tight) == 1
 
 
 class TestViews:

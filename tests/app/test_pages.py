@@ -350,7 +350,7 @@ class TestDataSet:
     @pytest.fixture
     def with_data(self, app_env, tmp_path, monkeypatch):
         """A small fake test split."""
-        from app import dataset
+        from app.loaders import dataset
         from sact_core.data import Source
 
         class Records:

@@ -1,7 +1,6 @@
 """A whole test split through a network: kept in parts, so that it can go on.
 
-The caching twin of ``sact_core.data``; everything else about caches is in
-`app.loaders`.
+The caching twin of ``sact_core.data``.
 """
 
 from __future__ import annotations
@@ -12,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import streamlit as st
 
-from app import loaders
-from app.loaders import InputError, Model
+from app.loaders.checkpoints import Model, net
+from app.loaders.folders import InputError, data_dir, sentence
+from app.loaders.running import dense_total, forward
 from sact_core.backends import Net
 from sact_core.data import DataError, Source, download_command, open_split
 
@@ -63,7 +63,7 @@ def name_of(model: Model) -> str | None:
 def is_here(model: Model) -> bool:
     """Whether the data set of a checkpoint is on this machine."""
     name = name_of(model)
-    return name is not None and (loaders.data_dir() / name).is_dir()
+    return name is not None and (data_dir() / name).is_dir()
 
 
 def how_to_get_it(model: Model) -> str:
@@ -80,9 +80,9 @@ def source(model: Model) -> Source:
         If it is absent or cannot be read.
     """
     try:
-        return _open(name_of(model) or "", "test", str(loaders.data_dir()))
+        return _open(name_of(model) or "", "test", str(data_dir()))
     except DataError as error:
-        raise InputError(loaders.sentence(error)) from None
+        raise InputError(sentence(error)) from None
 
 
 def run(model: Model, count: int) -> Iterator[tuple[int, Outcomes]]:
@@ -101,14 +101,14 @@ def run(model: Model, count: int) -> Iterator[tuple[int, Outcomes]]:
         If the data set or the checkpoint cannot be used.
     """
     split = source(model)
-    network = loaders.net(model)
+    network = net(model)
     total = min(count, len(split))
     for begin in range(0, total, CHUNK):
         end = min(begin + CHUNK, total)
         try:
             part = _part(model.digest, split.name, begin, end, network, split)
         except (ValueError, OSError, MemoryError) as error:
-            raise InputError(loaders.sentence(error)) from None
+            raise InputError(sentence(error)) from None
         yield end, part
 
 
@@ -129,7 +129,7 @@ def images(model: Model, indices: list[int]) -> list[np.ndarray]:
     try:
         return [image for image, _, _ in source(model).read(indices)]
     except (ValueError, OSError, IndexError) as error:
-        raise InputError(loaders.sentence(error)) from None
+        raise InputError(sentence(error)) from None
 
 
 @st.cache_resource(max_entries=4, show_spinner="Opening the data set …")
@@ -142,9 +142,9 @@ def _part(digest: str, name: str, begin: int, end: int, _net: Net, _source: Sour
     examples = _source.read(range(begin, end))
     pictures = [image for image, _, _ in examples]
     if len({picture.shape for picture in pictures}) == 1:
-        results = [loaders.forward(_net, np.stack(pictures))]
+        results = [forward(_net, np.stack(pictures))]
     else:
-        results = [loaders.forward(_net, picture[None]) for picture in pictures]
+        results = [forward(_net, picture[None]) for picture in pictures]
     logits = np.concatenate([result.logits for result in results])
     units, dense = [], []
     for result in results:
@@ -156,7 +156,7 @@ def _part(digest: str, name: str, begin: int, end: int, _net: Net, _source: Sour
             else:
                 total += block.num_units.reshape(n, -1).mean(axis=1)
         units.append(total)
-        flops = loaders.dense_total(_net, result.input_size)
+        flops = dense_total(_net, result.input_size)
         dense.append(np.full(n, flops, np.int64))
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
     return Outcomes(

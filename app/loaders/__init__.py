@@ -1,0 +1,61 @@
+"""Cached calls into sact_core; all caching of the app lives here.
+
+``checkpoints`` and ``pictures`` open what can be chosen; ``running`` runs a
+network over an image, ``dataset`` over a test split; ``measuring`` takes times,
+``comparing`` compares backends; ``folders`` says what may be opened at all.
+
+Everything is keyed by content: a checkpoint by its content hash, an image by
+the hash of its pixels. Caches are bounded in memory and shared by all sessions;
+what they hold is never changed. Networks run one at a time, so that several
+people at once share the processors instead of fighting over them.
+
+What a user can do wrong ends in `InputError`, whose message is one sentence.
+"""
+
+from app.loaders.checkpoints import (
+    Model,
+    accuracy,
+    checkpoint_files,
+    checkpoint_names,
+    model,
+    net,
+    shipped_models,
+    uploaded_model,
+)
+from app.loaders.comparing import Agreement, agreement
+from app.loaders.folders import InputError, data_dir, pretrained_dir, runs_dir, sentence
+from app.loaders.measuring import times, torch_flops, unit_seconds
+from app.loaders.pictures import Picture, example, example_names, picture, uploaded_picture
+from app.loaders.running import Run, dense_total, forward, num_runs, run, vanilla_flops
+
+__all__ = [
+    "Agreement",
+    "InputError",
+    "Model",
+    "Picture",
+    "Run",
+    "accuracy",
+    "agreement",
+    "checkpoint_files",
+    "checkpoint_names",
+    "data_dir",
+    "dense_total",
+    "example",
+    "example_names",
+    "forward",
+    "model",
+    "net",
+    "num_runs",
+    "picture",
+    "pretrained_dir",
+    "run",
+    "runs_dir",
+    "sentence",
+    "shipped_models",
+    "times",
+    "torch_flops",
+    "unit_seconds",
+    "uploaded_model",
+    "uploaded_picture",
+    "vanilla_flops",
+]

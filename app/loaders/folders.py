@@ -1,0 +1,36 @@
+"""Folders that the app may open, and errors that a user may read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+
+
+class InputError(ValueError):
+    """What a user handed in cannot be used; the message is for the page."""
+
+
+def pretrained_dir() -> Path:
+    """Folder of the checkpoints that come with the program."""
+    return Path(os.environ.get("SACT_PRETRAINED_DIR") or ROOT / "pretrained")
+
+
+def runs_dir() -> Path:
+    """Folder of training runs."""
+    return Path(os.environ.get("SACT_RUNS_DIR") or ROOT / "runs")
+
+
+def data_dir() -> Path:
+    """Folder of prepared TFDS data sets."""
+    return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+
+
+def sentence(error: BaseException) -> str:
+    """What went wrong, without the folders of this machine."""
+    text = str(error) or type(error).__name__
+    for folder in (str(ROOT), str(pretrained_dir()), str(runs_dir())):
+        text = text.replace(folder + os.sep, "")
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

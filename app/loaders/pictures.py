@@ -1,0 +1,98 @@
+"""Pictures: examples that come with the program, and what somebody handed in."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import streamlit as st
+
+from app.loaders.folders import EXAMPLES, InputError, sentence
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image that can be chosen.
+
+    Attributes
+    ----------
+    name : str
+        As listed.
+    pixels : np.ndarray [shape=(h, w, 3), uint8]
+        RGB, read-only.
+    digest : str
+        Hash of the pixels.
+    origin : str
+        ``"example"``, ``"upload"`` or ``"test"``.
+    note : str
+        Where it comes from, or what was done to it; may be empty.
+    """
+
+    name: str
+    pixels: np.ndarray = field(repr=False)
+    digest: str
+    origin: str = "example"
+    note: str = ""
+
+
+def example_names() -> list[str]:
+    """Names of the photographs that come with the program."""
+    return sorted(path.stem.capitalize() for path in EXAMPLES.glob("*.jpg"))
+
+
+def example(name: str) -> Picture:
+    """Open an example photograph.
+
+    Raises
+    ------
+    InputError
+        If there is none of that name.
+    """
+    if name not in example_names():
+        raise InputError(f"There is no example named {name}.")
+    pixels = _example_pixels(name)
+    return Picture(name, pixels, _digest(pixels))
+
+
+def uploaded_picture(name: str, data: bytes) -> Picture:
+    """Open an image that somebody handed in.
+
+    Raises
+    ------
+    InputError
+        If it is too large, truncated, or no image.
+    """
+    from sact_core.images import read_image
+
+    name = Path(name.replace("\\", "/")).name[:80] or "Image"
+    try:
+        pixels = read_image(data)
+    except (ValueError, OSError) as error:
+        raise InputError(sentence(error).replace("The image", name, 1)) from None
+    return picture(name, pixels, "upload")
+
+
+def picture(name: str, pixels: np.ndarray, origin: str, note: str = "") -> Picture:
+    """Make a picture of pixels that have been read [shape=(h, w, 3), uint8]."""
+    pixels = _frozen(np.ascontiguousarray(pixels))
+    return Picture(name, pixels, _digest(pixels), origin, note)
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _example_pixels(name: str) -> np.ndarray:
+    from sact_core.images import read_image
+
+    return _frozen(read_image(EXAMPLES / f"{name.lower()}.jpg"))
+
+
+def _frozen(array: np.ndarray) -> np.ndarray:
+    array.flags.writeable = False
+    return array
+
+
+def _digest(pixels: np.ndarray) -> str:
+    digest = hashlib.sha256(str(pixels.shape).encode())
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.hexdigest()

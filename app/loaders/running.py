@@ -1,0 +1,137 @@
+"""Runs: a network over an image, once for the same input, one network at a time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+import streamlit as st
+
+from app.loaders.checkpoints import BACKEND, Model, net
+from app.loaders.folders import InputError, sentence
+from app.loaders.pictures import Picture
+from sact_core.backends import Net
+from sact_core.config import NetworkConfig
+from sact_core.flops import FlopCount, count_flops, dense_flops
+from sact_core.network import Result, build_plan
+from sact_core.preprocess import fit_image
+
+#: One network at a time: kernels use every processor themselves.
+ENGINE = threading.Lock()
+#: How often a network has run, for tests.
+_runs = 0
+
+
+@dataclass(frozen=True)
+class Run:
+    """One network over one image.
+
+    Attributes
+    ----------
+    result : Result
+        With ``n = 1``.
+    seen : np.ndarray [shape=(H, W, 3), uint8]
+        The image as the network gets to see it, before its values are scaled.
+    seconds : float
+        How long the network took.
+    executed, dense : FlopCount
+        FLOPs of this image, and of an image of which every position runs every
+        unit of this network.
+    """
+
+    result: Result
+    seen: np.ndarray
+    seconds: float
+    executed: FlopCount
+    dense: FlopCount
+
+
+def run(
+    model: Model,
+    picture: Picture,
+    image_size: int | None = None,
+    fit: str | None = None,
+    backend: str = BACKEND,
+) -> Run:
+    """Run a network over an image; the same input runs once.
+
+    Parameters
+    ----------
+    model, picture : Model, Picture
+        What to run, over what.
+    image_size : int, optional
+        Side of the network's input; the checkpoint's own where left out.
+    fit : str, optional
+        ``"crop"`` or ``"keep"``; the checkpoint's own where left out.
+    backend : str
+        One of ``sact_core.BACKENDS``.
+
+    Raises
+    ------
+    InputError
+        If the network cannot take the image, or as `net`.
+    """
+    network = net(model, backend)
+    try:
+        return _run(model.digest, picture.digest, image_size, fit, backend, network, picture.pixels)
+    except (ValueError, MemoryError) as error:
+        raise InputError(sentence(error)) from None
+
+
+def forward(network: Net, images: np.ndarray) -> Result:
+    """Run a batch of images of one size, when no other network runs."""
+    global _runs
+    with ENGINE:
+        _runs += 1
+        return network.run(images)
+
+
+def num_runs() -> int:
+    """How often a network has run in this process."""
+    return _runs
+
+
+def vanilla_flops(config: NetworkConfig, size: tuple[int, int]) -> FlopCount:
+    """FLOPs of the same network without halting: every position runs every unit."""
+    return dense_flops(build_plan(replace(config, halting="none")), size)
+
+
+def dense_total(network: Net, size: tuple[int, int]) -> int:
+    """FLOPs of an image if every unit ran everywhere."""
+    return int(dense_flops(network.plan, size).total[0])
+
+
+@st.cache_data(max_size="192MB", show_spinner="Running the network …")
+def _run(
+    model_digest: str,
+    picture_digest: str,
+    image_size: int | None,
+    fit: str | None,
+    backend: str,
+    _net: Net,
+    _pixels: np.ndarray,
+) -> Run:
+    global _runs
+    preprocessing = _net.preprocessing_for(image_size, fit)
+    seen = fit_image(_pixels, preprocessing, _net.plan.divisor)
+    with ENGINE:
+        _runs += 1
+        began = time.perf_counter()
+        result = _net.run([_pixels], image_size, fit)[0]
+        seconds = time.perf_counter() - began
+    return Run(
+        result,
+        _as_bytes(seen),
+        seconds,
+        count_flops(_net.plan, result.positions),
+        dense_flops(_net.plan, result.input_size),
+    )
+
+
+def _as_bytes(seen: np.ndarray) -> np.ndarray:
+    """Pixel values from 0 to 1 as uint8; uint8 stays."""
+    if seen.dtype == np.uint8:
+        return seen
+    return np.round(np.clip(seen, 0, 1) * 255).astype(np.uint8)
