@@ -134,17 +134,39 @@ class TestExplore:
         assert at.slider(key="explore_opacity").value == 20
         assert at.selectbox(key="explore_colours").value == "magma"
 
-    def test_colours_never_run_the_network_again(self, app_env):
+    @pytest.mark.parametrize(
+        ("kind", "key", "value"),
+        [
+            ("slider", "explore_opacity", 10),
+            ("selectbox", "explore_colours", "inferno"),
+            ("button_group", "explore_metric", "num_units"),
+            ("button_group", "explore_scale", "stretched"),
+            ("slider", "explore_unit", 5),
+            ("number_input", "explore_row", 1),
+        ],
+    )
+    def test_looking_never_runs_the_network_again(self, app_env, kind, key, value):
         at = run_page()
         before = loaders.num_runs()
-        at.slider(key="explore_opacity").set_value(10).run()
-        at.selectbox(key="explore_colours").set_value("inferno").run()
+        getattr(at, kind)(key=key).set_value(value).run()
 
+        assert not at.exception
         assert loaders.num_runs() == before
+
+    def test_another_image_runs_it_once(self, app_env):
+        at = run_page()
+        before = loaders.num_runs()
         at.selectbox(key="explore_image").set_value("Rocket").run()
+
         assert loaders.num_runs() == before + 1
-        at.number_input(key="explore_row").set_value(1).run()
-        assert loaders.num_runs() == before + 1
+
+    @pytest.mark.parametrize("name", ["tiny_sact_tau0.005", "tiny_act"])
+    def test_downloads_follow_the_settings(self, app_env, name):
+        at = run_page(explore_checkpoint=name)
+        at.selectbox(key="explore_colours").set_value("magma").run()
+
+        assert not at.exception
+        assert "--colour-map magma" in at.code[0].value
 
     def test_settings_that_do_not_fit_the_next_network(self, app_env):
         at = run_page(explore_checkpoint="zoo_photos", explore_row="200", explore_column="9")

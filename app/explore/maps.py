@@ -1,0 +1,210 @@
+"""The image with its ponder map, and why a position stopped."""
+
+from __future__ import annotations
+
+import numpy as np
+import streamlit as st
+
+from app import controls, figures, views
+from app.loaders import Run
+from app.viewer import Panel, Scale, payload
+from app.viewer import component as viewer
+
+
+@st.fragment(key="explore_hero")
+def hero(choice: controls.Choice) -> None:
+    """The image, the ponder map beside it and over it."""
+    run = choice.run
+    if choice.model.config.halting == "none":
+        vanilla(run)
+        return
+    by_position = choice.model.config.halting == "sact"
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        metric = st.segmented_control(
+            "Map",
+            list(views.METRICS),
+            default="ponder_cost",
+            required=True,
+            format_func=views.METRICS.__getitem__,
+            key="explore_metric",
+            bind="query-params",
+            on_change=redraw,
+            args=(by_position,),
+        )
+        stretch = st.segmented_control(
+            "Scale",
+            list(views.SCALES),
+            default="fixed",
+            required=True,
+            format_func=views.SCALES.__getitem__,
+            key="explore_scale",
+            bind="query-params",
+            on_change=redraw,
+            args=(by_position,),
+            help="Fixed: every map of this network has the same colours, from one unit a block "
+            "to all of them. Stretched: from the lowest to the highest values of this map.",
+        )
+        colour_map = st.selectbox(
+            "Colours",
+            figures.COLOUR_MAPS,
+            key="explore_colours",
+            bind="query-params",
+            on_change=redraw,
+            args=(by_position,),
+            width=130,
+        )
+        opacity = st.slider(
+            "Opacity over the image",
+            0,
+            100,
+            65,
+            5,
+            format="%d%%",
+            key="explore_opacity",
+            bind="query-params",
+            on_change=redraw,
+            args=(by_position,),
+            width=220,
+        )
+    layers = views.layers(run.result, metric)
+    low, high = views.limits(choice.model.config, run.result, metric, stretch)
+    every = range(len(layers))
+    height, width = run.seen.shape[:2]
+    viewer.show(
+        payload(
+            run.seen,
+            layers,
+            [
+                Panel(
+                    "What the network sees",
+                    picture=True,
+                    note=f"{width} × {height} pixels",
+                    alt=f"{choice.picture.name} as the network receives it",
+                ),
+                Panel(
+                    views.METRICS[metric],
+                    every,
+                    0,
+                    detail=True,
+                    alt=f"{views.METRICS[metric]} of {choice.picture.name}: {views.summary(run)}",
+                ),
+                Panel(
+                    "Over the image",
+                    every,
+                    0,
+                    picture=True,
+                    opacity=opacity / 100,
+                    silent=True,
+                    alt=f"{views.METRICS[metric]} laid over {choice.picture.name}",
+                ),
+            ],
+            [Scale(low, high, "units", colour_map)],
+            mark=position(run) if by_position else None,
+            clickable=by_position,
+            hint="Point at the map to read it. Click a position to see why it stopped there."
+            if by_position
+            else "ACT decides for the whole image at once: one value everywhere.",
+        ),
+        "explore_map",
+        on_position=take_position,
+    )
+
+
+def vanilla(run: Run) -> None:
+    """A network without halting has no map."""
+    left, right = st.columns([1, 2], vertical_alignment="center")
+    with left:
+        height, width = run.seen.shape[:2]
+        viewer.show(
+            payload(
+                run.seen,
+                [],
+                [Panel("What the network sees", picture=True, note=f"{width} × {height} pixels")],
+            ),
+            "explore_picture",
+        )
+    right.info(
+        "This network does not halt: every position runs every unit, so there is no ponder map. "
+        "Choose a SACT checkpoint to see one.",
+        icon=":material/info:",
+    )
+
+
+@st.fragment(key="explore_why")
+def why(choice: controls.Choice) -> None:
+    """Why the chosen position stopped where it did, block by block."""
+    run = choice.run
+    st.header("Why did it stop there?", anchor=False)
+    height, width = run.result.input_size
+    if choice.model.config.halting == "act":
+        st.markdown("ACT decides once for the whole image, block by block.")
+        row = column = 0
+    else:
+        cells = st.columns([1, 2], vertical_alignment="center", gap="medium")
+        with cells[0], st.container(horizontal=True):
+            row = st.number_input(
+                "Row",
+                0,
+                height - 1,
+                height // 2,
+                key="explore_row",
+                bind="query-params",
+                on_change=refresh,
+            )
+            column = st.number_input(
+                "Column",
+                0,
+                width - 1,
+                width // 2,
+                key="explore_column",
+                bind="query-params",
+                on_change=refresh,
+            )
+        cells[1].markdown(
+            "After every unit the position gives a **halting score**, and the scores (blue) pile "
+            "up. It stops at the unit where the pile reaches **1 − ε** (dashed). What was missing "
+            "to 1 before that unit is the **remainder** (orange); **ponder cost = units run + "
+            "remainder**."
+        )
+    for block, cell in zip(run.result.blocks, st.columns(len(run.result.blocks)), strict=True):
+        with cell:
+            trace = views.trace(block, (row, column), run.result.input_size)
+            st.markdown(f"**{views.block_name(block.name)}** · {trace.sentence}")
+            st.plotly_chart(
+                figures.why_stopped(
+                    trace.halting_proba,
+                    trace.num_units,
+                    trace.remainder,
+                    choice.model.config.eps,
+                ),
+                key=f"explore_why_{block.name}",
+                config=views.QUIET,
+                alt=f"Halting scores and running sum in {block.name}: {trace.sentence}",
+            )
+
+
+def position(run: Run) -> tuple[int, int]:
+    """The chosen row and column, the middle of the image at first."""
+    height, width = run.result.input_size
+    row = st.session_state.get("explore_row", height // 2)
+    column = st.session_state.get("explore_column", width // 2)
+    return int(np.clip(row, 0, height - 1)), int(np.clip(column, 0, width - 1))
+
+
+def take_position() -> None:
+    """A click on the map."""
+    clicked = viewer.position("explore_map")
+    if clicked is not None:
+        st.session_state["explore_row"], st.session_state["explore_column"] = clicked
+        refresh()
+
+
+def refresh() -> None:
+    """Draw anew what shows the chosen position, and nothing else."""
+    st.rerun(["explore_hero", "explore_why"])
+
+
+def redraw(by_position: bool) -> None:
+    """Draw anew what has a metric, a scale or colours, and nothing else."""
+    drawn = ["explore_hero", "explore_take_home"]
+    st.rerun([*drawn, "explore_blocks"] if by_position else drawn)

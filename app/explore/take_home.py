@@ -1,0 +1,85 @@
+"""The map of each block, and what can be taken home."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import streamlit as st
+
+from app import controls, exports, figures, views
+
+
+@st.fragment(key="explore_blocks")
+def blocks(choice: controls.Choice) -> None:
+    """The map of each block, with the value of every position on hover."""
+    run, config = choice.run, choice.model.config
+    metric = st.session_state.get("explore_metric", "ponder_cost")
+    scale = st.session_state.get("explore_scale", "fixed")
+    st.header("Block by block", anchor=False)
+    st.markdown(
+        "Every block works at a resolution of its own and decides anew. The ponder map above is "
+        "the sum of these."
+    )
+    layers = views.layers(run.result, metric)
+    for i, cell in enumerate(st.columns(len(layers))):
+        height, width = layers[i].values.shape
+        cell.markdown(f"**{layers[i].name.capitalize()}** · {width} × {height} positions")
+        cell.plotly_chart(
+            figures.ponder_map(
+                layers[i].values,
+                limits=views.limits(config, run.result, metric, scale, i),
+                colour_map=st.session_state.get("explore_colours", "viridis"),
+                size=run.result.input_size,
+            ),
+            key=f"explore_block_{i}",
+            config=views.QUIET,
+            alt=f"{views.METRICS[metric]} of {layers[i].name}",
+        )
+
+
+@st.fragment(key="explore_take_home")
+def take_home(choice: controls.Choice) -> None:
+    """Downloads, and the command that gives the same."""
+    run, model, picture = choice.run, choice.model, choice.picture
+    metric = st.session_state.get("explore_metric", "ponder_cost")
+    scale = st.session_state.get("explore_scale", "fixed")
+    colours = st.session_state.get("explore_colours", "viridis")
+    opacity = st.session_state.get("explore_opacity", 65) / 100
+    limits = views.limits(model.config, run.result, metric, scale)
+    stem = f"{picture.name.rsplit('.', 1)[0]}_{model.name}".replace("/", "_").replace(": ", "_")
+    stem = stem.replace(" ", "_")
+    label = f"{views.METRICS[metric].lower()}, units"
+    st.header("Take it with you", anchor=False)
+    files: list[tuple[str, str, Callable[[], bytes | str]]] = [
+        ("Map", f"{stem}_map.png", partial(exports.map_png, run, metric, limits, colours)),
+        (
+            "Overlay",
+            f"{stem}_overlay.png",
+            partial(exports.overlay_png, run, metric, limits, colours, opacity),
+        ),
+        (
+            "Colour bar",
+            f"{stem}_colour_bar.png",
+            partial(exports.colour_bar_png, limits, colours, label),
+        ),
+        ("Arrays", f"{stem}.h5", partial(exports.hdf5, model, picture, run)),
+        ("Map as array", f"{stem}_map.npy", partial(exports.npy, run, metric)),
+        ("Numbers", f"{stem}.csv", partial(exports.table, model, picture, run)),
+    ]
+    with st.container(horizontal=True):
+        for name, file, make in files:
+            st.download_button(
+                f"{name} (.{file.rsplit('.', 1)[1]})",
+                make,
+                file,
+                key=f"explore_download_{name}",
+                on_click="ignore",
+                icon=":material/download:",
+            )
+    st.markdown("The same from the command line:")
+    st.code(
+        exports.command(model, picture, choice.image_size, choice.fit, colours, scale),
+        language="bash",
+        wrap_lines=True,
+    )
