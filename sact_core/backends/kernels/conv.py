@@ -120,12 +120,21 @@ def add_panels(vectors, spare, p, s, panel, last_panel, x, w, places, y):
 
 
 @kernel
-def normalise(vectors, count, x, x0, w, scale0, shift0, slope, y, y0):
-    """``y = activate(x * scale + shift)`` for ``count`` channels of one position."""
+def normalise(
+    vectors, rows, count, x, x0, x_stride, x_at, w, scale0, shift0, slope,
+    y, y0, y_stride, y_at, places,
+):  # fmt: skip
+    """``y = activate(x * scale + shift)`` for ``count`` channels of listed places."""
     if vectors:
-        vector.affine_row(count, x, x0, w, scale0, shift0, slope, y, y0)
+        vector.affine_rows(
+            rows, count, x, x0, x_stride, places, x_at, w, scale0, shift0, slope,
+            y, y0, y_stride, places, y_at,
+        )  # fmt: skip
     else:
-        plain.affine_row(count, x, x0, w, scale0, shift0, slope, y, y0)
+        plain.affine_rows(
+            rows, count, x, x0, x_stride, places, x_at, w, scale0, shift0, slope,
+            y, y0, y_stride, places, y_at,
+        )  # fmt: skip
 
 
 @kernel

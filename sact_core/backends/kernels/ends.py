@@ -117,8 +117,9 @@ def mean_features(work, channel):
             scratch[16 + c] = 0
         for x in range(1, width + 1):
             conv.normalise(
-                work.vectors, SIXTEEN, floats, start + x * channels, work.weights, scale, shift,
-                slope, scratch, ZERO,
+                work.vectors, ONE, SIXTEEN, floats, start + x * channels, ZERO, net[at.NULL_LIST],
+                work.weights, scale, shift, slope,
+                scratch, ZERO, ZERO, net[at.NULL_LIST], work.places,
             )  # fmt: skip
             conv.add(work.vectors, SIXTEEN, scratch, ZERO, scratch, SIXTEEN)
         for c in range(16):

@@ -61,36 +61,47 @@ def halt_listed(work, u, image, first, rows):
 
     The last unit of a block has none: everybody stops.
     """
+    # Everything that the loop needs is read here: the compiler could not know
+    # that the numbers written in it leave the tables alone.
     unit, block, net = work.units[u], work.blocks[work.units[u, at.U_BLOCK]], work.net
-    floats, weights = work.floats, work.weights
-    height, width, units = block[at.B_HEIGHT], block[at.B_WIDTH], block[at.B_UNITS]
-    row, index = width + 2, unit[at.U_INDEX]
-    threshold = weights[net[at.THRESHOLD_AT]]
+    floats, places, marks, results = work.floats, work.places, work.marks, work.results
+    width, units, index = block[at.B_WIDTH], block[at.B_UNITS], unit[at.U_INDEX]
+    row, before = width + 2, image * block[at.B_HEIGHT] * width
+    inverse = (1 << 40) // row + 1  # place // row is a product and a shift
+    list_at, left_at, cumsum_at = net[at.ACTIVE_LIST], net[at.LEFT_AT], net[at.CUMSUM_AT]
+    distribution_at = block[at.B_DISTRIBUTION] + index
+    proba_at, remainder_at = block[at.B_PROBA] + index, block[at.B_REMAINDER]
+    num_units, num_units_at = work.num_units, block[at.B_NUM_UNITS]
+    threshold = work.weights[net[at.THRESHOLD_AT]]
     everywhere = floats[net[at.GLOBAL_AT]]
-    reach = 1 if unit[at.U_LOCAL_TAPS] == 9 else 0
+    halts, taps, local_at = unit[at.U_HALTS], unit[at.U_LOCAL_TAPS], net[at.LOCAL_AT]
+    above, below = -16 * row, 16 * row
     for i in range(first, first + rows):
-        place = np.int64(work.places[net[at.ACTIVE_LIST] + i])
-        left = floats[net[at.LEFT_AT] + place]
+        place = np.int64(places[list_at + i])
+        y = (place * inverse) >> 40
+        position = before + (y - 1) * width + place - y * row - 1
+        left = floats[left_at + place]
         weight, goes_on = left, np.uint8(0)
-        position = image * height * width + (place // row - 1) * width + place % row - 1
-        if unit[at.U_HALTS]:
-            logit, tap = np.float32(0), 0
-            for dy in range(-reach, reach + 1):
-                for dx in range(-reach, reach + 1):
-                    logit += floats[net[at.LOCAL_AT] + (place + dy * row + dx) * 16 + tap]
-                    tap += 1
+        if halts:
+            z = local_at + 16 * place
+            if taps == 9:
+                logit = floats[z + above - 16] + floats[z + above + 1] + floats[z + above + 18]
+                logit += floats[z - 13] + floats[z + 4] + floats[z + 21]
+                logit += floats[z + below - 10] + floats[z + below + 7] + floats[z + below + 24]
+            else:
+                logit = floats[z]
             proba = sigmoid(logit + everywhere)
-            total = floats[net[at.CUMSUM_AT] + place] + proba
-            floats[net[at.CUMSUM_AT] + place] = total
-            work.results[block[at.B_PROBA] + position * (units - 1) + index] = proba
+            total = floats[cumsum_at + place] + proba
+            floats[cumsum_at + place] = total
+            results[proba_at + position * (units - 1)] = proba
             if total < threshold:
                 weight, goes_on = proba, np.uint8(1)
                 left -= proba
-                floats[net[at.LEFT_AT] + place] = left
-        work.results[block[at.B_DISTRIBUTION] + position * units + index] = weight
-        work.num_units[block[at.B_NUM_UNITS] + position] = index + 1
-        work.results[block[at.B_REMAINDER] + position] = left
-        work.marks[place] = goes_on
+                floats[left_at + place] = left
+        results[distribution_at + position * units] = weight
+        num_units[num_units_at + position] = index + 1
+        results[remainder_at + position] = left
+        marks[place] = goes_on
 
 
 @kernel

@@ -51,12 +51,18 @@ def add_tile(
 
 
 @kernel
-def affine_row(count, x, x0, w, scale0, shift0, slope, y, y0):
-    """``y = activate(x * scale + shift)`` for ``count`` channels."""
-    for k in range(count):
-        value = x[x0 + k] * w[scale0 + k] + w[shift0 + k]
-        leaked = value * slope
-        y[y0 + k] = value if value > leaked else leaked
+def affine_rows(
+    rows, count, x, x0, x_stride, x_list, x_at, w, scale0, shift0, slope,
+    y, y0, y_stride, y_list, y_at,
+):  # fmt: skip
+    """``y = activate(x * scale + shift)`` for ``count`` channels of listed places."""
+    for i in range(rows):
+        source = x0 + x_list[x_at + i] * x_stride
+        target = y0 + y_list[y_at + i] * y_stride
+        for k in range(count):
+            value = x[source + k] * w[scale0 + k] + w[shift0 + k]
+            leaked = value * slope
+            y[target + k] = value if value > leaked else leaked
 
 
 @kernel

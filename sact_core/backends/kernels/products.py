@@ -38,12 +38,11 @@ def nothing():
 def pack(work, channels, x0, list_at, rows, norm, slope):
     """Put normalised rows side by side in the thread's scratch; give their distance."""
     stride = channels + 16  # off the powers of two, which share cache sets
-    for i in range(rows):
-        place = np.int64(work.places[list_at + i])
-        conv.normalise(
-            work.vectors, channels, work.floats, x0 + place * channels, work.weights, norm,
-            norm + channels, slope, work.scratch, i * stride,
-        )  # fmt: skip
+    conv.normalise(
+        work.vectors, rows, channels, work.floats, x0, channels, list_at,
+        work.weights, norm, norm + channels, slope,
+        work.scratch, ZERO, stride, work.net[at.IOTA_LIST], work.places,
+    )  # fmt: skip
     return stride
 
 
@@ -53,14 +52,12 @@ def preact(work, u, first, rows):
     channels = work.units[u, at.U_CIN]
     norm, slope = work.units[u, at.U_PREACT_AT], work.weights[work.units[u, at.U_PREACT_SLOPE_AT]]
     x0, _ = source(work, u)
-    y0 = work.net[at.PREACT_AT]
     list_at = work.state[at.S_WIDER_LIST] + first
-    for i in range(rows):
-        place = np.int64(work.places[list_at + i]) * channels
-        conv.normalise(
-            work.vectors, channels, work.floats, x0 + place, work.weights, norm, norm + channels,
-            slope, work.floats, y0 + place,
-        )  # fmt: skip
+    conv.normalise(
+        work.vectors, rows, channels, work.floats, x0, channels, list_at,
+        work.weights, norm, norm + channels, slope,
+        work.floats, work.net[at.PREACT_AT], channels, list_at, work.places,
+    )  # fmt: skip
 
 
 @kernel

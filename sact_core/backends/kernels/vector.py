@@ -292,7 +292,7 @@ def _make_row(combine: Callable[[_Emitter, Any, Any], Any], doc: str) -> Callabl
             emit = _Emitter(context, builder)
             count, x, x0, y, y0 = args
             x, y = emit.data(array, x), emit.data(array, y)
-            with _row_loop(emit, count) as k:
+            with _loop(emit, count, LANES) as k:
                 place = builder.add(y0, k)
                 new = combine(emit, emit.vector(x, builder.add(x0, k)), emit.vector(y, place))
                 emit.store(new, y, place)
@@ -305,47 +305,60 @@ def _make_row(combine: Callable[[_Emitter, Any, Any], Any], doc: str) -> Callabl
 
 
 @contextmanager
-def _row_loop(emit: _Emitter, count: Any) -> Iterator[Any]:
-    """Emit a loop over the vectors of a row; yields the index of the first float."""
+def _loop(emit: _Emitter, count: Any, step: int) -> Iterator[Any]:
+    """Emit a loop from 0 to ``count``, which is above 0, by ``step``; yields the index."""
     builder = emit.builder
     entry = builder.block
-    loop, done = builder.append_basic_block("row"), builder.append_basic_block("row_done")
+    loop, done = builder.append_basic_block("loop"), builder.append_basic_block("loop_done")
     builder.branch(loop)
     builder.position_at_end(loop)
     k = builder.phi(INT)
     yield k
-    following = builder.add(k, INT(LANES))
+    following = builder.add(k, INT(step))
     k.add_incoming(INT(0), entry)
-    k.add_incoming(following, loop)
+    k.add_incoming(following, builder.block)  # the body may have ended in another block
     builder.cbranch(builder.icmp_signed("<", following, count), loop, done)
     builder.position_at_end(done)
 
 
 @intrinsic
-def _affine_row(typing, count, x, x0, w, scale0, shift0, slope, y, y0):
-    """``y = activate(x * scale + shift)`` for ``count`` channels, a multiple of 16."""
-    array = types.float32[::1]
+def _affine_rows(
+    typing, rows, count, x, x0, x_stride, x_list, x_at, w, scale0, shift0, slope,
+    y, y0, y_stride, y_list, y_at,
+):  # fmt: skip
+    """``y = activate(x * scale + shift)`` for ``count`` channels of listed places."""
+    array, places = types.float32[::1], types.int32[::1]
+    one_side = (array, types.int64, types.int64, places, types.int64)
     signature = types.void(
-        *(types.int64, array, types.int64, array, types.int64, types.int64, types.float32),
-        *(array, types.int64),
+        *(types.int64, types.int64),
+        *one_side,
+        *(array, types.int64, types.int64, types.float32),
+        *one_side,
     )
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         emit = _Emitter(context, builder)
-        count, x, x0, w, scale0, shift0, slope, y, y0 = args
+        (rows, count, x, x0, x_stride, x_list, x_at, w, scale0, shift0, slope,
+         y, y0, y_stride, y_list, y_at) = args  # fmt: skip
         x, w, y = (emit.data(array, each) for each in (x, w, y))
+        x_list, y_list = (emit.data(places, each) for each in (x_list, y_list))
         slopes = emit.spread(slope)
-        with _row_loop(emit, count) as k:
-            scale = emit.vector(w, builder.add(scale0, k))
-            shift = emit.vector(w, builder.add(shift0, k))
-            value = emit.fma(emit.vector(x, builder.add(x0, k)), scale, shift)
-            emit.store(emit.activate(value, slopes), y, builder.add(y0, k))
+        with _loop(emit, rows, 1) as i:
+            source = emit.index(x_list, builder.add(x_at, i))
+            target = emit.index(y_list, builder.add(y_at, i))
+            source = emit.times_plus(source, x_stride, x0)
+            target = emit.times_plus(target, y_stride, y0)
+            with _loop(emit, count, LANES) as k:
+                scale = emit.vector(w, builder.add(scale0, k))
+                shift = emit.vector(w, builder.add(shift0, k))
+                value = emit.fma(emit.vector(x, builder.add(source, k)), scale, shift)
+                emit.store(emit.activate(value, slopes), y, builder.add(target, k))
         return context.get_dummy_value()
 
     return signature, codegen
 
 
-affine_row: Callable[..., None] = _affine_row
+affine_rows: Callable[..., None] = _affine_rows
 copy_row = _make_row(lambda emit, x, y: x, "``y = x``.")
 add_row = _make_row(lambda emit, x, y: emit.builder.fadd(x, y), "``y = x + y``.")
 max_row = _make_row(
