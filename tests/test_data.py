@@ -1,0 +1,172 @@
+"""Labelled images from a tiny prepared TFDS data set and from folders of class folders."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sact_core import data
+from sact_core.config import Preprocessing
+from sact_core.data import DataError, load_split, open_split
+
+CLASSES = ("cat", "dog", "owl")
+
+
+@pytest.fixture(scope="module")
+def tfds_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the TFDS data sets ``tiny_squares`` and ``tiny_pairs`` are prepared."""
+    import tensorflow_datasets as tfds
+
+    folder = tmp_path_factory.mktemp("tfds")
+
+    class TinySquares(tfds.core.GeneratorBasedBuilder):
+        """Squares of one size, grey levels count up."""
+
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self) -> Any:
+            features = {
+                "id": tfds.features.Text(),
+                "image": tfds.features.Image(shape=(8, 8, 3), encoding_format="png"),
+                "label": tfds.features.ClassLabel(names=CLASSES),
+            }
+            return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
+
+        def _split_generators(self, manager: Any) -> dict[str, Any]:
+            return {"train": self._examples(9), "test": self._examples(4)}
+
+        def _generate_examples(self) -> Iterator[Any]:
+            raise NotImplementedError
+
+        @staticmethod
+        def _examples(count: int) -> Iterator[tuple[int, dict[str, Any]]]:
+            for i in range(count):
+                png = io.BytesIO()  # an array would need TensorFlow to encode it
+                Image.new("RGB", (8, 8), (10 * i,) * 3).save(png, "PNG")
+                png.seek(0)
+                yield i, {"id": f"no{i}", "image": png, "label": i % 3}
+
+    class TinyPairs(TinySquares):
+        """Two labels each: no classification."""
+
+        def _info(self) -> Any:
+            features = {"left": tfds.features.Text(), "right": tfds.features.Text()}
+            return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
+
+        @staticmethod
+        def _examples(count: int) -> Iterator[tuple[int, dict[str, Any]]]:
+            yield 0, {"left": "a", "right": "b"}
+
+    for builder in (TinySquares, TinyPairs):
+        builder(data_dir=folder, file_format="array_record").download_and_prepare()
+    return folder
+
+
+def write_images(folder: Path, sizes: dict[str, list[tuple[int, int]]]) -> Path:
+    """A folder of class folders; image ``i`` of a class has the grey level ``10 * i``."""
+    for name, shapes in sizes.items():
+        (folder / name).mkdir(parents=True)
+        for i, shape in enumerate(shapes):
+            Image.new("RGB", shape[::-1], (10 * i,) * 3).save(folder / name / f"{i}.png")
+    return folder
+
+
+def test_a_tfds_split_comes_whole(tfds_dir: Path) -> None:
+    found = load_split("tiny_squares", "train", tfds_dir)
+    assert found.images.shape == (9, 8, 8, 3)
+    assert found.images.dtype == np.uint8
+    assert found.class_names == CLASSES
+    assert len(found) == 9
+    source = open_split("tiny_squares", "train", tfds_dir)
+    for image, label, key in source.read(range(9)):
+        number = int(key[2:])
+        assert (image == 10 * number).all()
+        assert label == number % 3
+
+
+def test_splits_are_strings_and_the_first_n_can_be_asked_for(tfds_dir: Path) -> None:
+    whole = load_split("tiny_squares", "train", tfds_dir)
+    part = load_split("tiny_squares", "train[:34%]", tfds_dir)
+    first = load_split("tiny_squares", "train", tfds_dir, num_examples=3)
+    np.testing.assert_array_equal(part.images, whole.images[:3])
+    np.testing.assert_array_equal(first.labels, whole.labels[:3])
+    assert len(load_split("tiny_squares", "train", tfds_dir, num_examples=100)) == 9
+
+
+def test_chunks_give_the_same(tfds_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = load_split("tiny_squares", "train", tfds_dir)
+    monkeypatch.setattr(data, "CHUNK", 2)
+    np.testing.assert_array_equal(
+        load_split("tiny_squares", "train", tfds_dir).images, whole.images
+    )
+
+
+def test_the_environment_says_where_data_is(
+    tfds_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tfds_dir))
+    assert len(open_split("tiny_squares", "test")) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "reason"),
+    [
+        ("tiny_squares", "dev", "cannot open split 'dev'.*train"),
+        ("tiny_pairs", "train", "no images with one label each"),
+        ("mnist", "train", "not in .*download it with python -c .*'mnist'.*--data-dir"),
+        ("cifar10:3.0.2", "train", "not in .*download it with"),
+        ("no_such_set", "train", "neither a TFDS data set nor a folder"),
+        ("./no/such/folder", "train", "is no folder"),
+    ],
+)
+def test_what_is_absent_is_one_sentence(tfds_dir: Path, name: str, split: str, reason: str) -> None:
+    with pytest.raises(DataError, match=reason) as error:
+        open_split(name, split, tfds_dir)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_data_dir_is_named(tmp_path: Path) -> None:
+    missing = tmp_path / "nowhere"
+    with pytest.raises(DataError, match=r"not in .*nowhere.*data_dir='.*nowhere'"):
+        open_split("cifar10", "train", missing)
+
+
+def test_a_folder_of_class_folders(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "pets" / "train", {"b": [(6, 6)] * 2, "a": [(6, 6)]}).parent
+    found = load_split(str(folder), "train")
+    assert found.class_names == ("a", "b")
+    assert found.labels.tolist() == [0, 1, 1]
+    assert found.images[:, 0, 0, 0].tolist() == [0, 0, 10]
+    assert [key for *_, key in open_split(str(folder), "train").read([2])] == ["b/1.png"]
+    assert len(load_split(str(folder / "train"), "all")) == 3
+
+
+def test_a_folder_without_the_split_or_images(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "pets", {"a": []})
+    with pytest.raises(DataError, match="no sub-folder 'test'"):
+        open_split(str(folder), "test")
+    with pytest.raises(DataError, match="no class folders with images"):
+        open_split(str(folder), "all")
+
+
+def test_sizes_that_differ_need_a_size(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "pets", {"a": [(6, 6), (9, 12)]})
+    with pytest.raises(DataError, match=r"9 x 12.*a/1\.png: give --image-size"):
+        load_split(str(folder), "all")
+    found = load_split(str(folder), "all", fit=Preprocessing("cifar", 8))
+    assert found.images.shape == (2, 8, 8, 3)
+    assert found.images[:, 0, 0, 0].tolist() == [0, 10]
+    found = load_split(str(folder), "all", fit=Preprocessing("imagenet", 8))
+    assert found.images[:, 0, 0, 0].tolist() == [0, 10]
+
+
+def test_images_that_are_not_square_need_a_size(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "pets", {"a": [(6, 8)]})
+    with pytest.raises(DataError, match=r"6 x 8.*give --image-size"):
+        load_split(str(folder), "all")
