@@ -11,7 +11,7 @@ PORT ?= 8501
 
 .PHONY: app test lint format clean
 
-app: $(VENV)/.runtime
+app: $(VENV)/.warm
 	$(BIN)/streamlit run streamlit_app.py --server.port $(PORT)
 
 test: lint
@@ -37,6 +37,11 @@ $(VENV)/.runtime: requirements.txt | $(BIN)/python
 $(VENV)/.dev: requirements.txt requirements-dev.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
 	touch $@ $(VENV)/.runtime
+
+# Numba compiles the masked engine once; from then on it comes from the cache.
+$(VENV)/.warm: $(VENV)/.runtime sact_core/network.py $(wildcard sact_core/backends/*.py sact_core/backends/kernels/*.py)
+	$(BIN)/python -m sact_core.backends.warm
+	touch $@
 
 clean:
 	rm -rf $(VENV)
