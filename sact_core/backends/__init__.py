@@ -129,7 +129,9 @@ class Net:
         """
         _check_input(self.plan, x, keep_outputs)
         return self.engine.forward(
-            np.require(x, requirements=("C", "W")), keep_outputs=keep_outputs, keep_seconds=keep_seconds
+            np.require(x, requirements=("C", "W")),
+            keep_outputs=keep_outputs,
+            keep_seconds=keep_seconds,
         )
 
     @overload
