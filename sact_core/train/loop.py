@@ -218,7 +218,8 @@ class Trainer:
             self._events.write(
                 self.global_step, now | {"learning_rate": self.learner.learning_rate}
             )
-        return stop > 0
+        # Others hear of it with the next step's numbers.
+        return stop > 0 or (self.stop_asked and self.processes.world == 1)
 
     def _finish_epoch(self, bar: report.Bar | None) -> None:
         """Evaluate where it is due, and keep everything."""
