@@ -337,7 +337,7 @@ def test_num_threads_from_the_environment(monkeypatch):
         masked.thread_count(None)
 
 
-@pytest.mark.parametrize("shape", [(), (1,), (257,), (3, 5, 7), (0,), (2, 0, 3)])
+@pytest.mark.parametrize("shape", [(), (1,), (257,), (3, 5, 7), (0,), (2, 0, 3), (300, 301)])
 @pytest.mark.parametrize("units", [1, 2, 5, 17])
 @pytest.mark.parametrize("eps", [0.0, 0.01, 0.3, 1.0])
 def test_halt_is_the_same_to_the_last_bit(rng, shape, units, eps):

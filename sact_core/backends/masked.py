@@ -11,6 +11,7 @@ networks.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -34,6 +35,9 @@ from sact_core.network import BlockResult, Plan, Result, require_params
 #: thread runs an image by itself. Threads share larger images.
 OWN_IMAGE_BYTES = 8 << 20
 
+#: Numbers that a thread decides about, in `halt`, before it looks for more.
+HALT_VALUES = 1 << 16
+
 
 def halt(halting_proba: np.ndarray, eps: float = 0.01, num_threads: int | None = None) -> Halting:
     """Decide where each position stops; the contract of `sact_core.halting.halt`.
@@ -52,23 +56,40 @@ def halt(halting_proba: np.ndarray, eps: float = 0.01, num_threads: int | None =
     ValueError
         As `sact_core.halting.halt`; if ``num_threads`` is below 1.
     """
-    proba, threshold = check_halting_proba(halting_proba), halting_threshold(eps)
-    threads = thread_count(num_threads)
+    threshold = halting_threshold(eps)
+    threads = thread_count(num_threads) if num_threads is not None else None
+    try:
+        proba = np.asarray(halting_proba, np.float32)
+    except (TypeError, ValueError):
+        proba = check_halting_proba(halting_proba)
+    if proba.ndim == 0:
+        check_halting_proba(proba)
     shape, units = proba.shape[:-1], proba.shape[-1] + 1
-    positions = int(np.prod(shape))
-    flat = _plain_array(proba).reshape(positions, units - 1)
-    distribution = np.empty((positions, units), np.float32)
-    num_units = np.empty(positions, np.int32)
-    remainder = np.empty(positions, np.float32)
-    cuts = [positions * i // threads for i in range(threads + 1)]
+    flat = _plain_array(proba).reshape(math.prod(shape), units - 1)
+    distribution = np.empty((len(flat), units), np.float32)
+    num_units = np.empty(len(flat), np.int32)
+    remainder = np.empty(len(flat), np.float32)
+    share = max(1, HALT_VALUES // units)
+    chunks = iter(range(0, len(flat), share))
 
-    def run(first: int, last: int) -> None:
-        halt_positions(flat, threshold, first, last, distribution, num_units, remainder)
+    def run() -> int:
+        """Do chunk after chunk, as long as there are any left."""
+        num_bad = 0
+        for first in chunks:
+            last = min(first + share, len(flat))
+            num_bad += halt_positions(
+                flat, threshold, first, last, distribution, num_units, remainder
+            )
+        return num_bad
 
-    helpers = [_pool(threads).submit(run, *cuts[i : i + 2]) for i in range(1, threads)]
-    run(*cuts[:2])
-    for helper in helpers:
-        helper.result()
+    helpers = []
+    if len(flat) > 4 * share:
+        threads = thread_count(None) if threads is None else threads
+        helpers = [_pool(threads).submit(run) for _ in range(1, threads)]
+    num_bad = run()
+    num_bad += sum(helper.result() for helper in helpers if not helper.cancel())
+    if num_bad:
+        check_halting_proba(proba)  # says what is wrong
     return Halting(
         distribution.reshape(*shape, units), num_units.reshape(shape), remainder.reshape(shape)
     )
@@ -165,6 +186,8 @@ def thread_count(num_threads: int | None) -> int:
 
 def _plain_array(array: np.ndarray) -> np.ndarray:
     """The array, copied where Numba would compile anew for it (if read-only, say)."""
+    if array.flags.carray and array.dtype == np.float32:
+        return array
     return np.require(array, np.float32, ["C", "A", "W"])
 
 

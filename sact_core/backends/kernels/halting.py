@@ -6,24 +6,17 @@ import numpy as np
 from numba import njit
 
 from sact_core.backends.kernels import layout as at
-from sact_core.backends.kernels.cpu import kernel
+from sact_core.backends.kernels.cpu import OPTIONS, kernel
 
 
-@njit(nogil=True, cache=True)
-def halt_positions(
-    proba: np.ndarray,
-    threshold: np.float32,
-    first: int,
-    last: int,
-    distribution: np.ndarray,
-    num_units: np.ndarray,
-    remainder: np.ndarray,
-) -> None:
+@njit(cache=True, **OPTIONS)
+def halt_positions(proba, threshold, first, last, distribution, num_units, remainder):
     """Run the rule on positions ``first`` to ``last - 1``.
 
     Parameters
     ----------
     proba : np.ndarray [shape=(positions, units - 1), float32]
+        Chance of stopping after each unit.
     threshold : np.float32
         ``float32(1 - eps)``.
     first, last : int
@@ -34,25 +27,32 @@ def halt_positions(
         Written.
     remainder : np.ndarray [shape=(positions,), float32]
         Written.
+
+    Returns
+    -------
+    int
+        How many probabilities are NaN or outside [0, 1].
     """
     num_probas = proba.shape[1]
+    num_bad = 0
     for p in range(first, last):
-        cumsum = np.float32(0)
-        left = np.float32(1)
-        u = 0
+        cumsum, left, u = np.float32(0), np.float32(1), 0
         while u < num_probas:
             h = proba[p, u]
-            cumsum = np.float32(cumsum + h)
+            num_bad += not 0 <= h <= 1
+            cumsum += h
             if cumsum >= threshold:
                 break
             distribution[p, u] = h
-            left = np.float32(left - h)
+            left -= h
             u += 1
         distribution[p, u] = left
         num_units[p] = u + 1
         remainder[p] = left
-        for v in range(u + 1, num_probas + 1):
-            distribution[p, v] = 0
+        for v in range(u, num_probas):
+            num_bad += not 0 <= proba[p, v] <= 1
+            distribution[p, v + 1] = 0
+    return num_bad
 
 
 @kernel
