@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from app.loaders import ready
 from sact_core.halting import Halting, halt, halting_threshold, start, step
 
 MAX_UNITS = 12
@@ -180,7 +181,7 @@ def sweep(scores: np.ndarray, unit: int, eps: float) -> tuple[np.ndarray, np.nda
 
 
 def answers(scores: np.ndarray, eps: float, with_torch: bool) -> list[dict[str, object]]:
-    """What each program says, a row for each position."""
+    """What each program says, a row for each position; Numba once it is compiled."""
     programs = _programs(scores, eps, with_torch)
     return [
         {
@@ -212,10 +213,12 @@ def threshold(eps: float) -> float:
 
 
 def _programs(scores: np.ndarray, eps: float, with_torch: bool) -> dict[str, Halting]:
-    from sact_core.backends import masked
-
     proba = np.ascontiguousarray(scores, np.float32)
-    found = {"NumPy": halt(proba, eps), "Numba": masked.halt(proba, eps)}
+    found = {"NumPy": halt(proba, eps)}
+    if ready():
+        from sact_core.backends import masked
+
+        found["Numba"] = masked.halt(proba, eps)
     if with_torch:
         from sact_core.backends import dense
 

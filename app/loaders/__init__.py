@@ -2,7 +2,8 @@
 
 ``checkpoints`` and ``pictures`` open what can be chosen; ``running`` runs a
 network over an image, ``dataset`` over a test split; ``measuring`` takes times,
-``comparing`` compares backends; ``folders`` says what may be opened at all.
+``comparing`` compares backends; ``warming`` bridges the minute in which the masked
+engine is compiled; ``folders`` says what may be opened at all.
 
 Everything is keyed by content: a checkpoint by its content hash, an image by
 the hash of its pixels. Caches are bounded in memory and shared by all sessions;
@@ -27,6 +28,7 @@ from app.loaders.folders import InputError, data_dir, pretrained_dir, runs_dir, 
 from app.loaders.measuring import times, torch_flops, unit_seconds
 from app.loaders.pictures import Picture, example, example_names, picture, uploaded_picture
 from app.loaders.running import Run, dense_total, forward, num_runs, run, vanilla_flops
+from app.loaders.warming import ready
 
 __all__ = [
     "Agreement",
@@ -48,6 +50,7 @@ __all__ = [
     "num_runs",
     "picture",
     "pretrained_dir",
+    "ready",
     "run",
     "runs_dir",
     "sentence",

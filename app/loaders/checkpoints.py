@@ -17,7 +17,6 @@ from sact_core.checkpoint import CheckpointError, Header, read, read_header
 from sact_core.config import NetworkConfig
 from sact_core.network import Plan, build_plan
 
-BACKEND = "masked"
 MAX_CHECKPOINT_BYTES = 256 << 20
 MAX_LISTED_CHECKPOINTS = 200
 MAX_NET_BYTES = 640 << 20
@@ -172,7 +171,7 @@ def accuracy(model: Model) -> str | None:
     return f"{value:.1%} right{of}"
 
 
-def net(model: Model, backend: str = BACKEND) -> Net:
+def net(model: Model, backend: str = "masked") -> Net:
     """A network that is ready to run.
 
     Raises

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import streamlit as st
 
-from app.loaders.checkpoints import BACKEND, Model, net
+from app.loaders import warming
+from app.loaders.checkpoints import Model, net
 from app.loaders.folders import InputError, sentence
 from app.loaders.pictures import Picture
 from sact_core.backends import Net
@@ -36,6 +37,8 @@ class Run:
         The image as the network gets to see it, before its values are scaled.
     seconds : float
         How long the network took.
+    backend : str
+        What ran it.
     executed, dense : FlopCount
         FLOPs of this image, and of an image of which every position runs every
         unit of this network.
@@ -44,6 +47,7 @@ class Run:
     result: Result
     seen: np.ndarray
     seconds: float
+    backend: str
     executed: FlopCount
     dense: FlopCount
 
@@ -53,7 +57,7 @@ def run(
     picture: Picture,
     image_size: int | None = None,
     fit: str | None = None,
-    backend: str = BACKEND,
+    backend: str | None = None,
 ) -> Run:
     """Run a network over an image; the same input runs once.
 
@@ -65,14 +69,16 @@ def run(
         Side of the network's input; the checkpoint's own where left out.
     fit : str, optional
         ``"crop"`` or ``"keep"``; the checkpoint's own where left out.
-    backend : str
-        One of ``sact_core.BACKENDS``.
+    backend : str, optional
+        One of ``sact_core.BACKENDS``; left out, the masked one as soon as it is
+        compiled.
 
     Raises
     ------
     InputError
         If the network cannot take the image, or as `net`.
     """
+    backend = backend or warming.backend()
     network = net(model, backend)
     try:
         return _run(model.digest, picture.digest, image_size, fit, backend, network, picture.pixels)
@@ -125,6 +131,7 @@ def _run(
         result,
         _as_bytes(seen),
         seconds,
+        _net.backend,
         count_flops(_net.plan, result.positions),
         dense_flops(_net.plan, result.input_size),
     )

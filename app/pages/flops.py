@@ -97,25 +97,33 @@ st.plotly_chart(
 st.caption("Click a block or unit to look inside; click the bar on top to come back.")
 
 st.header("Unit by unit", anchor=False)
-with controls.guarded():
-    seconds = loaders.unit_seconds(choice.model, choice.picture, choice.image_size, choice.fit)
+seconds = {}
+if loaders.ready():
+    with controls.guarded():
+        seconds = loaders.unit_seconds(choice.model, choice.picture, choice.image_size, choice.fit)
 names = list(run.executed.units)
 st.plotly_chart(
     figures.units(
         [name.replace("block", "block ").replace("/unit", ", unit ") for name in names],
         np.array([run.dense.units[name][0] for name in names]) // factor,
         np.array([run.executed.units[name][0] for name in names]) // factor,
-        np.array([1000 * seconds.get(name, 0.0) for name in names]),
+        np.array([1000 * seconds.get(name, 0.0) for name in names]) if seconds else None,
         unit,
     ),
     key="flops_units",
     config=views.QUIET,
     alt="Executed and dense cost of every unit, and the time it took",
 )
-st.caption(
-    "Orange: what the masked engine took for each unit, median of 5 runs of this one image on "
-    "this machine."
-)
+if seconds:
+    st.caption(
+        "Orange: what the masked engine took for each unit, median of 5 runs of this one image "
+        "on this machine."
+    )
+else:
+    st.caption(
+        "The masked engine is being compiled, which takes a minute once on every machine; then "
+        "its time for each unit stands here too."
+    )
 
 st.header("Layer by layer", anchor=False)
 rows = views.layer_rows(choice.model.plan, run, factor)

@@ -78,9 +78,17 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_family(tmp_path_factory.mktemp("app") / "pretrained")
 
 
+@pytest.fixture(scope="session")
+def compiled() -> None:
+    """The masked engine is ready: no test waits for the compiler, or runs without it."""
+    from app.loaders import ready
+
+    assert ready(600), "the masked engine was not compiled"
+
+
 @pytest.fixture
 def app_env(
-    pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    compiled: None, pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> pytest.MonkeyPatch:
     """The app sees the tiny checkpoints, no runs and no data sets; caches are empty."""
     import streamlit as st

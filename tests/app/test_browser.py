@@ -26,6 +26,8 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+#: Milliseconds; a busy machine needs a while.
+PATIENCE = 90_000
 #: Opened at a page's own address, the client first looks for its server beneath it.
 PROBES = re.compile(r"/[a-z_]+/_stcore/(health|host-config)$")
 
@@ -37,6 +39,7 @@ class Tab:
         self.page = page
         self.server = server
         self.errors: list[str] = []
+        page.set_default_timeout(PATIENCE)
         page.on("console", self._console)
         page.on("pageerror", lambda error: self.errors.append(f"exception: {error}"))
         page.on("requestfailed", self._failed)
@@ -53,7 +56,7 @@ class Tab:
     def open(self, path: str = "/") -> None:
         """Open an address of the app and wait until it is drawn."""
         self.page.goto(self.server + path)
-        self.page.get_by_role("heading", level=1).wait_for(timeout=60_000)
+        self.page.get_by_role("heading", level=1).wait_for()
         self.settle()
 
     def settle(self) -> None:
@@ -63,7 +66,7 @@ class Tab:
             """() => !document.querySelector('[data-testid="stStatusWidget"]')
                   && !document.querySelector('[data-stale="true"]')
                   && !document.querySelector('[data-testid="stSkeleton"]')""",
-            timeout=60_000,
+            timeout=PATIENCE,
         )
 
     def choose(self, key: str, option: str) -> None:
@@ -116,7 +119,7 @@ def test_first_open_then_click_a_position(tab):
     tab.open()
     viewer = tab.viewer("explore_map")
     canvas = viewer.locator("canvas.view").nth(1)
-    canvas.wait_for(timeout=30_000)
+    canvas.wait_for()
 
     assert "Where does the network think?" in tab.text()
     assert viewer.locator("canvas.view").count() == 3
@@ -133,7 +136,7 @@ def test_first_open_then_click_a_position(tab):
     assert "row 24, column 8" in viewer.locator(".readout").inner_text()
 
     canvas.click(position=place)
-    tab.page.wait_for_url(re.compile("explore_row=24"), timeout=20_000)
+    tab.page.wait_for_url(re.compile("explore_row=24"))
     tab.settle()
     assert "explore_column=8" in tab.page.url
     assert tab.page.get_by_label("Row").first.input_value() == "24"
@@ -142,11 +145,11 @@ def test_first_open_then_click_a_position(tab):
 def test_upload_of_an_odd_image_then_of_none(tab):
     tab.open()
     tab.add("Images", "sliver.png", png(5, 300))
-    tab.page.get_by_text("the central square of the 300 × 5 image").wait_for(timeout=30_000)
+    tab.page.get_by_text("the central square of the 300 × 5 image").wait_for()
     assert tab.viewer("explore_map").locator("canvas.view").count() == 3
 
     tab.add("Images", "fake.png", b"no image")
-    tab.page.get_by_text("fake.png is no image").wait_for(timeout=30_000)
+    tab.page.get_by_text("fake.png is no image").wait_for()
     assert tab.viewer("explore_map").locator("canvas.view").count() == 3
 
 
@@ -154,12 +157,12 @@ def test_upload_of_a_bad_checkpoint_then_of_a_good_one(tab, pretrained):
     tab.open()
     whole = (pretrained / "tiny_act.h5").read_bytes()
     tab.add("Checkpoint", "cut.h5", whole[: len(whole) // 2])
-    tab.page.locator("[data-testid=stAlert]").first.wait_for(timeout=30_000)
+    tab.page.locator("[data-testid=stAlert]").first.wait_for()
     assert "Traceback" not in tab.text()
     assert tab.viewer("explore_map").locator("canvas.view").count() == 3
 
     tab.add("Checkpoint", "whole.h5", whole)
-    tab.page.get_by_text("ACT decides once for the whole image").wait_for(timeout=30_000)
+    tab.page.get_by_text("ACT decides once for the whole image").wait_for()
 
 
 def test_deep_link_opens_the_same_screen(tab):
@@ -189,7 +192,7 @@ def test_film_plays_and_pauses(tab):
     tab.page.wait_for_timeout(1200)
     assert "Pause" in button.inner_text()
     button.click()
-    tab.page.wait_for_url(re.compile("explore_unit="), timeout=20_000)
+    tab.page.wait_for_url(re.compile("explore_unit="))
     tab.settle()
     unit = int(re.search(r"explore_unit=(\d+)", tab.page.url).group(1))
     assert 1 < unit <= 9
@@ -200,7 +203,7 @@ def test_download_gives_the_file(tab):
     tab.open()
     button = tab.page.get_by_role("button", name="Map (.png)")
     button.scroll_into_view_if_needed()
-    with tab.page.expect_download(timeout=30_000) as caught:
+    with tab.page.expect_download() as caught:
         button.click()
     download = caught.value
 
@@ -216,7 +219,7 @@ def test_sweep_moves_the_big_map(tab):
     slider = tab.page.locator(".st-key-sweep_tau input[type=range]")
     slider.focus()
     tab.page.keyboard.press("ArrowRight")
-    tab.page.wait_for_url(re.compile("sweep_tau=0.01"), timeout=20_000)
+    tab.page.wait_for_url(re.compile("sweep_tau=0.01"))
     tab.settle()
 
     assert "τ = 0.01" in viewer.locator(".title").first.inner_text()
@@ -227,7 +230,7 @@ def test_compare_keeps_the_zoom_when_a_checkpoint_changes(tab):
     tab.open("/compare")
     viewer = tab.viewer("compare_maps")
     canvas = viewer.locator("canvas.view").first
-    canvas.wait_for(timeout=30_000)
+    canvas.wait_for()
     for _ in range(3):
         viewer.locator("button.in").click()
     assert canvas.evaluate("canvas => canvas.classList.contains('zoomed')")

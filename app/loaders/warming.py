@@ -1,0 +1,104 @@
+"""The masked engine's first minute: Numba compiles it once on every machine.
+
+Until it is ready, runs go through the reference backend, which gives the same
+numbers, so that the first map does not wait for a compiler. The compiler works
+in a process of its own, which leaves this one free, and keeps its work on the
+disk; this process then only loads it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from sact_core.config import NetworkConfig, default_preprocessing
+from sact_core.network import build_plan, init_params
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+#: Seconds that the first run of a process waits for what was compiled before.
+PATIENCE = 3.0
+
+_ready = threading.Event()
+_start = threading.Lock()
+_thread: threading.Thread | None = None
+
+
+def ready(patience: float = 0.0) -> bool:
+    """Whether the masked engine is ready; gets it ready where nobody has begun.
+
+    Parameters
+    ----------
+    patience : float
+        Seconds to wait for it.
+    """
+    global _thread
+    if _ready.is_set():
+        return True
+    with _start:
+        if _thread is None:
+            compiled = _was_compiled()
+            patience = max(patience, PATIENCE if compiled else 0.0)
+            _thread = threading.Thread(
+                target=_get_ready, args=(compiled,), name="masked-engine", daemon=True
+            )
+            _thread.start()
+    return _ready.wait(patience)
+
+
+def backend() -> str:
+    """The backend for runs: ``"masked"`` as soon as it is ready, else ``"reference"``."""
+    return "masked" if ready() else "reference"
+
+
+def run_small_networks() -> None:
+    """Run a small network of either family, so that everything is compiled."""
+    from sact_core.backends import Net, masked
+    from sact_core.checkpoint import Checkpoint
+
+    for family, units in (("cifar", (2, 1, 1)), ("imagenet", (2, 1, 1, 1))):
+        config = NetworkConfig(family, units, base_channels=2, num_classes=2, halting="sact")
+        params = init_params(build_plan(config), 0)
+        made = Checkpoint(config, params, default_preprocessing(family))
+        net = Net.from_checkpoint(made, "masked")
+        net.forward(np.zeros((1, 32, 32, 3), np.float32))
+        net.forward(np.zeros((1, 32, 32, 3), np.float32), keep_seconds=True)
+    masked.halt(np.zeros((1, 1), np.float32))
+
+
+def _get_ready(compiled: bool) -> None:
+    try:
+        if not compiled:
+            code = "from app.loaders.warming import run_small_networks as run; run()"
+            command = [sys.executable, "-c", code]
+            with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as compiler:
+                _give_way(compiler.pid)
+        run_small_networks()
+    except Exception:
+        logging.getLogger(__name__).exception("the masked engine cannot be compiled")
+        return  # the reference goes on serving
+    _ready.set()
+
+
+def _give_way(pid: int) -> None:
+    """Let the pages come first."""
+    if hasattr(os, "setpriority"):
+        os.setpriority(os.PRIO_PROCESS, pid, 10)
+
+
+def _was_compiled() -> bool:
+    """Whether Numba's files are there and younger than the kernels, a good guess."""
+    spec = importlib.util.find_spec("sact_core.backends.kernels")
+    if spec is None or spec.origin is None:
+        return False
+    folder = Path(spec.origin).parent
+    cache = Path(os.environ.get("NUMBA_CACHE_DIR") or folder / "__pycache__")
+    made = [path.stat().st_mtime for path in cache.glob("**/*.nbi")]
+    sources = [path.stat().st_mtime for path in folder.glob("*.py")]
+    return bool(made) and max(made) >= max(sources)
