@@ -214,7 +214,7 @@ class Trainer:
             progress.add(flops=learner.flops(seen), flops_steps=1)
         progress.step += 1
         if self.processes.is_first and self.global_step % EVENTS_EVERY == 0:
-            now = {"train/Total Loss": loss, "train/Accuracy": accuracy}
+            now = {"batch/Total Loss": loss, "batch/Accuracy": accuracy}
             self._events.write(
                 self.global_step, now | {"learning_rate": self.learner.learning_rate}
             )

@@ -1,0 +1,251 @@
+"""Evaluation of checkpoints: all backends alike, once and continuously."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sact_core import checkpoint as checkpoints
+from sact_core import evaluate as command
+from sact_core.backends import Net
+from sact_core.config import NetworkConfig, Preprocessing
+from sact_core.data import Source, open_split
+from sact_core.metrics import Metrics
+from sact_core.network import build_plan
+from sact_core.train import read_metrics
+from tests.networks import random_params
+
+SACT = NetworkConfig(
+    units_per_block=(2, 3, 2), base_channels=4, num_classes=3, halting="sact", halting_bias=-0.5
+)
+NAMES = ("ant", "bee", "cow")
+
+
+@pytest.fixture(scope="module")
+def data_set(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder of class folders with one split, ``test``, of 10 images."""
+    rng = np.random.default_rng(3)
+    folder = tmp_path_factory.mktemp("evaluate")
+    for i in range(10):
+        where = folder / "test" / NAMES[i % 3]
+        where.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 256, (16, 16, 3), np.uint8)
+        Image.fromarray(pixels).save(where / f"{i}.png")
+    return str(folder)
+
+
+def write_checkpoint(path: Path, config: NetworkConfig = SACT, **provenance: Any) -> Path:
+    params = random_params(np.random.default_rng(1), config)
+    made = checkpoints.Checkpoint(
+        config, params, Preprocessing("cifar", 16), NAMES, {"tau": 0.01, **provenance}
+    )
+    checkpoints.write(path, made)
+    return path
+
+
+def run_json(capsys: pytest.CaptureFixture[str], *argv: str) -> dict[str, Any]:
+    assert command.main([*argv, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_all_backends_give_the_same(
+    data_set: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = str(write_checkpoint(tmp_path / "it.h5"))
+    argv = ("--checkpoint", file, "--dataset", data_set, "--batch-size", "4")
+    found = {b: run_json(capsys, *argv, "--backend", b) for b in command.BACKENDS}
+    ref = found["reference"]
+    assert ref["num_examples"] == 10
+    assert 1 < ref["block_2/num_units_mean"] < 3
+    for name, comp in found.items():
+        assert comp.keys() == ref.keys()
+        for key in ref:
+            exact = key == "eval/Accuracy" or "lops" in key or "num_units" in key
+            if exact or isinstance(ref[key], str):
+                assert comp[key] == ref[key], (name, key)
+            else:
+                assert comp[key] == pytest.approx(ref[key], rel=1e-5), (name, key)
+
+
+def test_batches_and_shards_change_nothing(data_set: str, tmp_path: Path) -> None:
+    file = write_checkpoint(tmp_path / "it.h5")
+    net = Net.from_checkpoint(checkpoints.read(file), "reference")
+    source = open_split(data_set, "test")
+    whole = command.evaluate(net, source, batch_size=10)
+    merged = Metrics(net.plan)
+    seen: list[int] = []
+    for rank in range(3):
+        merged.merge(command.evaluate(net, source, batch_size=2, shard=(rank, 3), done=seen.append))
+    assert sum(seen) == merged.count == 10
+    assert merged.summary() == pytest.approx(whole.summary(), rel=1e-6)
+    assert merged.flops == whole.flops
+    first = command.evaluate(net, source, num_examples=3, batch_size=2)
+    assert first.count == 3
+
+
+def test_the_table_is_readable(
+    data_set: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = str(write_checkpoint(tmp_path / "it.h5"))
+    argv = ["--checkpoint", file, "--dataset", data_set, "--backend", "reference"]
+    assert command.main(argv) == 0
+    said = capsys.readouterr().out
+    found = run_json(capsys, *argv)
+    assert f"ResNet-16 SACT, {file}: 10 images of {data_set} test, reference backend" in said
+    assert f"{found['eval/Accuracy']:.2%}" in said
+    assert f"{found['Total Flops/mean']:,.0f}" in said
+    assert f"{found['block_2/num_units_mean']:.4f}" in said
+    assert "of dense" in said
+    assert "eval/Recall@5" not in said
+
+
+def test_a_vanilla_network_has_a_table_too(
+    data_set: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = str(write_checkpoint(tmp_path / "v.h5", dataclasses.replace(SACT, halting="none")))
+    assert command.main(["--checkpoint", file, "--dataset", data_set]) == 0
+    said = capsys.readouterr().out
+    assert "100.0% of dense" in said
+    assert "num_units" not in said
+
+
+def test_loss_has_the_price_and_l2_of_training(tmp_path: Path) -> None:
+    trained = checkpoints.read(write_checkpoint(tmp_path / "a.h5", recipe={"l2": 5e-4}))
+    imported = dataclasses.replace(trained, provenance={})
+    tau, l2 = command.loss_terms(trained)
+    assert tau == 0.01
+    assert command.loss_terms(trained, 0.5)[0] == 0.5
+    no_tau, authors_l2 = command.loss_terms(imported)
+    assert no_tau == 0.0
+    assert l2 == pytest.approx(2.5 * authors_l2)
+
+
+def test_data_set_and_split_are_those_of_training(
+    data_set: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_checkpoint(
+        tmp_path / "it.h5", data_set={"name": data_set}, metrics={"split": "test"}
+    )
+    assert run_json(capsys, "--checkpoint", str(file))["dataset"] == data_set
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        (["--checkpoint", "/no/such.h5"], "no/such.h5"),
+        (["--num-examples", "0"], "--num-examples must be at least 1, got 0"),
+        (["--batch-size", "-3"], "--batch-size must be at least 1, got -3"),
+        (["--split", "dev"], "no sub-folder 'dev'"),
+        (["--dataset", "no_such_set"], "neither a TFDS data set nor a folder"),
+        (["--backend", "reference", "--num-threads", "2"], "--num-threads is for"),
+        (["--num-threads", "0"], "num_threads"),
+    ],
+)
+def test_a_mistake_is_one_sentence(
+    data_set: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    changes: list[str],
+    reason: str,
+) -> None:
+    file = str(write_checkpoint(tmp_path / "it.h5"))
+    assert command.main(["--checkpoint", file, "--dataset", data_set, *changes]) == 2
+    said = capsys.readouterr().err
+    assert reason in said
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+
+
+def source_of(names: tuple[str, ...]) -> Source:
+    return Source("it", "test", names, [])
+
+
+def test_classes_have_to_fit(tmp_path: Path) -> None:
+    net = Net.from_checkpoint(checkpoints.read(write_checkpoint(tmp_path / "it.h5")), "reference")
+    assert command.label_offset(net, source_of(NAMES)) == 0
+    with pytest.raises(ValueError, match="has 3 classes, it has 4"):
+        command.label_offset(net, source_of((*NAMES, "dog")))
+    with pytest.raises(ValueError, match="differ: 'bee' and 'bug'"):
+        command.label_offset(net, source_of(("ant", "bug", "cow")))
+    with pytest.raises(ValueError, match="no examples"):
+        command.evaluate(net, source_of(NAMES))
+    assert command.label_offset(net, source_of(("ant", "bee"))) == 1  # class 0: background
+
+
+def test_natural_sizes_run_as_they_come(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    records = [
+        {"image": rng.integers(0, 256, (*size, 3), np.uint8), "label": i % 3}
+        for i, size in enumerate([(9, 12), (12, 12), (12, 9), (9, 12)])
+    ]
+
+    class Records(list[Any]):
+        def __getitems__(self, indices: range) -> list[Any]:
+            return [self[i] for i in indices]
+
+    made = checkpoints.Checkpoint(
+        SACT, random_params(rng, SACT), Preprocessing("cifar", 16, fit="keep"), NAMES
+    )
+    net = Net.from_checkpoint(made, "reference")
+    source = Source("it", "test", NAMES, Records(records))
+    metrics = command.evaluate(net, source, batch_size=4)
+    assert metrics.count == 4
+    ones = [net.run(record["image"][None]).flops[0] for record in records]
+    assert metrics.flops.mean == np.mean(ones)
+
+
+def test_watching_follows_a_run_to_its_end(
+    data_set: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(command, "POLL_SECONDS", 0.01)
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "metrics.jsonl").write_text('{"epoch": 1, "step": 4}\n{"epoch": 2, "step": 8}\n')
+    argv = ["--watch", str(run), "--dataset", data_set, "--backend", "reference"]
+    codes: list[int] = []
+    watcher = threading.Thread(target=lambda: codes.append(command.main(argv)))
+    watcher.start()
+    try:
+        for epoch in (1, 2):
+            written = {"epochs": epoch, "steps": 4 * epoch, "steps_planned": 8}
+            write_checkpoint(run / "last.h5", **written)
+            for _ in range(1000):
+                if (run / "watch.jsonl").exists() and len(read_metrics(run)[epoch - 1]) > 2:
+                    break
+                threading.Event().wait(0.01)
+    finally:
+        watcher.join(30)
+    assert codes == [0]
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 2
+    assert said[1].startswith("epoch 2, step 8: accuracy ")
+    rows = read_metrics(run)
+    assert [row["step"] for row in rows] == [4, 8]
+    assert all(row["count"] == 10 and row["backend"] == "reference" for row in rows)
+    assert command.main(argv) == 0  # nothing new
+    assert len((run / "watch.jsonl").read_text().splitlines()) == 2
+    assert len(list((run / "watch").glob("events.*"))) == 1
+
+
+def test_watching_needs_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["--watch", str(tmp_path / "none")]) == 2
+    assert "is no folder: name the --run-dir" in capsys.readouterr().err
+    write_checkpoint(tmp_path / "last.h5")
+    assert command.main(["--watch", str(tmp_path)]) == 2
+    assert "does not say how far its training is" in capsys.readouterr().err
+
+
+def test_plans_of_all_kinds_have_metrics() -> None:
+    for halting in ("none", "act", "sact"):
+        plan = build_plan(dataclasses.replace(SACT, halting=halting))
+        assert list(Metrics(plan).blocks) == ["block1", "block2", "block3"]
