@@ -22,7 +22,7 @@ IMAGE_TYPES = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"]
 MAX_IMAGE_MB = 50
 #: Pixels and checkpoints that one session keeps.
 MAX_KEPT_BYTES = 96 << 20
-MAX_KEPT_MODELS = 2
+MAX_KEPT_MODEL_BYTES = 256 << 20
 
 SIDES = {
     "cifar": (32, 64, 96, 128, 192, 256),
@@ -333,6 +333,10 @@ def _take_checkpoint(page: str) -> None:
         return
     models.pop(model.name, None)
     models[model.name] = model
-    while len(models) > MAX_KEPT_MODELS:
+    while sum(map(_size, models.values())) > MAX_KEPT_MODEL_BYTES and len(models) > 1:
         models.pop(next(iter(models)))
     st.session_state[f"{page}_checkpoint"] = model.name
+
+
+def _size(model: Model) -> int:
+    return len(model.source) if isinstance(model.source, bytes) else 0

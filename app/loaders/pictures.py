@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import numpy as np
 import streamlit as st
 
 from app.loaders.folders import EXAMPLES, InputError, sentence
+
+#: What is kept of an uploaded image, so that many people have room.
+MAX_KEPT_PIXELS = 16_000_000
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,19 @@ def uploaded_picture(name: str, data: bytes) -> Picture:
         pixels = read_image(data)
     except (ValueError, OSError) as error:
         raise InputError(sentence(error).replace("The image", name, 1)) from None
-    return picture(name, pixels, "upload")
+    height, width = pixels.shape[:2]
+    factor = math.ceil(math.sqrt(height * width / MAX_KEPT_PIXELS))
+    if factor == 1:
+        return picture(name, pixels, "upload")
+    note = f"made {factor} times smaller first, since {width} × {height} pixels are very many"
+    return picture(name, _smaller(pixels, factor), "upload", note)
+
+
+def _smaller(pixels: np.ndarray, factor: int) -> np.ndarray:
+    """Average squares of pixels; no network here takes nearly as many."""
+    from PIL import Image
+
+    return np.array(Image.fromarray(pixels).reduce(factor))
 
 
 def picture(name: str, pixels: np.ndarray, origin: str, note: str = "") -> Picture:

@@ -139,7 +139,7 @@ def gallery(
     with st.grid("auto", min_column_width=120, gap="small") as grid:
         for index, picture in zip(shown, pictures, strict=True):
             with grid.cell():
-                says = names[outcomes.predictions[index]]
+                says = model.class_name(int(outcomes.predictions[index]))
                 label = names[outcomes.labels[index]]
                 st.image(thumbnail(picture), width="stretch", alt=f"Test image {index}, {label}")
                 share = outcomes.flops[index] / outcomes.dense[index]

@@ -75,65 +75,68 @@ def maps(family: Family, runs: list[Run], picture: Picture) -> None:
     scale = Scale(low, high, "units", colours)
     run, model = runs[at], family.models[at]
     own = views.layers(run.result, metric)
-    left, right = st.columns([3, 2], gap="large")
-    with left:
-        viewer.show(
-            payload(
-                run.seen,
-                own,
-                [
-                    Panel(
-                        f"{views.METRICS[metric]} at τ = {taus[at]:g}",
-                        range(len(own)),
-                        0,
-                        detail=True,
-                        alt=f"{picture.name} at τ = {taus[at]:g}: {views.summary(run)}",
-                    ),
-                    Panel(
-                        "Over the image",
-                        range(len(own)),
-                        0,
-                        picture=True,
-                        opacity=0.65,
-                        silent=True,
-                        alt=f"The map laid over {picture.name}",
-                    ),
-                ],
-                [scale],
-                max_height=460,
-            ),
-            "sweep_map",
-        )
-    with right:
+    viewer.show(
+        payload(
+            run.seen,
+            own,
+            [
+                Panel(
+                    "What the network sees",
+                    picture=True,
+                    note=f"{run.seen.shape[1]} × {run.seen.shape[0]} pixels",
+                    alt=f"{picture.name} as the network receives it",
+                ),
+                Panel(
+                    f"{views.METRICS[metric]} at τ = {taus[at]:g}",
+                    range(len(own)),
+                    0,
+                    detail=True,
+                    alt=f"{picture.name} at τ = {taus[at]:g}: {views.summary(run)}",
+                ),
+                Panel(
+                    "Over the image",
+                    range(len(own)),
+                    0,
+                    picture=True,
+                    opacity=0.65,
+                    silent=True,
+                    alt=f"The map laid over {picture.name}",
+                ),
+            ],
+            [scale],
+            hint="Move τ and watch the map. Point at it to read it.",
+            max_height=340,
+        ),
+        "sweep_map",
+    )
+    cells = st.columns([2, 3, 3], gap="medium")
+    with cells[0]:
         top = int(run.result.logits[0].argmax())
         share = float(run.executed.total[0] / run.dense.total[0])
-        with st.grid(2, min_column_width=130):
-            controls.number(
-                "It says",
-                model.class_name(top),
-                f"{run.result.probabilities[0, top]:.1%} sure",
-            )
-            controls.number("FLOPs", figures.si(run.executed.total[0]), f"{share:.0%} of dense")
+        controls.number(
+            "It says", model.class_name(top), f"{run.result.probabilities[0, top]:.1%} sure"
+        )
+        controls.number("FLOPs", figures.si(run.executed.total[0]), f"{share:.0%} of dense")
+    with cells[1]:
         st.plotly_chart(
             figures.over_tau(
                 taus,
                 [float(each.executed.total[0]) for each in runs],
-                "FLOPs",
+                "FLOPs of this image",
                 taus[at],
                 (float(run.dense.total[0]), "dense"),
-                height=200,
             ),
             key="sweep_flops",
             config=views.QUIET,
             alt="FLOPs of this image over τ",
         )
+    with cells[2]:
         st.plotly_chart(
             figures.over_tau(
                 taus,
                 [float(each.result.map("ponder_cost").mean()) for each in runs],
-                "ponder cost",
+                "ponder cost, mean",
                 taus[at],
-                height=200,
             ),
             key="sweep_cost",
             config=views.QUIET,

@@ -215,14 +215,14 @@ def test_download_gives_the_file(tab):
 def test_sweep_moves_the_big_map(tab):
     tab.open("/sweep")
     viewer = tab.viewer("sweep_map")
-    assert "τ = 0.005" in viewer.locator(".title").first.inner_text()
+    assert "τ = 0.005" in viewer.locator(".title").nth(1).inner_text()
     slider = tab.page.locator(".st-key-sweep_tau input[type=range]")
     slider.focus()
     tab.page.keyboard.press("ArrowRight")
     tab.page.wait_for_url(re.compile("sweep_tau=0.01"))
     tab.settle()
 
-    assert "τ = 0.01" in viewer.locator(".title").first.inner_text()
+    assert "τ = 0.01" in viewer.locator(".title").nth(1).inner_text()
     assert tab.viewer("sweep_row").locator("canvas.view").count() == 3
 
 

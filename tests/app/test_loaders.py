@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from app import exports, families, lab, loaders, runs, views
-from app.loaders import InputError, checkpoints, comparing, running
+from app.loaders import InputError, checkpoints, comparing, pictures, running
 from sact_core.backends import load
 from sact_core.images import read_image
 from tests.app.conftest import ROOT
@@ -106,6 +106,17 @@ class TestImages:
         Image.new(mode, (5, 3)).save(buffer, "TIFF" if mode == "CMYK" else "PNG")
 
         assert loaders.uploaded_picture("x", buffer.getvalue()).pixels.shape == (3, 5, 3)
+
+    def test_a_very_large_upload_is_made_smaller(self, monkeypatch):
+        from PIL import Image
+
+        monkeypatch.setattr(pictures, "MAX_KEPT_PIXELS", 100)
+        buffer = io.BytesIO()
+        Image.new("RGB", (60, 15), "red").save(buffer, "PNG")
+        picture = loaders.uploaded_picture("big.png", buffer.getvalue())
+
+        assert picture.pixels.shape == (5, 20, 3)
+        assert "3 times smaller" in picture.note
 
 
 class TestRuns:
