@@ -143,3 +143,49 @@ def test_foreign_results_are_refused(tmp_path):
     (tmp_path / "infer.json").write_text("[]")
     with pytest.raises(ValueError, match="does not hold a JSON object"):
         report.read_rows(tmp_path / "infer.json")
+
+
+def test_training_steps_take_turns(tmp_path, capsys, monkeypatch):
+    from sact_core.benchmark import train
+
+    order = []
+
+    def step(network, batch_size, amp, halting, fused, device):
+        assert (network.units_per_block, batch_size, amp, device) == ((1, 1, 1), 4, "off", "cpu")
+        return lambda: order.append((halting, fused))
+
+    monkeypatch.setattr(train, "_step", step)
+    argv = ["train", "--units", "1", "--batch-size", "4", "--amp", "off", "--rounds", "2"]
+    assert main([*argv, "--sides", "sact", "act plain", "--out", str(tmp_path)]) == 0
+    assert order == [("none", True), ("sact", True), ("act", False)] * 3  # one round warms up
+    values = json.loads((tmp_path / "train.json").read_text())
+    assert [row["side"] for row in values["rows"]] == ["vanilla", "sact", "act plain"]
+    assert values["rows"][0]["ratio"] == 1.0
+    assert "| float32 | sact |" in (tmp_path / "train.md").read_text()
+    assert main(["train", "--rounds", "0", "--out", str(tmp_path)]) == 2
+    assert "--rounds and --threads at least 1" in capsys.readouterr().err
+
+
+def test_training_ratios_by_hand():
+    from sact_core.benchmark import train
+
+    turns = {"vanilla": [2.0, 4.0, 2.0], "sact": [2.4, 4.4, 5.0]}
+    vanilla, sact = train._rows(turns, "bf16", 10, 1)
+    assert (vanilla["ms"], vanilla["images_per_second"], vanilla["ratio"]) == (2000, 5, 1)
+    assert sact["ratio"] == pytest.approx(1.2)  # the median of 1.2, 1.1 and 2.5
+
+
+def test_a_real_training_step_is_timed():
+    from sact_core.benchmark import train
+
+    rows = train.measure_steps(
+        NetworkConfig(units_per_block=(2, 1, 1), base_channels=4),
+        batch_size=2,
+        formats=["off"],
+        sides=["sact"],
+        rounds=1,
+        threads=1,
+        say=lambda line: None,
+    )
+    assert [row["side"] for row in rows] == ["vanilla", "sact"]
+    assert all(row["ms"] > 0 for row in rows)

@@ -5,6 +5,7 @@
     python -m sact_core.benchmark infer                           # everything, about an hour
     python -m sact_core.benchmark infer --only resnet32-batch1 --threads 1
     python -m sact_core.benchmark halting
+    python -m sact_core.benchmark train --threads 1               # a minute or two
 
 Results of ``infer`` are merged into those that stand in the folder already.
 """
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from sact_core.benchmark.cases import CASES, RATIOS
 from sact_core.benchmark.infer import SIDES
+from sact_core.benchmark.train import SIDES as TRAIN_SIDES
 
 KEYS = [case.key for case in CASES]
 
@@ -30,6 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     _add_infer(commands.add_parser("infer", help="masked inference against dense PyTorch"))
     _add_halting(commands.add_parser("halting", help="the halting rule in Numba"))
+    _add_train(commands.add_parser("train", help="a training step with and without halting"))
     return parser
 
 
@@ -53,6 +56,21 @@ def _add_halting(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--out", default="benchmarks", help="folder (default: benchmarks)")
     parser.set_defaults(run=run_halting)
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--units", default="5", help="units per block (default: 5)")
+    parser.add_argument("--base-channels", type=int, default=16)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--amp", nargs="+", choices=("bf16", "off"), default=["bf16", "off"],
+                        help="number formats (default: both)")  # fmt: skip
+    parser.add_argument("--sides", nargs="+", choices=TRAIN_SIDES, default=list(TRAIN_SIDES),
+                        metavar="SIDE", help=f"which of {', '.join(TRAIN_SIDES)}")  # fmt: skip
+    parser.add_argument("--threads", type=int, help="default: torch's own setting")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--rounds", type=int, default=9, help="turns of every side")
+    parser.add_argument("--out", default="benchmarks", help="folder (default: benchmarks)")
+    parser.set_defaults(run=run_train)
 
 
 def run_infer(args: argparse.Namespace) -> None:
@@ -100,6 +118,21 @@ def run_halting(args: argparse.Namespace) -> None:
     rows = halting.measure_halting(threads=args.threads, rounds=max(1, args.rounds))
     report.write_halting(folder, {"machine": report.machine(), "rows": rows})
     print(f"{folder / 'halting.md'} and {folder / 'halting.html'} hold the results.")
+
+
+def run_train(args: argparse.Namespace) -> None:
+    """Measure a training step with and without halting."""
+    from sact_core.benchmark import report, train
+    from sact_core.config import NetworkConfig, parse_units
+
+    units = parse_units(args.units)
+    network = NetworkConfig(units_per_block=units, base_channels=args.base_channels)
+    rows = train.measure_steps(
+        network, args.batch_size, args.amp, args.sides, args.rounds, args.threads, args.device
+    )
+    values = {"machine": report.machine(), "network": network.name, "rows": rows}
+    train.write_train(Path(args.out), values)
+    print(f"{Path(args.out) / 'train.md'} holds the results.")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
