@@ -258,7 +258,8 @@ def lay_out(plan: Plan, packed: Packed, size: tuple[int, int]) -> Sizes:
     net[at.NULL_LIST] = lists.add(TILE_ROWS)
     marks = _Offsets()
     marks.add(places.max())
-    net[at.GROWN_MARKS], net[at.WIDER_MARKS] = marks.add(places.max()), marks.add(places.max())
+    for name in (at.GROWN_MARKS, at.WIDER_MARKS, at.SPARE_MARKS):
+        net[name] = marks.add(places.max())
 
     scratch = (at.CHUNK + TILE_ROWS) * int(max(cin.max(), cout.max()) + 16)
     if bottleneck:

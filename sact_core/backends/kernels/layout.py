@@ -44,9 +44,9 @@ IDENTITY, PREACT, POOL, CONV = range(4)
     STEM_W, STEM_B, STEM_COUT, ONE_AT, ZEROS_AT, POSTNORM_AT, POSTNORM_SLOPE_AT, LOGITS_W, LOGITS_B,
     IMAGE_AT, PREACT_AT, MID1_AT, MID2_AT, LOCAL_AT, LEFT_AT, CUMSUM_AT, SUMS_AT, FEATURES_AT,
     GLOBAL_AT, ACTIVE_LIST, GROWN_LIST, WIDER_LIST, SOURCE_LIST, IOTA_LIST, NULL_LIST,
-    GROWN_MARKS, WIDER_MARKS,
+    GROWN_MARKS, WIDER_MARKS, SPARE_MARKS,
     NUM_FACTS,
-) = range(39)  # fmt: skip
+) = range(40)  # fmt: skip
 
 # Facts of a block: its size, its input's, its units, offsets in `floats`, and
 # offsets of its first image in the results.
@@ -65,9 +65,9 @@ IDENTITY, PREACT, POOL, CONV = range(4)
 
 # A team's state between phases.
 (
-    S_ACTIVE, S_GROWN, S_WIDER, S_GROWN_LIST, S_WIDER_LIST, S_SOURCE_LIST, S_GOES_ON, S_CLOCK,
-    NUM_STATES,
-) = range(9)  # fmt: skip
+    S_ACTIVE, S_GROWN, S_WIDER, S_GROWN_LIST, S_WIDER_LIST, S_SOURCE_LIST, S_GOES_ON, S_CHANGED,
+    S_CLOCK, NUM_STATES,
+) = range(10)  # fmt: skip
 
 
 class Work(NamedTuple):

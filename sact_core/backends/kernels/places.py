@@ -41,17 +41,21 @@ def keep_marked(places, at, count, marks):
 
 
 @kernel
-def grow(marks, source, target, height, width):
-    """Mark in ``target`` every place inside the map that touches one of ``source``."""
+def grow(marks, source, target, spare, height, width):
+    """Mark in ``target`` every place inside the map that touches one of ``source``.
+
+    ``spare`` is room for another map. Both loops run over whole maps, border and
+    all, so that the compiler can take many places at once.
+    """
     row = width + 2
-    for y in range(1, height + 1):
-        for x in range(1, width + 1):
-            i = source + y * row + x
-            marks[target + y * row + x] = (
-                marks[i - row - 1] | marks[i - row] | marks[i - row + 1]
-                | marks[i - 1] | marks[i] | marks[i + 1]
-                | marks[i + row - 1] | marks[i + row] | marks[i + row + 1]
-            )  # fmt: skip
+    first, last = row, (height + 1) * row
+    for i in range(first, last):
+        marks[spare + i] = marks[source + i - row] | marks[source + i] | marks[source + i + row]
+    for i in range(first + 1, last - 1):
+        marks[target + i] = marks[spare + i - 1] | marks[spare + i] | marks[spare + i + 1]
+    for y in range(1, height + 2):  # what has leaked into the border
+        marks[target + y * row - 1] = 0
+        marks[target + y * row] = 0
 
 
 @kernel

@@ -123,18 +123,18 @@ def go_on(work, u):
             ends.zero_border(work.floats, net[at.MID1_AT], height, width, unit[at.U_MID], ONE)
         else:
             ends.zero_border(work.floats, net[at.PREACT_AT], height, width, unit[at.U_CIN], ONE)
-    if net[at.KIND] != at.SACT:
+    if state[at.S_ACTIVE] == height * width:  # so are their neighbours
         state[at.S_GROWN], state[at.S_GROWN_LIST] = state[at.S_ACTIVE], active_at
         state[at.S_WIDER], state[at.S_WIDER_LIST] = state[at.S_ACTIVE], active_at
-    else:
-        marks = work.marks
-        places.grow(marks, ZERO, net[at.GROWN_MARKS], height, width)
+    elif state[at.S_CHANGED]:
+        marks, spare = work.marks, net[at.SPARE_MARKS]
+        places.grow(marks, ZERO, net[at.GROWN_MARKS], spare, height, width)
         state[at.S_GROWN] = places.list_marked(
             marks, net[at.GROWN_MARKS], work.places, grown_at, height, width
         )
         state[at.S_GROWN_LIST] = grown_at
         if not net[at.BOTTLENECK]:
-            places.grow(marks, net[at.GROWN_MARKS], net[at.WIDER_MARKS], height, width)
+            places.grow(marks, net[at.GROWN_MARKS], net[at.WIDER_MARKS], spare, height, width)
             state[at.S_WIDER] = places.list_marked(
                 marks, net[at.WIDER_MARKS], work.places, wider_at, height, width
             )
@@ -147,9 +147,9 @@ def close_unit(work, u, image):
     """Drop what has halted; keep what was asked for."""
     net, state, unit = work.net, work.state, work.units[u]
     if net[at.KIND] == at.SACT and state[at.S_ACTIVE] > 0:
-        state[at.S_ACTIVE] = places.keep_marked(
-            work.places, net[at.ACTIVE_LIST], state[at.S_ACTIVE], work.marks
-        )
+        before = state[at.S_ACTIVE]
+        active = places.keep_marked(work.places, net[at.ACTIVE_LIST], before, work.marks)
+        state[at.S_ACTIVE], state[at.S_CHANGED] = active, active < before
     elif net[at.KIND] == at.ACT and state[at.S_GOES_ON] == 0:
         state[at.S_ACTIVE] = 0
     if unit[at.U_INDEX] == work.blocks[unit[at.U_BLOCK], at.B_UNITS] - 1 and net[at.KEEP_OUTPUTS]:
