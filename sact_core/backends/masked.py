@@ -58,12 +58,9 @@ def halt(halting_proba: np.ndarray, eps: float = 0.01, num_threads: int | None =
     """
     threshold = halting_threshold(eps)
     threads = thread_count(num_threads) if num_threads is not None else None
-    try:
-        proba = np.asarray(halting_proba, np.float32)
-    except (TypeError, ValueError):
-        proba = check_halting_proba(halting_proba)
-    if proba.ndim == 0:
-        check_halting_proba(proba)
+    proba = halting_proba
+    if not isinstance(proba, np.ndarray) or proba.dtype != np.float32 or proba.ndim == 0:
+        proba = check_halting_proba(proba)  # before rounding; float32 is checked on the way
     shape, units = proba.shape[:-1], proba.shape[-1] + 1
     flat = _plain_array(proba).reshape(math.prod(shape), units - 1)
     distribution = np.empty((len(flat), units), np.float32)
