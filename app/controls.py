@@ -18,6 +18,7 @@ from app import loaders
 from app.loaders import InputError, Model, Picture, dataset
 
 TEST_IMAGE = "Test image"
+FIRST_IMAGE = "Rocket"
 IMAGE_TYPES = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"]
 MAX_IMAGE_MB = 50
 #: Pixels and checkpoints that one session keeps.
@@ -28,6 +29,8 @@ SIDES = {
     "cifar": (32, 64, 96, 128, 192, 256),
     "imagenet": (128, 160, 224, 320, 448, 640),
 }
+#: Longer side at which a CIFAR network is shown a photograph at first.
+PHOTO_SIDE = 128
 FITS = {"crop": "Square crop", "keep": "Whole image"}
 
 
@@ -95,7 +98,7 @@ def choose(page: str, halting: tuple[str, ...] = ("sact", "act", "none")) -> Cho
         with columns[1]:
             picture = choose_picture(page, model)
         with row:
-            image_size, fit = choose_input(page, model)
+            image_size, fit = choose_input(page, model, picture)
         st.caption(describe(model, picture, image_size, fit))
     return Choice(model, picture, image_size, fit)
 
@@ -118,7 +121,7 @@ def choose_model(
     halting : tuple of str
         Kinds of networks to offer.
     fallback : int
-        Which one is chosen at first.
+        Which one is chosen at first: 0 the striking one, 1 the next, and so on.
     """
     uploaded: dict[str, Model] = st.session_state.get("uploaded_models", {})
     names = [*uploaded, *loaders.checkpoint_names(halting)]
@@ -128,9 +131,9 @@ def choose_model(
             icon=":material/folder_open:",
         )
         st.stop()
-    shipped = len(names) - len(uploaded)
-    index = len(uploaded) + min(fallback, shipped - 1) if shipped else 0
-    chosen = _select(page, name, label, names, index)
+    first = loaders.first_checkpoint(halting)
+    order = sorted(names, key=lambda other: other != first)  # stable: the first, then the others
+    chosen = _select(page, name, label, names, names.index(order[fallback % len(order)]))
     with guarded():
         return uploaded.get(chosen) or loaders.model(chosen)
 
@@ -147,7 +150,7 @@ def choose_picture(page: str, model: Model) -> Picture:
             "image",
             "Image",
             [*names, TEST_IMAGE] if with_test else names,
-            names.index("Cat") if "Cat" in names else 0,
+            names.index(FIRST_IMAGE) if FIRST_IMAGE in names else 0,
         )
     with guarded():
         if chosen == TEST_IMAGE:
@@ -170,32 +173,40 @@ def choose_picture(page: str, model: Model) -> Picture:
         return uploaded.get(chosen) or loaders.example(chosen)
 
 
-def choose_input(page: str, model: Model) -> tuple[int | None, str | None]:
-    """Let the user change how an image is fitted to the network."""
+def choose_input(page: str, model: Model, picture: Picture) -> tuple[int | None, str | None]:
+    """Let the user change how an image is fitted to the network.
+
+    A photograph is shown to a CIFAR network whole and larger than it was trained
+    on, since its map then has more to see; a small image as it was trained on.
+    """
     own = model.header.preprocessing
+    small = max(picture.pixels.shape[:2]) <= own.image_size
+    kind = "small" if small else model.config.family
+    enlarged = kind == "cifar"
     sides = sorted({own.image_size, *SIDES[model.config.family]})
     with st.popover("Fit", icon=":material/crop:", width="stretch"):
         st.markdown("How the image is fitted to the network")
         fit = st.segmented_control(
             "Fit",
             list(FITS),
-            default=own.fit,
+            default="keep" if enlarged else own.fit,
             required=True,
             format_func=FITS.__getitem__,
-            key=f"{page}_fit",
+            key=f"{page}_fit_{kind}",
             bind="query-params",
             label_visibility="collapsed",
         )
         side = st.select_slider(
             "Side of the square, or longer side, in pixels",
             sides,
-            value=own.image_size,
-            key=f"{page}_side",
+            value=PHOTO_SIDE if enlarged and PHOTO_SIDE in sides else own.image_size,
+            key=f"{page}_side_{kind}",
             bind="query-params",
         )
         st.caption(
-            f"The checkpoint was trained at {own.image_size} pixels. Other sizes work, since the "
-            f"network is made of convolutions, but its answers may be worse."
+            f"The checkpoint was trained at {own.image_size} pixels, square. Other sizes work, "
+            f"since the network is made of convolutions: the map gets finer, the answer may get "
+            f"worse."
         )
     return (None if side == own.image_size else side), (None if fit == own.fit else fit)
 
@@ -215,13 +226,14 @@ def describe(model: Model, picture: Picture, image_size: int | None, fit: str | 
     if (height, width) == (side, side):
         policy = f"{side} × {side} pixels, as it is"
     elif fit == "keep":
-        policy = f"the whole {width} × {height} image, resized to {side} pixels on its longer side"
+        policy = f"the whole {width} × {height} image at {side} pixels on its longer side"
     else:
         share = "" if own.crop_fraction == 1 else f"the middle {own.crop_fraction:.1%} of "
         square = "stretched" if own.kind == "imagenet" and height != width else "resized"
         cut = "" if own.kind == "imagenet" else "the central square of "
         policy = f"{cut}{share}the {width} × {height} image, {square} to {side} × {side} pixels"
-    parts.append(f"sees {policy}")
+    trained = "" if side == own.image_size else f" (trained at {own.image_size})"
+    parts.append(f"sees {policy}{trained}")
     return " · ".join(parts) + (f" · {picture.note}" if picture.note else "")
 
 

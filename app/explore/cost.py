@@ -58,7 +58,12 @@ def badge(choice: controls.Choice) -> None:
         else:
             st.badge("Backends differ", icon=":material/error:", color="red")
         controls.page_link("check", "Check", ":material/fact_check:")
-        controls.page_link("compare", "Compare networks", ":material/compare:")
+        controls.page_link(
+            "compare",
+            "Compare networks",
+            ":material/compare:",
+            compare_checkpoint_1=choice.model.name,
+        )
         controls.page_link("flops", "FLOPs by unit", ":material/account_tree:")
 
 

@@ -107,6 +107,28 @@ def checkpoint_names(halting: tuple[str, ...] = ("sact", "act", "none")) -> list
     return [name for _, name in sorted(ranked)]
 
 
+def first_checkpoint(halting: tuple[str, ...] = ("sact", "act", "none")) -> str | None:
+    """Name of the checkpoint that shows best what this is about; None without any.
+
+    A network that halts by position, for photographs if there is one, that runs
+    about two thirds of its units on average: bright and dark are both seen.
+    """
+    names = checkpoint_names(halting)
+    shipped = {model.name: model for model in shipped_models()}
+
+    def rank(name: str) -> tuple[bool, bool, bool, float]:
+        found = shipped.get(name)
+        if found is None or found.config.halting != "sact":
+            return True, True, True, 0.0
+        metrics = found.header.provenance.get("metrics")
+        share = metrics.get("flops_share") if isinstance(metrics, dict) else None
+        known = isinstance(share, int | float)
+        distance = abs(share - 0.7) if isinstance(share, int | float) else 0.0
+        return False, not known, found.config.family != "imagenet", distance
+
+    return min(names, key=rank) if names else None
+
+
 def shipped_models() -> list[Model]:
     """Every checkpoint in ``pretrained/`` that can be read."""
     found = []

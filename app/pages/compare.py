@@ -39,7 +39,7 @@ def choose() -> tuple[list[Model], list[Run], loaders.Picture]:
         with columns[1]:
             picture = controls.choose_picture(PAGE, models[0])
         with row:
-            image_size, fit = controls.choose_input(PAGE, models[0])
+            image_size, fit = controls.choose_input(PAGE, models[0], picture)
         own = models[0].header.preprocessing
         image_size, fit = image_size or own.image_size, fit or own.fit
         with controls.guarded():

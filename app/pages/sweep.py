@@ -36,7 +36,7 @@ def choose() -> tuple[Family, Picture, int | None, str | None]:
         with columns[1]:
             picture = controls.choose_picture(PAGE, family.models[0])
         with row:
-            image_size, fit = controls.choose_input(PAGE, family.models[0])
+            image_size, fit = controls.choose_input(PAGE, family.models[0], picture)
         st.caption(
             f"{len(family.models)} checkpoints: τ = " + ", ".join(f"{t:g}" for t in family.taus)
         )

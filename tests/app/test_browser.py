@@ -115,8 +115,13 @@ def tab(browser: Any, server: str) -> Iterator[Tab]:
     assert errors == []
 
 
+SMALL = "explore_fit_cifar=Square+crop&explore_side_cifar=32"
+
+
 def test_first_open_then_click_a_position(tab):
     tab.open()
+    assert tab.viewer("explore_map").locator("canvas.view").count() == 3
+    tab.open(f"/?{SMALL}")
     viewer = tab.viewer("explore_map")
     canvas = viewer.locator("canvas.view").nth(1)
     canvas.wait_for()
@@ -145,7 +150,7 @@ def test_first_open_then_click_a_position(tab):
 def test_upload_of_an_odd_image_then_of_none(tab):
     tab.open()
     tab.add("Images", "sliver.png", png(5, 300))
-    tab.page.get_by_text("the central square of the 300 × 5 image").wait_for()
+    tab.page.get_by_text("the whole 300 × 5 image").wait_for()
     assert tab.viewer("explore_map").locator("canvas.view").count() == 3
 
     tab.add("Images", "fake.png", b"no image")
@@ -167,7 +172,7 @@ def test_upload_of_a_bad_checkpoint_then_of_a_good_one(tab, pretrained):
 
 def test_deep_link_opens_the_same_screen(tab):
     path = (
-        "/?explore_checkpoint=tiny_sact_tau0.01&explore_image=Coffee&explore_row=3"
+        "/?explore_checkpoint=tiny_sact_tau0.005&explore_image=Coffee&explore_row=3"
         "&explore_column=30&explore_metric=Units+run&explore_unit=5&explore_colours=magma"
     )
     tab.open(path)
@@ -175,7 +180,7 @@ def test_deep_link_opens_the_same_screen(tab):
     page = tab.page
     assert page.get_by_label("Row").first.input_value() == "3"
     assert page.get_by_label("Column").first.input_value() == "30"
-    assert "τ = 0.01" in tab.text()
+    assert "τ = 0.005" in tab.text()
     assert (
         "block 2, unit 2 of 3"
         in page.locator(".st-key-explore_film_map .readout").inner_text().lower()
@@ -207,7 +212,7 @@ def test_download_gives_the_file(tab):
         button.click()
     download = caught.value
 
-    assert download.suggested_filename == "Cat_tiny_sact_tau0.001_map.png"
+    assert download.suggested_filename == "Rocket_tiny_sact_tau0.01_map.png"
     with open(download.path(), "rb") as file:
         assert file.read(8) == b"\x89PNG\r\n\x1a\n"
 
@@ -240,8 +245,8 @@ def test_compare_keeps_the_zoom_when_a_checkpoint_changes(tab):
     before = re.search(r"row \d+, column \d+", viewer.locator(".readout").inner_text()).group()
     assert before != "row 0, column 0"
 
-    tab.choose("compare_checkpoint_2", "tiny_sact_tau0.01")
-    assert "tiny_sact_tau0.01" in viewer.locator(".title").nth(1).inner_text()
+    tab.choose("compare_checkpoint_2", "tiny_sact_tau0.005")
+    assert "tiny_sact_tau0.005" in viewer.locator(".title").nth(1).inner_text()
     canvas.hover(position=corner)
     after = re.search(r"row \d+, column \d+", viewer.locator(".readout").inner_text()).group()
     assert after == before

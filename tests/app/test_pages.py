@@ -156,7 +156,7 @@ class TestExplore:
     def test_another_image_runs_it_once(self, app_env):
         at = run_page()
         before = loaders.num_runs()
-        at.selectbox(key="explore_image").set_value("Rocket").run()
+        at.selectbox(key="explore_image").set_value("Coffee").run()
 
         assert loaders.num_runs() == before + 1
 
@@ -171,13 +171,13 @@ class TestExplore:
     def test_settings_that_do_not_fit_the_next_network(self, app_env):
         at = run_page(explore_checkpoint="zoo_photos", explore_row="200", explore_column="9")
         assert at.number_input(key="explore_row").value == 200
-        at.select_slider(key="explore_side").set_value(320).run()
+        at.select_slider(key="explore_side_imagenet").set_value(320).run()
         at.slider(key="explore_unit").set_value(8).run()
         at.selectbox(key="explore_checkpoint").set_value("tiny_sact_tau0.01").run()
 
         assert not at.exception
-        assert at.select_slider(key="explore_side").value == 32
-        assert at.number_input(key="explore_row").value <= 31
+        assert at.select_slider(key="explore_side_cifar").value == 128
+        assert at.number_input(key="explore_row").value <= 127
 
     def test_upload_of_an_image(self, app_env):
         at = run_page()
@@ -233,14 +233,28 @@ def test_every_page_is_in_the_navigation():
     assert not (Path(ROOT) / "pages").exists()
 
 
+class TestFit:
+    def test_photographs_are_shown_larger_and_small_images_as_trained(self, app_env):
+        at = run_page()
+        assert "at 128 pixels on its longer side (trained at 32)" in texts(at)
+        at.file_uploader(key="explore_upload").upload("small.png", png(32, 32)).run()
+
+        assert "sees 32 × 32 pixels, as it is" in texts(at)
+
+    def test_link_restores_the_fit(self, app_env):
+        at = run_page(explore_side_cifar="32", explore_fit_cifar="Square crop")
+
+        assert "the central square of the 512 × 342 image, resized to 32 × 32" in texts(at)
+
+
 class TestCarrying:
     def test_choice_goes_along_to_the_next_page(self, app_env):
-        at = run_page(explore_checkpoint="tiny_sact_tau0.01", explore_image="Rocket")
+        at = run_page(explore_checkpoint="tiny_sact_tau0.001", explore_image="Cat")
         at.switch_page("app/pages/flops.py").run()
 
-        assert at.selectbox(key="flops_checkpoint").value == "tiny_sact_tau0.01"
-        assert at.selectbox(key="flops_image").value == "Rocket"
-        assert at.query_params["flops_image"] == "Rocket"
+        assert at.selectbox(key="flops_checkpoint").value == "tiny_sact_tau0.001"
+        assert at.selectbox(key="flops_image").value == "Cat"
+        assert at.query_params["flops_image"] == "Cat"
 
 
 class TestSweep:
@@ -290,6 +304,8 @@ class TestCompare:
 
     def test_networks_of_two_kinds(self, app_env):
         at = run_page("compare", compare_checkpoint_2="zoo_photos")
+        assert not at.exception
+        at = run_page("compare", compare_checkpoint_2="zoo_photos", compare_fit_cifar="Square crop")
 
         assert not at.exception
         assert any("do not line up" in caption.value for caption in at.caption)
