@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sact_core.backends.kernels import layout as at
-from sact_core.backends.kernels.cpu import LANES, TILE_ROWS, WIDE
+from sact_core.backends.kernels.cpu import LANES, MARKS_AT_ONCE, TILE_ROWS, WIDE
 from sact_core.halting import halting_threshold
 from sact_core.network import BatchNorm, Conv, Plan, Unit
 
@@ -257,9 +257,9 @@ def lay_out(plan: Plan, packed: Packed, size: tuple[int, int]) -> Sizes:
     net[at.IOTA_LIST] = lists.add(max(at.CHUNK, stem[1]) + TILE_ROWS)
     net[at.NULL_LIST] = lists.add(TILE_ROWS)
     marks = _Offsets()
-    marks.add(places.max())
+    marks.add(places.max() + MARKS_AT_ONCE)
     for name in (at.GROWN_MARKS, at.WIDER_MARKS, at.SPARE_MARKS):
-        net[name] = marks.add(places.max())
+        net[name] = marks.add(places.max() + MARKS_AT_ONCE)
 
     scratch = (at.CHUNK + TILE_ROWS) * int(max(cin.max(), cout.max()) + 16)
     if bottleneck:

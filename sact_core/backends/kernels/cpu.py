@@ -39,6 +39,9 @@ def _has_avx512() -> bool:
 TILE_ROWS, TILE_VECTORS = (8, 2) if _has_avx512() else (6, 1)
 WIDE = TILE_VECTORS * LANES
 
+#: Bytes in a vector of marks; maps of marks have room for one more at their end.
+MARKS_AT_ONCE = 64
+
 #: Numba compiles a function anew for every literal number that it is called
 #: with; it does not for these.
 ZERO, ONE, TWO, THREE, SIX, SEVEN, NINE, SIXTEEN = map(np.int64, (0, 1, 2, 3, 6, 7, 9, 16))

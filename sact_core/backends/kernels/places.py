@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sact_core.backends.kernels.cpu import TILE_ROWS, kernel
+from sact_core.backends.kernels import plain, vector
+from sact_core.backends.kernels.cpu import ONE, TILE_ROWS, kernel
 
 
 @kernel
@@ -41,21 +42,25 @@ def keep_marked(places, at, count, marks):
 
 
 @kernel
-def grow(marks, source, target, spare, height, width):
+def grow(vectors, marks, source, target, spare, height, width):
     """Mark in ``target`` every place inside the map that touches one of ``source``.
 
-    ``spare`` is room for another map. Both loops run over whole maps, border and
-    all, so that the compiler can take many places at once.
+    ``spare`` is room for another map. Whole maps are done at once, border and a
+    little more (see `MARKS_AT_ONCE`); the border is cleared in the end.
     """
     row = width + 2
-    first, last = row, (height + 1) * row
-    for i in range(first, last):
-        marks[spare + i] = marks[source + i - row] | marks[source + i] | marks[source + i + row]
-    for i in range(first + 1, last - 1):
-        marks[target + i] = marks[spare + i - 1] | marks[spare + i] | marks[spare + i + 1]
-    for y in range(1, height + 2):  # what has leaked into the border
+    inside = height * row
+    if vectors:
+        vector.either_mark(inside, marks, source, row, spare + row)
+        vector.either_mark(inside, marks, spare + row - 1, ONE, target + row)
+    else:
+        plain.either_mark(inside, marks, source, row, spare + row)
+        plain.either_mark(inside, marks, spare + row - 1, ONE, target + row)
+    for y in range(1, height + 2):
         marks[target + y * row - 1] = 0
         marks[target + y * row] = 0
+    for x in range(row):
+        marks[target + (height + 1) * row + x] = 0
 
 
 @kernel

@@ -97,3 +97,11 @@ def _product(sums, first, width, x, row, taps, tap_stride, depth, w, w0, b0):
             weight = w0 + (t * depth + k) * width
             for j in range(width):
                 sums[first + j] += value * w[weight + j]
+
+
+@kernel
+def either_mark(count, marks, x0, step, y0):
+    """Whether one of three places, ``step`` apart, is marked; ``count`` times."""
+    for i in range(count):
+        x = x0 + i
+        marks[y0 + i] = marks[x] | marks[x + step] | marks[x + 2 * step]

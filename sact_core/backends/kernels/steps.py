@@ -128,13 +128,15 @@ def go_on(work, u):
         state[at.S_WIDER], state[at.S_WIDER_LIST] = state[at.S_ACTIVE], active_at
     elif state[at.S_CHANGED]:
         marks, spare = work.marks, net[at.SPARE_MARKS]
-        places.grow(marks, ZERO, net[at.GROWN_MARKS], spare, height, width)
+        places.grow(work.vectors, marks, ZERO, net[at.GROWN_MARKS], spare, height, width)
         state[at.S_GROWN] = places.list_marked(
             marks, net[at.GROWN_MARKS], work.places, grown_at, height, width
         )
         state[at.S_GROWN_LIST] = grown_at
         if not net[at.BOTTLENECK]:
-            places.grow(marks, net[at.GROWN_MARKS], net[at.WIDER_MARKS], spare, height, width)
+            places.grow(
+                work.vectors, marks, net[at.GROWN_MARKS], net[at.WIDER_MARKS], spare, height, width
+            )
             state[at.S_WIDER] = places.list_marked(
                 marks, net[at.WIDER_MARKS], work.places, wider_at, height, width
             )

@@ -21,7 +21,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from sact_core.backends.kernels.cpu import LANES, TILE_ROWS, TILE_VECTORS
+from sact_core.backends.kernels.cpu import LANES, MARKS_AT_ONCE, TILE_ROWS, TILE_VECTORS
 
 FLOAT, INT, INT32 = ir.FloatType(), ir.IntType(64), ir.IntType(32)
 VECTOR = ir.VectorType(FLOAT, LANES)
@@ -358,6 +358,38 @@ def _affine_rows(
     return signature, codegen
 
 
+@intrinsic
+def _either_mark(typing, count, marks, x0, step, y0):
+    """Whether one of three places, ``step`` apart, is marked.
+
+    ``count`` times, and up to `MARKS_AT_ONCE` - 1 times more.
+    """
+    array = types.uint8[::1]
+    signature = types.void(types.int64, array, types.int64, types.int64, types.int64)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        emit = _Emitter(context, builder)
+        count, marks, x0, step, y0 = args
+        marks = emit.data(array, marks)
+        kind = ir.VectorType(ir.IntType(8), MARKS_AT_ONCE).as_pointer()
+
+        def at(index: Any) -> Any:
+            return builder.bitcast(builder.gep(marks, [index]), kind)
+
+        with _loop(emit, count, MARKS_AT_ONCE) as i:
+            total = None
+            for times in range(3):
+                place = builder.add(builder.add(x0, i), builder.mul(step, INT(times)))
+                part = builder.load(at(place))
+                part.align = 1
+                total = part if total is None else builder.or_(total, part)
+            builder.store(total, at(builder.add(y0, i))).align = 1
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+either_mark: Callable[..., None] = _either_mark
 affine_rows: Callable[..., None] = _affine_rows
 copy_row = _make_row(lambda emit, x, y: x, "``y = x``.")
 add_row = _make_row(lambda emit, x, y: emit.builder.fadd(x, y), "``y = x + y``.")
