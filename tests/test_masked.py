@@ -431,3 +431,19 @@ def test_kernels_come_from_the_cache(rng):
     """
     )
     assert hits.split() == ["1", "1"]
+
+
+def test_runs_where_there_is_no_avx512():
+    """The other shape of tile; elsewhere the kernels are made for this processor."""
+    if cpu.TILE_ROWS != 8:
+        pytest.skip("this processor takes the other tiles anyway")
+    told = run_python(
+        SMALL_NETWORKS
+        + """
+    from sact_core.backends.kernels import cpu
+    print(cpu.TILE_ROWS, cpu.WIDE)
+    """,
+        NUMBA_CPU_NAME="haswell",
+        NUMBA_CPU_FEATURES="+sse4.2,+avx,+avx2,+fma,+bmi,+bmi2,+popcnt,+64bit",
+    )
+    assert told.split() == ["6", "16"]
