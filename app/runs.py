@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -146,7 +147,7 @@ def charts(found: Sequence[TrainingRun], many: bool) -> dict[str, go.Figure]:
             series({"flops_share": "of dense"}), "share of dense", percent=True, top=1.05
         ),
     }
-    units = series({key: key.split("/")[0].replace("block", "block ") for key in blocks})
+    units = series({key: re.sub(r"^block_?(\d+)/.*", r"block \1", key) for key in blocks})
     if units:
         made["Units run, by block"] = figures.training(units, "units, mean")
     return made

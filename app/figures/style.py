@@ -95,8 +95,8 @@ def lay_out(figure: go.Figure, height: int, **layout: Any) -> go.Figure:
         "colorway": list(CATEGORIES),
     }
     figure.update_layout(**(values | layout))
-    figure.update_xaxes(automargin=True)
-    figure.update_yaxes(automargin=True)
+    figure.update_xaxes(automargin=True, exponentformat="SI")
+    figure.update_yaxes(automargin=True, exponentformat="SI")
     return figure
 
 

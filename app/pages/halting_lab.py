@@ -99,7 +99,7 @@ def outcome(scores: np.ndarray, row: int, eps: float, thing: str) -> None:
     with st.grid(3, min_column_width=120):
         st.metric("Units run N", num_units, border=True)
         st.metric("Remainder R", f"{remainder:.3f}", border=True)
-        st.metric("Ponder cost ρ = N + R", f"{halting.ponder_cost[row]:.3f}", border=True)
+        st.metric("Ponder cost ρ", f"{halting.ponder_cost[row]:.3f}", border=True)
     st.markdown(lab.explain(scores[row], halting, row, eps, thing))
     st.plotly_chart(
         figures.why_stopped(lab.read(scores[row], num_units), num_units, remainder, eps, 280),
