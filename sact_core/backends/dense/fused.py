@@ -23,6 +23,9 @@ from sact_core.backends.dense import kernels
 #: Scale, offset and slope of an activated normalisation: ``activate(x * scale + offset)``.
 Affine = tuple[np.ndarray, np.ndarray, float]
 
+#: A network that diverges overflows; its loss says so.
+_quiet = np.errstate(over="ignore", invalid="ignore")
+
 
 def fits(x: Tensor) -> bool:
     """Say whether a map [n, c, h, w] can be worked on here."""
@@ -247,6 +250,7 @@ class _Gate(torch.autograd.Function):
         return gx, gresidual, goutput, None, gleft
 
 
+@_quiet
 def _moments(x: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Spatial means [n, c], batch means and biased variances [c] of a map, float64.
 
@@ -262,6 +266,7 @@ def _moments(x: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return sums / np.float64(h * w) + shift, away + shift, np.maximum(variance, 0)
 
 
+@_quiet
 def _affine(
     gamma: Tensor, beta: Tensor, slope: float, mean: np.ndarray, inverse: np.ndarray
 ) -> Affine:
@@ -280,6 +285,7 @@ def _fixed(mean: Tensor, variance: Tensor, eps: float) -> tuple[np.ndarray, np.n
     return mean.double().numpy(), 1 / np.sqrt(variance.double().numpy() + eps)
 
 
+@_quiet
 def _plane(
     x: Tensor,
     mean: np.ndarray,
@@ -302,6 +308,7 @@ def _results(ctx: Any, mean: np.ndarray, variance: np.ndarray, *results: Tensor)
     return *results, *moments
 
 
+@_quiet
 def _tensor(values: np.ndarray) -> Tensor:
     return torch.from_numpy(values.astype(np.float32))
 
