@@ -738,6 +738,8 @@ def test_events_hold_the_metrics(survivors: Survivors, tmp_path: Path) -> None:
     writer = EventWriter(tmp_path)
     writer.close()
     assert not list(tmp_path.iterdir())
+    with pytest.raises(FileNotFoundError, match=r"cannot write .*none.*: no such file"):
+        EventWriter(tmp_path / "none").write(1, {"loss": 1.0})
 
 
 # --- two processes ---

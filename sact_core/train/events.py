@@ -34,6 +34,7 @@ class EventWriter:
     def __init__(self, folder: str | Path, first_step: int = 0) -> None:
         self.folder = Path(folder)
         self.first_step = first_step
+        self._path = self.folder
         self._file: int | None = None
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
@@ -44,13 +45,17 @@ class EventWriter:
         OSError
             If the file cannot be written.
         """
-        if self._file is None:
-            self._file = self._open()
         values = b"".join(
             _field(1, _field(1, tag.encode()) + _key(2, 5) + struct.pack("<f", value))
             for tag, value in scalars.items()
         )
-        self._append(_event(step, _field(5, values)))
+        try:
+            if self._file is None:
+                self._open()
+            self._append(_event(step, _field(5, values)))
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise type(error)(f"cannot write {self._path}: {reason}") from error
 
     def close(self) -> None:
         """Close the file."""
@@ -58,13 +63,13 @@ class EventWriter:
             os.close(self._file)
             self._file = None
 
-    def _open(self) -> int:
+    def _open(self) -> None:
         name = f"events.out.tfevents.{time.time_ns() // 1000:017d}.{os.getpid()}"
-        self._file = os.open(self.folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        self._path = self.folder / name
+        self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         self._append(_event(None, _field(3, b"brain.Event:2")))
         started = _key(1, 0) + _varint(1)
         self._append(_event(self.first_step, _field(7, started)))
-        return self._file
 
     def _append(self, event: bytes) -> None:
         assert self._file is not None
