@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -104,8 +105,7 @@ def conv_flops(weight_shape: tuple[int, int, int, int], positions: np.ndarray) -
     positions : np.ndarray [shape=(n,), int64]
         Output positions computed for each image.
     """
-    height, width, num_in, num_out = weight_shape
-    return 2 * height * width * num_in * num_out * np.asarray(positions, np.int64)
+    return _price(weight_shape) * np.asarray(positions, np.int64)
 
 
 def count_flops(plan: Plan, positions: Mapping[str, np.ndarray]) -> FlopCount:
@@ -147,8 +147,10 @@ def count_flops(plan: Plan, positions: Mapping[str, np.ndarray]) -> FlopCount:
                 f"positions of {name} must be whole numbers of shape {shape}, one per image, "
                 f"got {count.dtype} of shape {count.shape}"
             )
-        if count.size and count.min() < 0:
-            raise ValueError(f"positions of {name} must not be negative, got {count.min()}")
+    table = np.array(list(counts.values()))  # [convolutions, n]
+    if table.size and table.min() < 0:
+        name = next(name for name, count in counts.items() if count.min() < 0)
+        raise ValueError(f"positions of {name} must not be negative, got {counts[name].min()}")
     return FlopCount(
         {conv.name: conv_flops(conv.weight_shape, counts[conv.name]) for conv in plan.convs}
     )
@@ -224,5 +226,12 @@ def dense_positions(plan: Plan, size: tuple[int, int]) -> dict[str, int]:
     return positions
 
 
+@lru_cache(maxsize=4096)
+def _price(weight_shape: tuple[int, int, int, int]) -> int:
+    """FLOPs of one position."""
+    height, width, num_in, num_out = weight_shape
+    return 2 * height * width * num_in * num_out
+
+
 def _sum(counts: Iterable[np.ndarray]) -> np.ndarray:
-    return np.stack(list(counts)).sum(axis=0)
+    return np.array(list(counts)).sum(axis=0)

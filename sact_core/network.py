@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -112,7 +113,7 @@ class Unit:
     halting: HaltingBranch | None
     masked: bool
 
-    @property
+    @cached_property
     def grown_convs(self) -> int:
         """How many leading convolutions work on the mask grown by one pixel.
 
@@ -152,12 +153,12 @@ class Plan:
     divisor: int
     bn_decay: float
 
-    @property
+    @cached_property
     def units(self) -> tuple[Unit, ...]:
         """All units, first to last."""
         return tuple(unit for block in self.blocks for unit in block.units)
 
-    @property
+    @cached_property
     def convs(self) -> tuple[Conv, ...]:
         """Every convolution in the order of execution, halting branches included."""
         found = [self.stem]

@@ -260,9 +260,9 @@ def _run(
     net[at.KEEP_OUTPUTS], net[at.KEEP_SECONDS] = keep_outputs, keep_seconds
     num_alone = n - n % threads if room.own_images else 0
     phases = at.FIRST_UNIT_PHASE + len(plan.units) * at.NUM_UNIT_PHASES + 2
-    queue = np.zeros(team.RECORD, np.int64)
+    queue = np.zeros(team.CLAIMED + team.LINE * threads, np.int64)
     queue[team.TASKS] = num_alone
-    together = np.zeros((n - num_alone, phases * team.RECORD), np.int64)
+    together = np.zeros((n - num_alone, phases * len(queue)), np.int64)
     together[:, team.TASKS] = 1  # the first phase; each opens the next
 
     common: dict[str, Any] = {
@@ -271,7 +271,6 @@ def _run(
         "units": engine._packed.units,
         "weights": engine._packed.weights,
         "images": x,
-        "threads": threads,
         "vectors": engine.vectors,
         **outputs.arrays,
     }
@@ -285,9 +284,9 @@ def _run(
         shared = room.shared if room.shared is not None else own
         assert own is not None
         assert shared is not None
-        alone = at.Work(**common, **own, scratch=scratch, alone=True)
-        joint = at.Work(**common, **shared, scratch=scratch, alone=room.shared is None)
-        records = np.zeros((1, phases * team.RECORD), np.int64)
+        alone = at.Work(**common, **own, scratch=scratch, threads=1, me=thread)
+        joint = at.Work(**common, **shared, scratch=scratch, threads=threads, me=thread)
+        records = np.zeros((1, phases * (team.CLAIMED + team.LINE)), np.int64)
         return lambda: run_batch(alone, joint, queue, records, together, num_alone, n)
 
     # Nobody waits for the helpers: when the batch is done, all that is left for

@@ -93,5 +93,5 @@ class Work(NamedTuple):
     seconds: np.ndarray  # int64, nanoseconds of every unit; two more for the clock
     scratch: np.ndarray  # float32
     threads: int  # in the team
-    alone: bool  # one thread runs the image by itself
+    me: int  # number of this one
     vectors: bool  # vector code, or plain loops

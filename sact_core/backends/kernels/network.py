@@ -62,7 +62,7 @@ def run_other(work, records, phase, kind, u, image, task):
             halting.halt_listed(work, u, image, first, rows)
     else:
         columns = work.blocks[-1, at.B_COUT] // 16
-        tasks = records[phase * team.RECORD + team.TASKS]
+        tasks = records[team.record(phase, work.threads) + team.TASKS]
         for column in range(task * columns // tasks, (task + 1) * columns // tasks):
             ends.mean_features(work, 16 * column)
 
@@ -97,7 +97,7 @@ def share(work, records, phase, kind, u, task):
         return ZERO, begin, end, ZERO, -(-work.net[at.STEM_COUT] // at.WIDE)
     if kind == at.LOCAL:
         task -= 1
-    place = phase * team.RECORD
+    place = team.record(phase, work.threads)
     groups, chunks = records[place + team.GROUPS], records[place + team.CHUNKS]
     total, channels = extent(work, kind, u)
     panels = -(-channels // at.WIDE)
@@ -180,12 +180,13 @@ def make_run_batch(version: int) -> Callable[..., int]:
         ----------
         own, shared : Work
             What this thread uses alone, and with the others.
-        queue : np.ndarray [shape=(RECORD,), int64]
-            The images that are run by one thread each, as tasks of one phase.
-        own_records : np.ndarray [shape=(1, phases x RECORD), int64]
-            Phase records of this thread alone.
-        records : np.ndarray [shape=(images together, phases x RECORD), int64]
-            Phase records of the images that are run together.
+        queue : np.ndarray [int64]
+            The images that are run by one thread each, as tasks of one phase: a
+            record of `team`.
+        own_records : np.ndarray [shape=(1, …), int64]
+            Records of this thread alone, one for each phase.
+        records : np.ndarray [shape=(images together, …), int64]
+            Records of the images that are run together.
         num_alone, num_images : int
             How many images are run by one thread each, and how many there are.
 
@@ -195,33 +196,35 @@ def make_run_batch(version: int) -> Callable[..., int]:
             The version of the code.
         """
         num_units = len(own.units)
-        joint = num_alone
+        me, joint = shared.me, num_alone
         while True:
-            image = team.claim(queue, ZERO, shared.alone)
+            image = team.claim(queue, ZERO, me, shared.threads)
             if image >= 0:
                 work, book = own, own_records[0]
                 book[:] = 0
                 book[team.TASKS] = 1  # the first phase; each opens the next
             else:
                 if joint == num_alone:
-                    team.wait(queue, ZERO, shared.alone)
+                    team.wait(queue, ZERO, shared.threads)
                 if joint == num_images:
                     break
                 image, work, book = joint, shared, records[joint - num_alone]
                 joint += 1
             for phase in range(at.FIRST_UNIT_PHASE + num_units * at.NUM_UNIT_PHASES + 2):
                 kind, u = phase_kind(phase, num_units)
-                task = team.claim(book, phase, work.alone)
+                place = team.record(phase, work.threads)
+                task, done = team.claim(book, place, me, work.threads), 0
                 while task >= 0:
                     if has_products(kind, task):
                         run_products(work, book, phase, kind, u, image, task)
                     else:
                         run_other(work, book, phase, kind, u, image, task)
-                    team.finish(book, phase, work.alone)
-                    task = team.claim(book, phase, work.alone)
-                team.wait(book, phase, work.alone)
+                    done += 1
+                    task = team.claim(book, place, me, work.threads)
+                team.finish(book, place, done, work.threads)
+                team.wait(book, place, work.threads)
             if image < num_alone:
-                team.finish(queue, ZERO, shared.alone)
+                team.finish(queue, ZERO, ONE, shared.threads)
         return version
 
     return run_batch

@@ -22,13 +22,13 @@ def open_stem(work, records):
     net, block = work.net, work.blocks[0]
     if net[at.BOTTLENECK]:
         tasks = -(-block[at.B_IN_HEIGHT] // at.POOL_ROWS)
-        records[at.STEM * team.RECORD + team.TASKS] = tasks
+        records[team.record(at.STEM, work.threads) + team.TASKS] = tasks
     else:
         height, width = net[at.HEIGHT], net[at.WIDTH]
         total = places.list_all(work.places, net[at.ACTIVE_LIST], height, width, ONE, height, width)
         work.state[at.S_ACTIVE] = total
         open_phase(work, records, at.STEM, total, ONE)
-    records[at.OPEN * team.RECORD + team.TASKS] = 1
+    records[team.record(at.OPEN, work.threads) + team.TASKS] = 1
 
 
 @kernel
@@ -36,7 +36,7 @@ def open_unit(work, records, u, image):
     """List the positions of a unit, and say how many tasks its phases have."""
     net, state, unit = work.net, work.state, work.units[u]
     base = at.FIRST_UNIT_PHASE + u * at.NUM_UNIT_PHASES - at.PRE
-    records[(base + at.NEXT) * team.RECORD + team.TASKS] = 1
+    records[team.record(base + at.NEXT, work.threads) + team.TASKS] = 1
     if net[at.KEEP_SECONDS]:
         state[at.S_CLOCK] = team.nanoseconds(work.seconds[len(work.units) :])
     if unit[at.U_INDEX] == 0:
@@ -64,12 +64,12 @@ def open_unit(work, records, u, image):
     tasks = 1
     if net[at.KIND] == at.SACT:
         tasks = -(-active // HALT_ROWS)
-    records[(base + at.HALT) * team.RECORD + team.TASKS] = tasks
+    records[team.record(base + at.HALT, work.threads) + team.TASKS] = tasks
     if unit[at.U_HALTS]:
         if net[at.KIND] == at.SACT:
             on_grown = products.local_list(work, u) != net[at.ACTIVE_LIST]
             open_phase(work, records, base + at.LOCAL, grown if on_grown else active, ONE)
-        records[(base + at.LOCAL) * team.RECORD + team.TASKS] += 1  # the global branch
+        records[team.record(base + at.LOCAL, work.threads) + team.TASKS] += 1  # the global branch
 
 
 @kernel
@@ -166,8 +166,8 @@ def open_head(work, records):
     """Say how many tasks the means and the logits have."""
     first = at.FIRST_UNIT_PHASE + len(work.units) * at.NUM_UNIT_PHASES
     columns = work.blocks[-1, at.B_COUT] // 16
-    tasks = 1 if work.alone else min(columns, SHARES * work.threads)
-    records[first * team.RECORD + team.TASKS] = tasks
+    tasks = 1 if work.threads == 1 else min(columns, SHARES * work.threads)
+    records[team.record(first, work.threads) + team.TASKS] = tasks
     open_phase(work, records, first + 1, ONE, -(-work.net[at.CLASSES] // at.WIDE))
 
 
@@ -176,11 +176,13 @@ def open_phase(work, records, phase, rows, panels):
     """Cut a phase of so many positions and panels of channels into tasks."""
     chunks = -(-rows // at.CHUNK)
     groups, share, wanted = 1, 1, SHARES * work.threads
-    if work.alone:
+    if work.threads == 1:
         share = chunks
     elif chunks < wanted:
         groups = min(panels, -(-wanted // chunks))
-    place = phase * team.RECORD
+    else:
+        share = chunks // wanted
+    place = team.record(phase, work.threads)
     records[place + team.GROUPS] = groups
     records[place + team.CHUNKS] = share
     records[place + team.TASKS] = -(-chunks // share) * groups

@@ -24,12 +24,12 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from sact_core.backends.kernels.cpu import INTERPRETED, kernel
+from sact_core.backends.kernels.cpu import INTERPRETED, ONE, kernel
 
-#: Numbers in a phase's record: two cache lines, so that claims and ends do not
-#: disturb each other.
-RECORD = 16
-CLAIMED, TASKS, GROUPS, CHUNKS, DONE = 0, 1, 2, 3, 8
+# A phase's record: how its tasks are cut, how many are done, and how many each
+# thread's share has given away; what threads write lies in cache lines of its own.
+TASKS, GROUPS, CHUNKS, DONE, CLAIMED = 0, 1, 2, 8, 16
+LINE = 8
 
 #: Looks at a phase before a waiting thread begins to give its core away.
 PATIENCE = 2000
@@ -125,30 +125,47 @@ else:
 
 
 @kernel
-def claim(records, phase, alone):
-    """Give the next task of a phase, or -1 where all are taken."""
-    place = phase * RECORD
-    if alone:
-        task = records[place + CLAIMED]
-        records[place + CLAIMED] = task + 1
-    else:
-        task = shared_add(records, place + CLAIMED, 1)
-    return task if task < shared_load(records, place + TASKS) else -1
+def record(phase, threads):
+    """Where a phase's record begins, for a team of so many threads."""
+    return phase * (CLAIMED + LINE * threads)
 
 
 @kernel
-def finish(records, phase, alone):
-    """Report a task done."""
-    if not alone:
-        shared_add(records, phase * RECORD + DONE, 1)
+def claim(records, place, me, threads):
+    """Give the next task of the phase whose record is at ``place``; -1: all are taken.
+
+    Every thread has its own share of the tasks, neighbours in the image, which
+    stay in its cache from phase to phase; whoever has done his takes from others.
+    """
+    tasks = shared_load(records, place + TASKS)
+    for turn in range(threads):
+        whose = (me + turn) % threads
+        first, last = whose * tasks // threads, (whose + 1) * tasks // threads
+        taken = place + CLAIMED + LINE * whose
+        if threads == 1:
+            task = first + records[taken]
+            records[taken] += 1
+        elif shared_load(records, taken) < last - first:
+            task = first + shared_add(records, taken, ONE)
+        else:
+            continue
+        if task < last:
+            return task
+    return -1
 
 
 @kernel
-def wait(records, phase, alone):
+def finish(records, place, tasks, threads):
+    """Report so many tasks done: once, for every report takes a line from the others."""
+    if threads > 1 and tasks > 0:
+        shared_add(records, place + DONE, tasks)
+
+
+@kernel
+def wait(records, place, threads):
     """Return when every task of a phase is done."""
-    if alone:
+    if threads == 1:
         return
-    place = phase * RECORD
     looks = 0
     while shared_load(records, place + DONE) < shared_load(records, place + TASKS):
         looks += 1
