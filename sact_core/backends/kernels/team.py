@@ -24,7 +24,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from sact_core.backends.kernels.cpu import INTERPRETED, ONE, kernel
+from sact_core.backends.kernels.cpu import INTERPRETED, kernel
 
 # A phase's record: how its tasks are cut, how many are done, and how many each
 # thread's share has given away; what threads write lies in cache lines of its own.
@@ -146,7 +146,7 @@ def claim(records, place, me, threads):
             task = first + records[taken]
             records[taken] += 1
         elif shared_load(records, taken) < last - first:
-            task = first + shared_add(records, taken, ONE)
+            task = first + shared_add(records, taken, 1)
         else:
             continue
         if task < last:
