@@ -11,11 +11,13 @@ from sact_core.backends import reference
 from sact_core.benchmark import halting, infer, report
 from sact_core.benchmark.__main__ import main
 from sact_core.benchmark.cases import CASES, Case
+from sact_core.benchmark.family import measure_family
 from sact_core.benchmark.sides import Side, SideError
 from sact_core.benchmark.steer import reach_for, set_reach, steered_params, steering_images
-from sact_core.config import NetworkConfig
+from sact_core.checkpoint import Checkpoint, write
+from sact_core.config import NetworkConfig, Preprocessing
 from sact_core.flops import dense_flops
-from sact_core.network import build_plan
+from sact_core.network import build_plan, init_params
 
 TINY = Case("tiny", "cifar", (2, 1, 1), 2, 8, 1.0)
 
@@ -103,6 +105,24 @@ def test_a_tiny_case(tmp_path):
         assert min(r["ms"].values()) > 0
         assert r["memory"]["masked"][0] >= r["memory"]["masked"][1] > 0
     report.write_infer(tmp_path, {"machine": report.machine(), "rows": rows})
+
+
+def test_a_tiny_family(tmp_path, rng):
+    paths = []
+    for halting_kind in ("none", "sact"):
+        config = NetworkConfig("cifar", (2, 1, 1), 4, halting=halting_kind)
+        path = tmp_path / f"{halting_kind}.h5"
+        params = init_params(build_plan(config))
+        write(path, Checkpoint(config, params, Preprocessing("cifar", 8), provenance={"tau": 0.1}))
+        paths.append(path)
+    images = rng.integers(0, 256, (3, 8, 8, 3)).astype(np.uint8)
+    rows = measure_family(paths, images, rounds=1, seconds=0.001, say=lambda text: None)
+    assert [r["file"] for r in rows] == ["none.h5", "sact.h5"]
+    assert rows[0]["mflops"] == rows[0]["dense_mflops"]
+    assert all(min(r["ms"].values()) > 0 for r in rows)
+    values = {"machine": report.machine(), "data": "noise", "rows": rows}
+    report.write_family(tmp_path, values)
+    assert "| `sact.h5` | ResNet-10 SACT | 0.1 |" in (tmp_path / "family.md").read_text()
 
 
 def test_a_side_that_fails_says_why():

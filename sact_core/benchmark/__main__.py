@@ -5,6 +5,7 @@
     python -m sact_core.benchmark infer                           # everything, about an hour
     python -m sact_core.benchmark infer --only resnet32-batch1 --threads 1
     python -m sact_core.benchmark halting
+    python -m sact_core.benchmark family pretrained/*.h5 --data-dir DIR
     python -m sact_core.benchmark train --threads 1               # a minute or two
 
 Results of ``infer`` are merged into those that stand in the folder already.
@@ -32,6 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     _add_infer(commands.add_parser("infer", help="masked inference against dense PyTorch"))
     _add_halting(commands.add_parser("halting", help="the halting rule in Numba"))
+    _add_family(commands.add_parser("family", help="trained networks on test images"))
     _add_train(commands.add_parser("train", help="a training step with and without halting"))
     return parser
 
@@ -71,6 +73,39 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=9, help="turns of every side")
     parser.add_argument("--out", default="benchmarks", help="folder (default: benchmarks)")
     parser.set_defaults(run=run_train)
+
+
+def _add_family(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoints", nargs="+", type=Path)
+    parser.add_argument("--dataset", default="cifar10", help="TFDS name, or a folder")
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--data-dir", help="where TFDS keeps its data")
+    parser.add_argument("--num-images", type=int, default=128)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=0.3, help="length of a turn")
+    parser.add_argument("--out", default="benchmarks", help="folder (default: benchmarks)")
+    parser.set_defaults(run=run_family)
+
+
+def run_family(args: argparse.Namespace) -> None:
+    """Measure trained networks."""
+    from sact_core.backends.masked import thread_count
+    from sact_core.benchmark import family, report
+    from sact_core.data import load_split
+
+    if args.rounds < 1 or args.num_images < 1:
+        raise ValueError("--rounds and --num-images must be at least 1")
+    threads = thread_count(args.threads)
+    data = load_split(args.dataset, args.split, args.data_dir, args.num_images)
+    folder = Path(args.out)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = family.measure_family(args.checkpoints, data.images, threads, args.rounds, args.seconds)
+    report.write_family(
+        folder,
+        {"machine": report.machine(), "data": f"{args.dataset} {args.split}", "rows": rows},
+    )
+    print(f"{folder / 'family.md'} and {folder / 'family.html'} hold the results.")
 
 
 def run_infer(args: argparse.Namespace) -> None:

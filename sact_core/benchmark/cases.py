@@ -30,6 +30,9 @@ class Case:
         Height and width of the input in pixels.
     bar : float, optional
         Least speed-up over dense PyTorch, as a share of the FLOP ratio.
+    checkpoint, images : str, optional
+        Files of a trained network and of its input (``.npy``), instead of random
+        weights and made-up images.
     """
 
     key: str
@@ -38,6 +41,8 @@ class Case:
     batch: int
     side: int
     bar: float | None = None
+    checkpoint: str | None = None
+    images: str | None = None
 
     def config(self, halting: str = "sact") -> NetworkConfig:
         """The network's config."""

@@ -204,6 +204,55 @@ def write_halting(folder: Path, values: dict[str, Any]) -> None:
     _write(folder / "halting.html", _halting_chart(rows, values["machine"]))
 
 
+def write_family(folder: Path, values: dict[str, Any]) -> None:
+    """Write ``family.json``, ``family.md`` and ``family.html``."""
+    rows = sorted(values["rows"], key=lambda row: row["mflops"])
+    dense = max(rows, key=lambda row: row["mflops"])
+    table = _table(
+        ["checkpoint", "network", "tau", "MFLOPs", "masked ms", "PyTorch ms"],
+        [
+            [
+                *(f"`{row['file']}`", row["network"]),
+                *("–" if row["tau"] is None else f"{row['tau']:g}", f"{row['mflops']:.1f}"),
+                *(f"{row['ms']['masked']:.3f}", f"{row['ms']['sact']:.3f}"),
+            ]
+            for row in rows
+        ],
+    )
+    text = [
+        "# Trained networks: milliseconds and MFLOPs of an image",
+        _machine_text(values["machine"]),
+        f"Means over {dense['images']} test images ({values['data']}) run as one batch on "
+        f"{dense['threads']} thread(s); medians of turns taken A B A B …, each side in a process "
+        "of its own. *PyTorch* is the same network in eager mode.",
+        table,
+    ]
+    _write(folder / "family.json", json.dumps(values, indent=1) + "\n")
+    _write(folder / "family.md", "\n\n".join(text) + "\n")
+    _write(folder / "family.html", _family_chart(rows, values["machine"]))
+
+
+def _family_chart(rows: list[Row], where: dict[str, Any]) -> str:
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    for key, title in (("masked", "masked"), ("sact", "PyTorch eager")):
+        figure.add_scatter(
+            x=[row["mflops"] for row in rows],
+            y=[row["ms"][key] for row in rows],
+            text=[row["file"] for row in rows],
+            mode="lines+markers",
+            name=title,
+        )
+    figure.update_layout(
+        title=_title("Trained networks on test images", where),
+        xaxis={"title": "MFLOPs of an image", "rangemode": "tozero"},
+        yaxis={"title": "ms for an image", "rangemode": "tozero"},
+        template="plotly_white",
+    )
+    return figure.to_html(include_plotlyjs="cdn", full_html=True)
+
+
 def _halting_chart(rows: list[Row], where: dict[str, Any]) -> str:
     import plotly.graph_objects as go
 

@@ -14,8 +14,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from sact_core.benchmark.cases import Case
 from sact_core.benchmark.steer import reach_for, set_reach, steered_params, steering_images
+from sact_core.checkpoint import read
 from sact_core.network import build_plan, init_params
 
 Run = Callable[[], Any]
@@ -38,8 +41,14 @@ class Worker:
 
     def __init__(self, side: str, case: Case, threads: int) -> None:
         self.side, self.case, self.threads = side, case, threads
-        self.plan = build_plan(case.config("sact" if side in ("masked", "sact") else "none"))
-        self.x = steering_images(case.batch, (case.side, case.side))
+        self.trained: dict[str, np.ndarray] | None = None
+        if case.checkpoint is not None and case.images is not None:
+            checkpoint = read(case.checkpoint)
+            self.plan, self.trained = build_plan(checkpoint.config), checkpoint.params
+            self.x = np.load(case.images)
+        else:
+            self.plan = build_plan(case.config("sact" if side in ("masked", "sact") else "none"))
+            self.x = steering_images(case.batch, (case.side, case.side))
         self.import_backend()
         self.idle = _peak_memory()
         self.run: Run = self.build_masked(1.0) if side == "masked" else self.build_dense()
@@ -61,8 +70,8 @@ class Worker:
         """The masked engine, halting so that it needs this share of the dense FLOPs."""
         from sact_core.backends.masked import Engine
 
-        params = steered_params(self.plan)
-        if ratio < 1:
+        params = self.trained or steered_params(self.plan)
+        if ratio < 1 and self.trained is None:
             set_reach(self.plan, params, reach_for(self.plan, self.x[:8], ratio))
         self.engine = engine = Engine(self.plan, params, num_threads=self.threads)
 
@@ -77,7 +86,9 @@ class Worker:
 
         from sact_core.backends.dense import Engine
 
-        params = steered_params(self.plan) if self.side == "sact" else init_params(self.plan)
+        params = self.trained
+        if params is None:
+            params = steered_params(self.plan) if self.side == "sact" else init_params(self.plan)
         network: Any = Engine(self.plan, params, num_threads=self.threads).network
         x = torch.from_numpy(self.x).permute(0, 3, 1, 2)  # channels last in memory
         if self.side in ("compiled", "frozen"):

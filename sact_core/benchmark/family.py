@@ -1,0 +1,107 @@
+"""Trained networks on real images: do milliseconds fall as FLOPs do?"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sact_core.backends.masked import Engine
+from sact_core.benchmark.cases import Case
+from sact_core.benchmark.sides import Side
+from sact_core.checkpoint import read
+from sact_core.flops import dense_flops
+from sact_core.network import build_plan
+from sact_core.preprocess import prepare
+
+#: The masked engine, and the same network in PyTorch.
+SIDES = ("masked", "sact")
+
+
+def measure_family(
+    paths: Sequence[Path],
+    images: np.ndarray,
+    threads: int = 1,
+    rounds: int = 7,
+    seconds: float = 0.3,
+    say: Callable[[str], None] = print,
+) -> list[dict[str, Any]]:
+    """Time every checkpoint on the same images, all in turn.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Checkpoints.
+    images : np.ndarray [shape=(n, h, w, 3), uint8]
+        Run as one batch.
+    threads : int
+        Threads of every side.
+    rounds, seconds : int, float
+        Turns of every side, and the length of one.
+    say : callable
+        Told what is going on.
+
+    Returns
+    -------
+    list of dict
+        A row for each checkpoint: MFLOPs of an image (mean and dense), and
+        milliseconds for an image by side.
+
+    Raises
+    ------
+    CheckpointError, OSError
+        If a checkpoint cannot be read.
+    SideError
+        If a process fails.
+    """
+    rows: list[dict[str, Any]] = []
+    sides: dict[tuple[int, str], Side] = {}
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        for i, path in enumerate(paths):
+            checkpoint = read(path)
+            plan = build_plan(checkpoint.config)
+            x = np.stack([prepare(each, checkpoint.preprocessing, plan.divisor) for each in images])
+            np.save(f"{folder}/{i}.npy", x)
+            flops = Engine(plan, checkpoint.params).forward(x).flops
+            dense = dense_flops(plan, (x.shape[1], x.shape[2])).total
+            rows.append(
+                {
+                    "file": path.name,
+                    "network": checkpoint.config.name,
+                    "tau": checkpoint.provenance.get("tau"),
+                    "images": len(x),
+                    "threads": threads,
+                    "mflops": float(flops.mean()) / 1e6,
+                    "dense_mflops": float(dense[0]) / 1e6,
+                }
+            )
+            case = Case(
+                path.stem,
+                checkpoint.config.family,
+                checkpoint.config.units_per_block,
+                batch=len(x),
+                side=x.shape[1],
+                checkpoint=str(path.resolve()),
+                images=f"{folder}/{i}.npy",
+            )
+            for name in SIDES:
+                sides[i, name] = Side(name, case, threads)
+                stack.callback(sides[i, name].end)
+                sides[i, name].wait()
+        turns: dict[tuple[int, str], list[float]] = {key: [] for key in sides}
+        for _ in range(rounds):
+            for key, side in sides.items():
+                turns[key].append(1e3 * statistics.median(side.measure(seconds)["seconds"]))
+    for i, row in enumerate(rows):
+        row["ms"] = {name: statistics.median(turns[i, name]) / row["images"] for name in SIDES}
+        say(
+            f"{row['file']}: {row['mflops']:.1f} MFLOPs, masked {row['ms']['masked']:.3f} ms, "
+            f"PyTorch {row['ms']['sact']:.3f} ms an image"
+        )
+    return rows
