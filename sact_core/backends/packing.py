@@ -7,7 +7,7 @@ out by panels of output channels, ``[panel][tap][in][channel]``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,60 +41,82 @@ class Packed:
 
 
 class _Weights:
-    """Collects arrays and remembers where each begins."""
+    """Hands out room for arrays, and fills it when all are known.
 
-    def __init__(self, plan: Plan, params: Mapping[str, np.ndarray]) -> None:
+    Nothing is copied before `joined`, so that packing takes no more memory than
+    the packed weights.
+    """
+
+    def __init__(self, params: Mapping[str, np.ndarray]) -> None:
         self.params = params
-        self.parts: list[np.ndarray] = []
         self.size = 0
+        self._fillers: list[tuple[int, Callable[[], np.ndarray]]] = []
 
-    def add(self, values: np.ndarray | float | np.float32, size: int = 0) -> int:
-        """Store values, padded with zeros to ``size``; give where they begin."""
-        flat = np.asarray(values, np.float32).reshape(-1)
+    def add(self, count: int, make: Callable[[], np.ndarray]) -> int:
+        """Keep room for ``count`` numbers, made later; give where they begin."""
         begin = self.size
-        room = padded(max(len(flat), size))
-        self.parts.append(np.pad(flat, (0, room - len(flat))))
-        self.size += room
+        self._fillers.append((begin, make))
+        self.size += padded(count)
         return begin
+
+    def number(self, value: float | np.float32) -> int:
+        """Store one number."""
+        return self.add(1, lambda: np.float32(value).reshape(1))
+
+    def param(self, name: str) -> int:
+        """Store a parameter as it is."""
+        values = np.asarray(self.params[name], np.float32).reshape(-1)
+        return self.add(len(values), lambda: values)
 
     def norm(self, bn: BatchNorm) -> int:
         """Store a batch normalisation: its scales, then its shifts."""
-        scale, shift = _scale_and_shift(self.params, bn)
-        begin = self.add(scale)
-        self.add(shift)
+        scale, shift = self.scale_and_shift(bn)
+        begin = self.add(bn.channels, lambda: scale)
+        self.add(bn.channels, lambda: shift)
         return begin
 
     def conv(self, conv: Conv, pad_input: bool = True) -> tuple[int, int]:
         """Store a convolution, its batch normalisation folded in; give weight and bias."""
         weight = np.asarray(self.params[f"{conv.name}/weight"], np.float32)
-        bias = np.zeros(weight.shape[3], np.float32)
+        scale, bias = np.ones(1, np.float32), np.zeros(weight.shape[3], np.float32)
         if conv.bias:
             bias = np.asarray(self.params[f"{conv.name}/bias"], np.float32)
         if conv.bn is not None:
-            scale, shift = _scale_and_shift(self.params, conv.bn)
-            weight, bias = weight * scale, bias * scale + shift
-        return self.panels(weight, pad_input), self.add(bias)
+            scale, shift = self.scale_and_shift(conv.bn)
+            bias = bias * scale + shift
+        begin = self.panels(weight.shape, lambda: weight * scale, pad_input)
+        return begin, self.add(len(bias), lambda: bias)
 
-    def panels(self, weight: np.ndarray, pad_input: bool = True) -> int:
+    def panels(
+        self, shape: tuple[int, ...], make: Callable[[], np.ndarray], pad_input: bool = True
+    ) -> int:
         """Store weights [height, width, in, out] panel by panel."""
-        _, _, cin, cout = weight.shape
+        height, width, cin, cout = shape
         more = padded(cin) - cin if pad_input else 0
-        weight = np.pad(weight, ((0, 0), (0, 0), (0, more), (0, padded(cout) - cout)))
-        rows = weight.reshape(-1, padded(cout))
-        begin = self.size
-        for c in range(0, padded(cout), WIDE):
-            self.add(rows[:, c : c + WIDE])
-        return begin
+
+        def fill() -> np.ndarray:
+            pads = ((0, 0), (0, 0), (0, more), (0, padded(cout) - cout))
+            rows = np.pad(make(), pads).reshape(-1, padded(cout))
+            cuts = range(0, padded(cout), WIDE)
+            return np.concatenate([rows[:, c : c + WIDE].reshape(-1) for c in cuts])
+
+        return self.add(height * width * (cin + more) * padded(cout), fill)
+
+    def scale_and_shift(self, bn: BatchNorm) -> tuple[np.ndarray, np.ndarray]:
+        """A batch normalisation as one product and one sum."""
+        gamma, beta, mean, variance = (
+            np.asarray(self.params[f"{bn.name}/{part}"], np.float64)
+            for part in ("gamma", "beta", "moving_mean", "moving_variance")
+        )
+        scale = gamma / np.sqrt(variance + bn.eps)
+        return scale.astype(np.float32), (beta - mean * scale).astype(np.float32)
 
     def joined(self) -> np.ndarray:
-        """All in one array; the parts are given up on the way."""
+        """All in one array."""
         weights = aligned(self.size, np.float32)
-        self.parts.reverse()
-        begin = 0
-        while self.parts:
-            part = self.parts.pop()
-            weights[begin : begin + len(part)] = part
-            begin += len(part)
+        for begin, make in self._fillers:
+            values = make()
+            weights[begin : begin + len(values)] = values
         return weights
 
 
@@ -108,15 +130,15 @@ def pack(plan: Plan, params: Mapping[str, np.ndarray]) -> Packed:
     params : mapping of str to np.ndarray [float32]
         Every parameter of ``plan.param_shapes``.
     """
-    weights = _Weights(plan, params)
+    weights = _Weights(params)
     net = np.zeros(at.NUM_FACTS, np.int64)
     net[at.BOTTLENECK] = plan.config.family == "imagenet"
     net[at.KIND] = KINDS[plan.config.halting]
     net[at.MEAN_FIRST] = plan.head_first == "mean"
     net[at.CLASSES] = padded(plan.config.num_classes)
-    net[at.THRESHOLD_AT] = weights.add(halting_threshold(plan.config.eps))
-    net[at.ONE_AT] = weights.add(np.ones(LANES))
-    net[at.ZEROS_AT] = weights.add(0.0)
+    net[at.THRESHOLD_AT] = weights.number(halting_threshold(plan.config.eps))
+    net[at.ONE_AT] = weights.add(LANES, lambda: np.ones(LANES, np.float32))
+    net[at.ZEROS_AT] = weights.number(0.0)
     net[at.STEM_COUT] = padded(plan.stem.weight_shape[3])
     net[at.STEM_W], net[at.STEM_B] = weights.conv(plan.stem, pad_input=False)
     units = np.zeros((len(plan.units), at.NUM_UNIT_FACTS), np.int64)
@@ -128,7 +150,7 @@ def pack(plan: Plan, params: Mapping[str, np.ndarray]) -> Packed:
             _pack_unit(weights, unit, row)
             _pack_halting(weights, unit, row)
     net[at.POSTNORM_AT] = weights.norm(plan.postnorm)
-    net[at.POSTNORM_SLOPE_AT] = weights.add(plan.postnorm.slope)
+    net[at.POSTNORM_SLOPE_AT] = weights.number(plan.postnorm.slope)
     net[at.LOGITS_W], net[at.LOGITS_B] = weights.conv(plan.logits)
     return Packed(weights.joined(), net, units)
 
@@ -139,13 +161,13 @@ def _pack_unit(weights: _Weights, unit: Unit, row: np.ndarray) -> None:
     row[at.U_CIN], row[at.U_COUT] = padded(unit.in_channels), padded(unit.out_channels)
     row[at.U_MID] = padded(unit.convs[0].weight_shape[3])
     row[at.U_PREACT_AT] = weights.norm(unit.preact)
-    row[at.U_PREACT_SLOPE_AT] = weights.add(unit.preact.slope)
+    row[at.U_PREACT_SLOPE_AT] = weights.number(unit.preact.slope)
     row[at.U_W1], row[at.U_B1] = weights.conv(unit.convs[0])
     row[at.U_W2], row[at.U_B2] = weights.conv(unit.convs[1])
     if len(unit.convs) > 2:
         row[at.U_W3], row[at.U_B3] = weights.conv(unit.convs[2])
     for conv, slope in zip(unit.convs, (at.U_SLOPE1_AT, at.U_SLOPE2_AT), strict=False):
-        row[slope] = weights.add(conv.bn.slope if conv.bn is not None else 1.0)
+        row[slope] = weights.number(conv.bn.slope if conv.bn is not None else 1.0)
     # Rows before the first position that the 3x3 reads; sides are even in "same" strides.
     row[at.U_PAD] = next(c for c in unit.convs if c.weight_shape[0] == 3).pads((4, 4))[0][0]
     if isinstance(unit.shortcut, Conv):
@@ -162,20 +184,20 @@ def _pack_halting(weights: _Weights, unit: Unit, row: np.ndarray) -> None:
         return
     row[at.U_HALTS] = 1
     row[at.U_GLOBAL_AT] = weights.norm(branch.global_bn)
-    row[at.U_GLOBAL_SLOPE_AT] = weights.add(branch.global_bn.slope)
-    row[at.U_GLOBAL_W] = weights.add(weights.params[f"{branch.global_conv.name}/weight"])
+    row[at.U_GLOBAL_SLOPE_AT] = weights.number(branch.global_bn.slope)
+    row[at.U_GLOBAL_W] = weights.param(f"{branch.global_conv.name}/weight")
     biased = branch.local_conv or branch.global_conv
-    row[at.U_BIAS_AT] = weights.add(weights.params[f"{biased.name}/bias"])
+    row[at.U_BIAS_AT] = weights.param(f"{biased.name}/bias")
     if branch.local_conv is None or branch.local_bn is None:
         return
     height, width, channels, _ = branch.local_conv.weight_shape
     row[at.U_LOCAL_TAPS] = height * width
     row[at.U_LOCAL_AT] = weights.norm(branch.local_bn)
-    row[at.U_LOCAL_SLOPE_AT] = weights.add(branch.local_bn.slope)
+    row[at.U_LOCAL_SLOPE_AT] = weights.number(branch.local_bn.slope)
     taps = np.asarray(weights.params[f"{branch.local_conv.name}/weight"], np.float32)
     # [height, width, channels, 1] to a 1x1 convolution with a column for each tap
     columns = taps.reshape(1, 1, height * width, channels).transpose(0, 1, 3, 2)
-    row[at.U_LOCAL_W] = weights.panels(columns)
+    row[at.U_LOCAL_W] = weights.panels(columns.shape, lambda: columns)
 
 
 @dataclass(frozen=True)
@@ -311,14 +333,3 @@ def aligned(size: int, dtype: type) -> np.ndarray:
     room: np.ndarray = np.zeros(size + 64 // item, dtype)
     begin = -room.ctypes.data % 64 // item
     return room[begin : begin + size]
-
-
-def _scale_and_shift(
-    params: Mapping[str, np.ndarray], bn: BatchNorm
-) -> tuple[np.ndarray, np.ndarray]:
-    gamma, beta, mean, variance = (
-        np.asarray(params[f"{bn.name}/{part}"], np.float64)
-        for part in ("gamma", "beta", "moving_mean", "moving_variance")
-    )
-    scale = gamma / np.sqrt(variance + bn.eps)
-    return scale.astype(np.float32), (beta - mean * scale).astype(np.float32)

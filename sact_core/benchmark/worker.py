@@ -107,6 +107,7 @@ class Worker:
         """Halt so that this share of the dense FLOPs is needed; say what came of it."""
         if self.side != "masked":
             return {}
+        del self.engine, self.run  # so that no two are held at once
         self.run = self.build_masked(ratio)
         result = self.engine.forward(self.x)
         self.run()
