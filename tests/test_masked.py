@@ -447,3 +447,18 @@ def test_runs_where_there_is_no_avx512():
         NUMBA_CPU_FEATURES="+sse4.2,+avx,+avx2,+fma,+bmi,+bmi2,+popcnt,+64bit",
     )
     assert told.split() == ["6", "16"]
+
+
+def test_runs_where_nothing_can_be_cached(monkeypatch):
+    """No folder for the cache must not mean no engine."""
+    calls = []
+
+    def refuse(**options):
+        calls.append(options)
+        if options.get("cache"):
+            raise RuntimeError("cannot cache function: no locator available")
+        return lambda function: function
+
+    monkeypatch.setattr(cpu, "njit", refuse)
+    assert cpu.entry(abs) is abs
+    assert [options.get("cache") for options in calls] == [True, None]

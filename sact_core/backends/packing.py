@@ -137,8 +137,9 @@ def pack(plan: Plan, params: Mapping[str, np.ndarray]) -> Packed:
     net[at.MEAN_FIRST] = plan.head_first == "mean"
     net[at.CLASSES] = padded(plan.config.num_classes)
     net[at.THRESHOLD_AT] = weights.number(halting_threshold(plan.config.eps))
-    net[at.ONE_AT] = weights.add(LANES, lambda: np.ones(LANES, np.float32))
-    net[at.ZEROS_AT] = weights.number(0.0)
+    widest = padded(max(unit.out_channels for unit in plan.units))
+    net[at.ONES_AT] = weights.add(widest, lambda: np.ones(widest, np.float32))
+    net[at.ZEROS_AT] = weights.add(widest, lambda: np.zeros(widest, np.float32))
     net[at.STEM_COUT] = padded(plan.stem.weight_shape[3])
     net[at.STEM_W], net[at.STEM_B] = weights.conv(plan.stem, pad_input=False)
     units = np.zeros((len(plan.units), at.NUM_UNIT_FACTS), np.int64)
@@ -157,7 +158,6 @@ def pack(plan: Plan, params: Mapping[str, np.ndarray]) -> Packed:
 
 def _pack_unit(weights: _Weights, unit: Unit, row: np.ndarray) -> None:
     row[at.U_STRIDE] = unit.stride
-    row[at.U_REAL_CIN] = unit.in_channels
     row[at.U_CIN], row[at.U_COUT] = padded(unit.in_channels), padded(unit.out_channels)
     row[at.U_MID] = padded(unit.convs[0].weight_shape[3])
     row[at.U_PREACT_AT] = weights.norm(unit.preact)

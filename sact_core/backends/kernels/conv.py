@@ -138,6 +138,24 @@ def normalise(
 
 
 @kernel
+def pool(
+    vectors, rows, count, x, x0, x_stride, x_at, below,
+    out_count, front, y, y0, y_stride, y_at, places,
+):  # fmt: skip
+    """Mean of 2x2 places into channels from ``front`` on, zeros around."""
+    if vectors:
+        vector.pool_rows(
+            rows, count, x, x0, x_stride, places, x_at, below,
+            out_count, front, y, y0, y_stride, places, y_at,
+        )  # fmt: skip
+    else:
+        plain.pool_rows(
+            rows, count, x, x0, x_stride, places, x_at, below,
+            out_count, front, y, y0, y_stride, places, y_at,
+        )  # fmt: skip
+
+
+@kernel
 def copy(vectors, count, x, x0, y, y0):
     """``y = x`` for ``count`` channels of one position."""
     if vectors:

@@ -62,6 +62,18 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     return njit(**OPTIONS, **inner)(function)
 
 
+def entry(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function that Python calls, and keep it in Numba's cache.
+
+    Where there is no folder that the cache could be written to, it is compiled
+    in every process.
+    """
+    try:
+        return njit(cache=True, **OPTIONS)(function)
+    except RuntimeError:  # "no locator available": neither here nor in the home folder
+        return njit(**OPTIONS)(function)
+
+
 if INTERPRETED:
 
     def stay_apart() -> None:

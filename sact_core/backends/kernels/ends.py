@@ -106,7 +106,7 @@ def mean_features(work, channel):
     slope = work.weights[net[at.POSTNORM_SLOPE_AT]]
     scale, shift = net[at.POSTNORM_AT] + channel, net[at.POSTNORM_AT] + channels + channel
     if net[at.MEAN_FIRST]:  # here normalise nothing
-        scale, shift, slope = net[at.ONE_AT], net[at.ZEROS_AT], UNIT_SLOPE
+        scale, shift, slope = net[at.ONES_AT], net[at.ZEROS_AT], UNIT_SLOPE
     floats, scratch, features = work.floats, work.scratch, net[at.FEATURES_AT] + channel
     totals = work.totals  # of the state, no longer needed
     for c in range(16):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from sact_core.backends.kernels import layout as at
-from sact_core.backends.kernels.cpu import OPTIONS, kernel
+from sact_core.backends.kernels import plain, vector
+from sact_core.backends.kernels.cpu import ZERO, entry, kernel
 
 
-@njit(cache=True, **OPTIONS)
+@entry
 def halt_positions(proba, threshold, first, last, distribution, num_units, remainder):
     """Run the rule on positions ``first`` to ``last - 1``.
 
@@ -68,29 +68,27 @@ def halt_listed(work, u, image, first, rows):
     width, units, index = block[at.B_WIDTH], block[at.B_UNITS], unit[at.U_INDEX]
     row, before = width + 2, image * block[at.B_HEIGHT] * width
     inverse = (1 << 40) // row + 1  # place // row is a product and a shift
-    list_at, left_at, cumsum_at = net[at.ACTIVE_LIST], net[at.LEFT_AT], net[at.CUMSUM_AT]
+    list_at = net[at.ACTIVE_LIST] + first
+    left_at, cumsum_at = net[at.LEFT_AT], net[at.CUMSUM_AT]
     distribution_at = block[at.B_DISTRIBUTION] + index
     proba_at, remainder_at = block[at.B_PROBA] + index, block[at.B_REMAINDER]
     num_units, num_units_at = work.num_units, block[at.B_NUM_UNITS]
     threshold = work.weights[net[at.THRESHOLD_AT]]
-    everywhere = floats[net[at.GLOBAL_AT]]
-    halts, taps, local_at = unit[at.U_HALTS], unit[at.U_LOCAL_TAPS], net[at.LOCAL_AT]
-    above, below = -16 * row, 16 * row
-    for i in range(first, first + rows):
+    halts, scratch = unit[at.U_HALTS], work.scratch
+    if halts:
+        read_logits(work, u, first, rows)
+        if work.vectors:
+            vector.sigmoid_rows(rows, scratch, ZERO)
+        else:
+            plain.sigmoid_rows(rows, scratch, ZERO)
+    for i in range(rows):
         place = np.int64(places[list_at + i])
         y = (place * inverse) >> 40
         position = before + (y - 1) * width + place - y * row - 1
         left = floats[left_at + place]
         weight, goes_on = left, np.uint8(0)
         if halts:
-            z = local_at + 16 * place
-            if taps == 9:
-                logit = floats[z + above - 16] + floats[z + above + 1] + floats[z + above + 18]
-                logit += floats[z - 13] + floats[z + 4] + floats[z + 21]
-                logit += floats[z + below - 10] + floats[z + below + 7] + floats[z + below + 24]
-            else:
-                logit = floats[z]
-            proba = sigmoid(logit + everywhere)
+            proba = scratch[i]
             total = floats[cumsum_at + place] + proba
             floats[cumsum_at + place] = total
             results[proba_at + position * (units - 1)] = proba
@@ -105,6 +103,26 @@ def halt_listed(work, u, image, first, rows):
 
 
 @kernel
+def read_logits(work, u, first, rows):
+    """Sum up the halting logits of listed positions, into the thread's scratch."""
+    net, floats, places, scratch = work.net, work.floats, work.places, work.scratch
+    row = work.blocks[work.units[u, at.U_BLOCK], at.B_WIDTH] + 2
+    list_at, local_at = net[at.ACTIVE_LIST] + first, net[at.LOCAL_AT]
+    everywhere = floats[net[at.GLOBAL_AT]]
+    above, below = -16 * row, 16 * row
+    if work.units[u, at.U_LOCAL_TAPS] == 1:
+        for i in range(rows):
+            scratch[i] = floats[local_at + 16 * np.int64(places[list_at + i])] + everywhere
+        return
+    for i in range(rows):
+        z = local_at + 16 * np.int64(places[list_at + i])
+        logit = floats[z + above - 16] + floats[z + above + 1] + floats[z + above + 18]
+        logit += floats[z - 13] + floats[z + 4] + floats[z + 21]
+        logit += floats[z + below - 10] + floats[z + below + 7] + floats[z + below + 24]
+        scratch[i] = logit + everywhere
+
+
+@kernel
 def halt_image(work, u, image):
     """Decide whether the whole image goes on (ACT)."""
     unit, block, net = work.units[u], work.blocks[work.units[u, at.U_BLOCK]], work.net
@@ -112,7 +130,7 @@ def halt_image(work, u, image):
     left = floats[net[at.LEFT_AT]]
     weight, goes_on = left, 0
     if unit[at.U_HALTS]:
-        proba = sigmoid(floats[net[at.GLOBAL_AT]])
+        proba = plain.sigmoid(floats[net[at.GLOBAL_AT]])
         floats[net[at.CUMSUM_AT]] += proba
         work.results[block[at.B_PROBA] + image * (units - 1) + index] = proba
         if floats[net[at.CUMSUM_AT]] < work.weights[net[at.THRESHOLD_AT]]:
@@ -124,13 +142,6 @@ def halt_image(work, u, image):
     work.num_units[block[at.B_NUM_UNITS] + image] = index + 1
     work.results[block[at.B_REMAINDER] + image] = left
     work.state[at.S_GOES_ON] = goes_on
-
-
-@kernel
-def sigmoid(x):
-    """Logistic function in float32; the exponential never overflows."""
-    small = np.exp(-abs(x))
-    return (np.float32(1) if x >= 0 else small) / (np.float32(1) + small)
 
 
 @kernel

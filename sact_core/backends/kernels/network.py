@@ -11,11 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from numba import njit
-
 from sact_core.backends.kernels import conv, ends, halting, products, steps, team
 from sact_core.backends.kernels import layout as at
-from sact_core.backends.kernels.cpu import ONE, OPTIONS, ZERO, kernel, source_version
+from sact_core.backends.kernels.cpu import ONE, ZERO, entry, kernel, source_version
 
 
 @kernel
@@ -172,7 +170,7 @@ def make_run_batch(version: int) -> Callable[..., int]:
     the whole folder. A number that it closes over is part of the cache's key.
     """
 
-    @njit(cache=True, **OPTIONS)
+    @entry
     def run_batch(own, shared, queue, own_records, records, num_alone, num_images):
         """Run a batch: the first images by one thread each, the others by all together.
 

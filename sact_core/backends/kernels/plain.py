@@ -6,6 +6,8 @@ They take over where vector code is not wanted, and run under
 
 from __future__ import annotations
 
+import numpy as np
+
 from sact_core.backends.kernels.cpu import kernel
 
 
@@ -63,6 +65,37 @@ def affine_rows(
             value = x[source + k] * w[scale0 + k] + w[shift0 + k]
             leaked = value * slope
             y[target + k] = value if value > leaked else leaked
+
+
+@kernel
+def pool_rows(
+    rows, count, x, x0, x_stride, x_list, x_at, below,
+    out_count, front, y, y0, y_stride, y_list, y_at,
+):  # fmt: skip
+    """Mean of 2x2 places into channels from ``front`` on, zeros around; see `vector`."""
+    for i in range(rows):
+        source = x0 + x_list[x_at + i] * x_stride
+        target = y0 + y_list[y_at + i] * y_stride
+        for k in range(out_count):
+            y[target + k] = 0
+        for k in range(min(count, out_count - front)):
+            upper = x[source + k] + x[source + x_stride + k]
+            lower = x[source + below + k] + x[source + below + x_stride + k]
+            y[target + front + k] = (upper + lower) * 0.25
+
+
+@kernel
+def sigmoid_rows(count, x, x0):
+    """``x = 1 / (1 + exp(-x))``, ``count`` times."""
+    for k in range(x0, x0 + count):
+        x[k] = sigmoid(x[k])
+
+
+@kernel
+def sigmoid(x):
+    """Logistic function in float32; the exponential never overflows."""
+    small = np.exp(-abs(x))
+    return (np.float32(1) if x >= 0 else small) / (np.float32(1) + small)
 
 
 @kernel

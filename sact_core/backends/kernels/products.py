@@ -8,8 +8,6 @@ scratch.
 
 from __future__ import annotations
 
-import numpy as np
-
 from sact_core.backends.kernels import conv
 from sact_core.backends.kernels import layout as at
 from sact_core.backends.kernels.conv import TO_FLOATS, Product, Sum
@@ -84,21 +82,21 @@ def shortcut(work, u, first, rows):
             work.units[u, at.U_SHORTCUT_W], work.units[u, at.U_SHORTCUT_B], cout,
             TO_FLOATS, y0, cout, to_at, UNIT_SLOPE,
         )  # fmt: skip
-    for i in range(rows):
-        x = x0 + np.int64(places[from_at + i]) * cin
-        y = y0 + np.int64(places[to_at + i]) * cout
-        if kind == at.POOL:
-            for c in range(cout):
-                floats[y + c] = 0
-            y += work.units[u, at.U_FRONT]
-            for c in range(work.units[u, at.U_REAL_CIN]):
-                upper = floats[x + c] + floats[x + cin + c]
-                lower = floats[x + row * cin + c] + floats[x + (row + 1) * cin + c]
-                floats[y + c] = (upper + lower) * np.float32(0.25)
-        else:
-            if kind == at.PREACT:
-                x += work.net[at.PREACT_AT] - x0
-            conv.copy(work.vectors, cin, floats, x, floats, y)
+    if kind == at.POOL:
+        conv.pool(
+            work.vectors, rows, cin, floats, x0, cin, from_at, row * cin,
+            cout, work.units[u, at.U_FRONT], floats, y0, cout, to_at, places,
+        )  # fmt: skip
+        return nothing()
+    scale, shift, slope = work.net[at.ONES_AT], work.net[at.ZEROS_AT], UNIT_SLOPE  # a copy
+    if kind == at.PREACT:
+        scale = work.units[u, at.U_PREACT_AT]
+        shift = scale + cin
+        slope = work.weights[work.units[u, at.U_PREACT_SLOPE_AT]]
+    conv.normalise(
+        work.vectors, rows, cin, floats, x0, cin, from_at, work.weights, scale, shift, slope,
+        floats, y0, cout, to_at, places,
+    )  # fmt: skip
     return nothing()
 
 

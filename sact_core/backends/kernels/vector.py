@@ -359,6 +359,95 @@ def _affine_rows(
 
 
 @intrinsic
+def _pool_rows(
+    typing, rows, count, x, x0, x_stride, x_list, x_at, below,
+    out_count, front, y, y0, y_stride, y_list, y_at,
+):  # fmt: skip
+    """Mean of 2x2 places, ``below`` floats apart, into channels from ``front`` on.
+
+    ``count`` channels are read, a multiple of 16, and ``out_count`` written: zeros
+    around the means. Channels read past the real ones are zeros, and so is what
+    they reach: the front of the next place.
+    """
+    array, places, number = types.float32[::1], types.int32[::1], types.int64
+    one_side = (array, number, number, places, number)
+    signature = types.void(number, number, *one_side, number, number, number, *one_side)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        emit = _Emitter(context, builder)
+        (rows, count, x, x0, x_stride, x_list, x_at, below,
+         out_count, front, y, y0, y_stride, y_list, y_at) = args  # fmt: skip
+        x, y = emit.data(array, x), emit.data(array, y)
+        x_list, y_list = emit.data(places, x_list), emit.data(places, y_list)
+        quarter = ir.Constant(VECTOR, [0.25] * LANES)
+        with _loop(emit, rows, 1) as i:
+            source = emit.index(x_list, builder.add(x_at, i))
+            target = emit.index(y_list, builder.add(y_at, i))
+            source = emit.times_plus(source, x_stride, x0)
+            target = emit.times_plus(target, y_stride, y0)
+            with _loop(emit, out_count, LANES) as k:
+                emit.store(ZERO, y, builder.add(target, k))
+            with _loop(emit, count, LANES) as k:
+                upper = builder.add(source, k)
+                lower = builder.add(upper, below)
+                pairs = [
+                    builder.fadd(emit.vector(x, left), emit.vector(x, builder.add(left, x_stride)))
+                    for left in (upper, lower)
+                ]
+                mean = builder.fmul(builder.fadd(*pairs), quarter)
+                emit.store(mean, y, builder.add(builder.add(target, front), k))
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def _sigmoid_rows(typing, count, x, x0):
+    """``x = 1 / (1 + exp(-x))``, ``count`` times and up to 15 times more.
+
+    The exponential is 2^n exp(r) with n whole and r at most ln(2) / 2 either way,
+    by a polynomial of degree 6; both are correct to a unit or two of float32.
+    """
+    array = types.float32[::1]
+    signature = types.void(types.int64, array, types.int64)
+    whole = ir.VectorType(INT32, LANES)
+
+    def number(value: float) -> Any:
+        return ir.Constant(VECTOR, [value] * LANES)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        emit = _Emitter(context, builder)
+        count, x, x0 = args
+        x = emit.data(array, x)
+        with _loop(emit, count, LANES) as k:
+            place = builder.add(x0, k)
+            z = builder.fsub(ZERO, emit.vector(x, place))
+            for word, limit in ((">", 87.0), ("<", -87.0)):
+                beyond = builder.fcmp_ordered(word, z, number(limit))
+                z = builder.select(beyond, number(limit), z)
+            # Adding and taking off 1.5 x 2^23 rounds to whole numbers.
+            n = builder.fadd(builder.fmul(z, number(1.4426950408889634)), number(12582912.0))
+            n = builder.fsub(n, number(12582912.0))
+            r = emit.fma(n, number(-0.693359375), z)  # ln(2) in two parts
+            r = emit.fma(n, number(2.12194440e-4), r)
+            total = number(1 / 720)
+            for coefficient in (1 / 120, 1 / 24, 1 / 6, 1 / 2, 1.0, 1.0):
+                total = emit.fma(total, r, number(coefficient))
+            bits = builder.add(builder.fptosi(n, whole), ir.Constant(whole, [127] * LANES))
+            power = builder.bitcast(builder.shl(bits, ir.Constant(whole, [23] * LANES)), VECTOR)
+            one = number(1.0)
+            answer = builder.fdiv(one, emit.fma(total, power, one))
+            emit.store(answer, x, place)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+pool_rows: Callable[..., None] = _pool_rows
+sigmoid_rows: Callable[..., None] = _sigmoid_rows
+
+
+@intrinsic
 def _either_mark(typing, count, marks, x0, step, y0):
     """Whether one of three places, ``step`` apart, is marked.
 
