@@ -147,13 +147,12 @@ def count_flops(plan: Plan, positions: Mapping[str, np.ndarray]) -> FlopCount:
                 f"positions of {name} must be whole numbers of shape {shape}, one per image, "
                 f"got {count.dtype} of shape {count.shape}"
             )
-    table = np.array(list(counts.values()))  # [convolutions, n]
+    table = np.array(list(counts.values()), np.int64)  # [convolutions, n]
     if table.size and table.min() < 0:
         name = next(name for name, count in counts.items() if count.min() < 0)
         raise ValueError(f"positions of {name} must not be negative, got {counts[name].min()}")
-    return FlopCount(
-        {conv.name: conv_flops(conv.weight_shape, counts[conv.name]) for conv in plan.convs}
-    )
+    prices = np.array([_price(conv.weight_shape) for conv in plan.convs])
+    return FlopCount(dict(zip(names, prices[:, None] * table, strict=True)))
 
 
 def dense_flops(plan: Plan, size: tuple[int, int]) -> FlopCount:
