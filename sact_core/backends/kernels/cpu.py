@@ -46,6 +46,7 @@ MARKS_AT_ONCE = 64
 #: with; it does not for these.
 ZERO, ONE, TWO, THREE, SIX, SEVEN, NINE, SIXTEEN = map(np.int64, (0, 1, 2, 3, 6, 7, 9, 16))
 UNIT_SLOPE = np.float32(1)
+FOREVER = np.int64(1 << 62)
 
 
 #: For every function here. None makes or keeps an array, so none counts references.

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from sact_core.backends.kernels import conv, ends, halting, products, steps, team
 from sact_core.backends.kernels import layout as at
-from sact_core.backends.kernels.cpu import ONE, ZERO, entry, kernel, source_version
+from sact_core.backends.kernels.cpu import FOREVER, ONE, ZERO, entry, kernel, source_version
 
 
 @kernel
@@ -196,14 +196,14 @@ def make_run_batch(version: int) -> Callable[..., int]:
         num_units = len(own.units)
         me, joint = shared.me, num_alone
         while True:
-            image = team.claim(queue, ZERO, me, shared.threads)
+            image = team.claim(queue, ZERO, me, shared.threads, ZERO)
             if image >= 0:
                 work, book = own, own_records[0]
                 book[:] = 0
                 book[team.TASKS] = 1  # the first phase; each opens the next
             else:
                 if joint == num_alone:
-                    team.wait(queue, ZERO, shared.threads)
+                    team.wait(queue, ZERO, shared.threads, FOREVER)
                 if joint == num_images:
                     break
                 image, work, book = joint, shared, records[joint - num_alone]
@@ -211,16 +211,20 @@ def make_run_batch(version: int) -> Callable[..., int]:
             for phase in range(at.FIRST_UNIT_PHASE + num_units * at.NUM_UNIT_PHASES + 2):
                 kind, u = phase_kind(phase, num_units)
                 place = team.record(phase, work.threads)
-                task, done = team.claim(book, place, me, work.threads), 0
-                while task >= 0:
-                    if has_products(kind, task):
-                        run_products(work, book, phase, kind, u, image, task)
-                    else:
-                        run_other(work, book, phase, kind, u, image, task)
-                    done += 1
-                    task = team.claim(book, place, me, work.threads)
-                team.finish(book, place, done, work.threads)
-                team.wait(book, place, work.threads)
+                left, patience = 1, team.SHORT_PATIENCE
+                while True:
+                    task, done = team.claim(book, place, me, work.threads, left), 0
+                    while task >= 0:
+                        if has_products(kind, task):
+                            run_products(work, book, phase, kind, u, image, task)
+                        else:
+                            run_other(work, book, phase, kind, u, image, task)
+                        done += 1
+                        task = team.claim(book, place, me, work.threads, left)
+                    team.finish(book, place, done, work.threads)
+                    if team.wait(book, place, work.threads, patience):
+                        break
+                    left, patience = 0, FOREVER
             if image < num_alone:
                 team.finish(queue, ZERO, ONE, shared.threads)
         return version

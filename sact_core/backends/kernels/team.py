@@ -34,6 +34,9 @@ LINE = 8
 #: Looks at a phase before a waiting thread begins to give its core away.
 PATIENCE = 2000
 
+#: Looks after which a thread takes the task that it had left to another.
+SHORT_PATIENCE = 300
+
 _INT = ir.IntType(64)
 
 
@@ -131,11 +134,12 @@ def record(phase, threads):
 
 
 @kernel
-def claim(records, place, me, threads):
-    """Give the next task of the phase whose record is at ``place``; -1: all are taken.
+def claim(records, place, me, threads, left):
+    """Give the next task of the phase whose record is at ``place``; -1: none.
 
     Every thread has its own share of the tasks, neighbours in the image, which
-    stay in its cache from phase to phase; whoever has done his takes from others.
+    stay in its cache from phase to phase. Whoever has done his takes from others,
+    but leaves them the last ``left``.
     """
     tasks = shared_load(records, place + TASKS)
     for turn in range(threads):
@@ -145,7 +149,7 @@ def claim(records, place, me, threads):
         if threads == 1:
             task = first + records[taken]
             records[taken] += 1
-        elif shared_load(records, taken) < last - first:
+        elif shared_load(records, taken) < last - first - (left if turn else 0):
             task = first + shared_add(records, taken, 1)
         else:
             continue
@@ -162,12 +166,19 @@ def finish(records, place, tasks, threads):
 
 
 @kernel
-def wait(records, place, threads):
-    """Return when every task of a phase is done."""
-    if threads == 1:
-        return
+def wait(records, place, threads, patience):
+    """Wait until every task of a phase is done; give up after so many looks.
+
+    Returns
+    -------
+    bool
+        Whether all is done.
+    """
     looks = 0
-    while shared_load(records, place + DONE) < shared_load(records, place + TASKS):
+    while threads > 1 and shared_load(records, place + DONE) < shared_load(records, place + TASKS):
         looks += 1
+        if looks > patience:
+            return False
         if looks > PATIENCE:
             give_way()
+    return True
