@@ -411,6 +411,10 @@ def test_runs_as_plain_python():
     from sact_core.backends.kernels import cpu, network
     assert cpu.INTERPRETED and not hasattr(network.run_batch, "signatures")
     assert masked.Engine(plan, steered_params(plan, rng), num_threads=8).num_threads == 1
+    from sact_core.backends.kernels import places
+    marks = np.zeros(22 * 22 + 64, np.uint8)
+    marks.reshape(-1)[: 22 * 22].reshape(22, 22)[1:21, 1:21] = 1
+    assert places.list_marked(marks, 0, np.zeros(500, np.int64), 0, 20, 20) == 400
     """
     )
     run_python(code, NUMBA_DISABLE_JIT="1")

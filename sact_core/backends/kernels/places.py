@@ -72,7 +72,7 @@ def list_marked(marks, source, places, at, height, width):
         for x in range(1, width + 1):
             place = y * row + x
             places[at + count] = place
-            count += marks[source + place]
+            count += int(marks[source + place])  # a byte would overflow in plain Python
     return fill_tile(places, at, count)
 
 

@@ -35,7 +35,7 @@ LINE = 8
 PATIENCE = 2000
 
 #: Looks after which a thread takes the task that it had left to another.
-SHORT_PATIENCE = 300
+SHORT_PATIENCE = np.int64(300)
 
 _INT = ir.IntType(64)
 
