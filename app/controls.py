@@ -14,7 +14,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import loaders
+from app import loaders, views
 from app.loaders import InputError, Model, Picture, dataset
 
 TEST_IMAGE = "Test image"
@@ -282,6 +282,23 @@ def page_link(file: str, label: str, icon: str, **query: str) -> None:
         st.page_link(f"app/pages/{file}.py", label=label, icon=icon, query_params=query or None)
     except (StreamlitAPIException, KeyError):
         return
+
+
+def choose_metric(
+    page: str, on_change: Callable[..., None] | None = None, args: tuple[Any, ...] = ()
+) -> str:
+    """Let the user choose what a map shows: ``"ponder_cost"`` or ``"num_units"``."""
+    return st.segmented_control(
+        "Map",
+        list(views.METRICS),
+        default="ponder_cost",
+        required=True,
+        format_func=views.METRICS.__getitem__,
+        key=f"{page}_metric",
+        bind="query-params",
+        on_change=on_change,
+        args=args,
+    )
 
 
 # --- parts ---

@@ -20,17 +20,7 @@ def hero(choice: controls.Choice) -> None:
         return
     by_position = choice.model.config.halting == "sact"
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        metric = st.segmented_control(
-            "Map",
-            list(views.METRICS),
-            default="ponder_cost",
-            required=True,
-            format_func=views.METRICS.__getitem__,
-            key="explore_metric",
-            bind="query-params",
-            on_change=redraw,
-            args=(by_position,),
-        )
+        metric = controls.choose_metric("explore", redraw, (by_position,))
         stretch = st.segmented_control(
             "Scale",
             list(views.SCALES),

@@ -79,15 +79,7 @@ def maps(models: list[Model], runs: list[Run], picture: loaders.Picture) -> None
             key="compare_view",
             bind="query-params",
         )
-        metric = st.segmented_control(
-            "Map",
-            list(views.METRICS),
-            default="ponder_cost",
-            required=True,
-            format_func=views.METRICS.__getitem__,
-            key="compare_metric",
-            bind="query-params",
-        )
+        metric = controls.choose_metric("compare")
         colours = st.selectbox(
             "Colours", figures.COLOUR_MAPS, key="compare_colours", bind="query-params", width=130
         )

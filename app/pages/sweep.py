@@ -58,15 +58,7 @@ def maps(family: Family, runs: list[Run], picture: Picture) -> None:
             bind="query-params",
             width=420,
         )
-        metric = st.segmented_control(
-            "Map",
-            list(views.METRICS),
-            default="ponder_cost",
-            required=True,
-            format_func=views.METRICS.__getitem__,
-            key="sweep_metric",
-            bind="query-params",
-        )
+        metric = controls.choose_metric("sweep")
         colours = st.selectbox(
             "Colours", figures.COLOUR_MAPS, key="sweep_colours", bind="query-params", width=130
         )
