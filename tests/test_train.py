@@ -222,14 +222,15 @@ def test_bf16_is_chosen_where_the_processor_multiplies_it(
 # --- batches ---
 
 
-def test_augmentation_crops_and_flips(rng: np.random.Generator) -> None:
+@pytest.mark.parametrize(("border", "mode"), [("black", "constant"), ("reflect", "reflect")])
+def test_augmentation_crops_and_flips(border: str, mode: Any) -> None:
     images, labels = draw_images(30)
-    config = TrainingConfig(batch_size=30, crop_padding=2)
+    config = TrainingConfig(batch_size=30, crop_padding=2, crop_border=border)
     augmenter = Augmenter(images, labels, config, "imagenet")
     order = augmenter.order(0)
     batch = augmenter.batch(0, 0, order, 0, 1)
     np.testing.assert_array_equal(batch.labels, labels[order])
-    padded = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)))
+    padded = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)), mode)
     seen = set()
     for x, source in zip(batch.images, padded[order], strict=True):
         crops = {

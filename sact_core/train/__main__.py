@@ -24,7 +24,14 @@ from typing import TYPE_CHECKING, Any
 
 from sact_core.config import FAMILIES, HALTING_KINDS, NetworkConfig, parse_units
 from sact_core.train.processes import Processes
-from sact_core.train.recipes import AMP_CHOICES, PRESETS, SCHEDULES, TrainingConfig, preset
+from sact_core.train.recipes import (
+    AMP_CHOICES,
+    BORDERS,
+    PRESETS,
+    SCHEDULES,
+    TrainingConfig,
+    preset,
+)
 
 if TYPE_CHECKING:
     from sact_core.data import Examples
@@ -56,6 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     data.add_argument("--image-size", type=int, help="crop and resize to this side")
     data.add_argument("--num-train-examples", type=int, help="the first N only, for trials")
     data.add_argument("--crop-padding", type=int)
+    data.add_argument("--crop-border", choices=BORDERS)
     data.add_argument("--no-flip", dest="flip", action="store_false")
     data.add_argument("--cutout", type=int, help="side of the square blanked in every image")
     recipe = parser.add_argument_group("recipe")

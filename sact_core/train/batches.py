@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -48,7 +49,10 @@ class Augmenter:
     ) -> None:
         pad = config.crop_padding
         self.size = images.shape[1:3]
-        self.padded = np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+        mode: Literal["reflect", "constant"] = (
+            "reflect" if config.crop_border == "reflect" else "constant"
+        )
+        self.padded = np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode)
         self.labels = labels
         self.config = config
         self.kind = kind

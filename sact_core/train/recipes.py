@@ -26,6 +26,7 @@ MOST = 1e9
 
 SCHEDULES = ("step", "onecycle", "cosine")
 AMP = ("off", "bf16")
+BORDERS = ("black", "reflect")
 
 #: What ``--amp`` takes: ``auto`` becomes one of `AMP` before a run starts.
 AMP_CHOICES = ("auto", *AMP)
@@ -71,7 +72,10 @@ class TrainingConfig:
     label_smoothing : float
         Share of the target spread over all classes.
     crop_padding : int
-        Zeros put around an image before a random crop of its own size.
+        Pixels put around an image before a random crop of its own size.
+    crop_border : str
+        ``"black"`` pixels (the authors') or ``"reflect"``: black ones move the mean
+        and the deviation that an image is then standardised with.
     flip : bool
         Mirror half of the images.
     cutout : int
@@ -119,6 +123,7 @@ class TrainingConfig:
     halting_lr: float = 1.0
     label_smoothing: float = 0.0
     crop_padding: int = 2
+    crop_border: str = "black"
     flip: bool = True
     cutout: int = 0
     distill_from: str = ""
@@ -134,6 +139,8 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
             raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}")
+        if self.crop_border not in BORDERS:
+            raise ValueError(f"crop_border must be black or reflect, got {self.crop_border!r}")
         if self.amp not in AMP:
             raise ValueError(f"amp must be one of {', '.join(AMP)}, got {self.amp!r}")
         _within("tau", self.tau, 0, MOST)
