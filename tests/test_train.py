@@ -408,6 +408,22 @@ def test_fine_tuning_can_take_the_halting_branches_too(tmp_path: Path) -> None:
     assert taken.keys() == made.params.keys()
 
 
+def test_a_shallower_network_starts_from_the_first_units(tmp_path: Path) -> None:
+    file = vanilla_checkpoint(tmp_path / "v.h5", num_classes=3)
+    network = dataclasses.replace(TINY, halting="none", units_per_block=(2, 1, 2))
+    plan = build_plan(network)
+    config = TrainingConfig(network, finetune_from=file, finetune_first_units=True)
+    params, source = initial_params(config, plan), checkpoints.read(file).params
+    assert set(source) - set(params) == {n for n in source if n.startswith("block2/unit2/")}
+    for name, value in params.items():
+        np.testing.assert_array_equal(value, source[name])
+    with pytest.raises(ValueError, match="unexpected: block2/unit2"):
+        initial_params(dataclasses.replace(config, finetune_first_units=False), plan)
+    deeper = dataclasses.replace(network, units_per_block=(2, 3, 2))
+    with pytest.raises(ValueError, match="block2/unit3"):
+        initial_params(dataclasses.replace(config, network=deeper), build_plan(deeper))
+
+
 def test_what_does_not_fit_is_listed(
     data_set: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

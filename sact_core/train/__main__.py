@@ -86,6 +86,11 @@ def build_parser() -> argparse.ArgumentParser:
     recipe.add_argument(
         "--finetune-halting", action="store_true", help="take its halting branches too"
     )
+    recipe.add_argument(
+        "--finetune-first-units",
+        action="store_true",
+        help="it is deeper: take the first units of each block",
+    )
     recipe.add_argument("--seed", type=int)
     run = parser.add_argument_group("run")
     run.add_argument("--eval-every", type=int, help="epochs between evaluations; 0: never")

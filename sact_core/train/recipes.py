@@ -88,6 +88,8 @@ class TrainingConfig:
         Checkpoint to start from; all but its halting branches are taken.
     finetune_halting : bool
         Take its halting branches too.
+    finetune_first_units : bool
+        It may have more units: the first of each block are taken.
     eval_every : int
         Evaluate after every so many epochs and after the last; 0 for never, which
         leaves it to ``python -m sact_core.evaluate --watch``.
@@ -131,6 +133,7 @@ class TrainingConfig:
     distill_temperature: float = 2.0
     finetune_from: str = ""
     finetune_halting: bool = False
+    finetune_first_units: bool = False
     eval_every: int = 1
     amp: str = "off"
     compile: bool = False

@@ -26,12 +26,22 @@ def initial_params(config: TrainingConfig, plan: Plan) -> dict[str, np.ndarray]:
     params = init_params(plan, config.seed)
     if config.finetune_from:
         source = checkpoints.read(config.finetune_from)
-        params |= transferable(source, plan, config.finetune_from, config.finetune_halting)
+        params |= transferable(
+            source,
+            plan,
+            config.finetune_from,
+            config.finetune_halting,
+            config.finetune_first_units,
+        )
     return params
 
 
 def transferable(
-    source: checkpoints.Checkpoint, plan: Plan, where: str | Path, halting: bool = False
+    source: checkpoints.Checkpoint,
+    plan: Plan,
+    where: str | Path,
+    halting: bool = False,
+    first_units: bool = False,
 ) -> dict[str, np.ndarray]:
     """Give the parameters of a checkpoint that a network can start from.
 
@@ -46,6 +56,9 @@ def transferable(
     halting : bool
         Take the halting branches too; else all but them, as the authors
         fine-tuned from a vanilla network.
+    first_units : bool
+        Take the first units of each block where the source has more: a static
+        network of the depth at which an adaptive one stops on average.
 
     Raises
     ------
@@ -57,6 +70,9 @@ def transferable(
         return halting or "/halting_proba/" not in name
 
     had = {name: value for name, value in source.params.items() if counts(name)}
+    if first_units:
+        deeper = _units_beyond(source.config, plan.config)
+        had = {name: value for name, value in had.items() if not name.startswith(deeper)}
     shapes = {name: value.shape for name, value in had.items()}
     absent = {n: s for n, s in plan.param_shapes.items() if not counts(n)}
     problems = check_params(plan, shapes | absent)
@@ -67,6 +83,17 @@ def transferable(
             f"{where} does not fit {plan.config.name} in {len(problems)} parameters: {listed}"
         )
     return had
+
+
+def _units_beyond(source: NetworkConfig, wanted: NetworkConfig) -> tuple[str, ...]:
+    """Paths of the units that a source has beyond those of the network to be."""
+    return tuple(
+        f"block{block}/unit{unit}/"
+        for block, (theirs, ours) in enumerate(
+            zip(source.units_per_block, wanted.units_per_block, strict=False), 1
+        )
+        for unit in range(ours + 1, theirs + 1)
+    )
 
 
 def read_teacher(path: str, network: NetworkConfig) -> checkpoints.Checkpoint:
