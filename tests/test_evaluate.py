@@ -13,10 +13,12 @@ import pytest
 from PIL import Image
 
 from sact_core import checkpoint as checkpoints
-from sact_core import evaluate as command
+from sact_core import evaluate as evaluation
 from sact_core.backends import Net
 from sact_core.config import NetworkConfig, Preprocessing
 from sact_core.data import Source, open_split
+from sact_core.evaluate import __main__ as command
+from sact_core.evaluate import watch as watching
 from sact_core.metrics import Metrics
 from sact_core.network import build_plan
 from sact_core.train import read_metrics
@@ -78,15 +80,17 @@ def test_batches_and_shards_change_nothing(data_set: str, tmp_path: Path) -> Non
     file = write_checkpoint(tmp_path / "it.h5")
     net = Net.from_checkpoint(checkpoints.read(file), "reference")
     source = open_split(data_set, "test")
-    whole = command.evaluate(net, source, batch_size=10)
+    whole = evaluation.evaluate(net, source, batch_size=10)
     merged = Metrics(net.plan)
     seen: list[int] = []
     for rank in range(3):
-        merged.merge(command.evaluate(net, source, batch_size=2, shard=(rank, 3), done=seen.append))
+        merged.merge(
+            evaluation.evaluate(net, source, batch_size=2, shard=(rank, 3), done=seen.append)
+        )
     assert sum(seen) == merged.count == 10
     assert merged.summary() == pytest.approx(whole.summary(), rel=1e-6)
     assert merged.flops == whole.flops
-    first = command.evaluate(net, source, num_examples=3, batch_size=2)
+    first = evaluation.evaluate(net, source, num_examples=3, batch_size=2)
     assert first.count == 3
 
 
@@ -119,10 +123,10 @@ def test_a_vanilla_network_has_a_table_too(
 def test_loss_has_the_price_and_l2_of_training(tmp_path: Path) -> None:
     trained = checkpoints.read(write_checkpoint(tmp_path / "a.h5", recipe={"l2": 5e-4}))
     imported = dataclasses.replace(trained, provenance={})
-    tau, l2 = command.loss_terms(trained)
+    tau, l2 = evaluation.loss_terms(trained)
     assert tau == 0.01
-    assert command.loss_terms(trained, 0.5)[0] == 0.5
-    no_tau, authors_l2 = command.loss_terms(imported)
+    assert evaluation.loss_terms(trained, 0.5)[0] == 0.5
+    no_tau, authors_l2 = evaluation.loss_terms(imported)
     assert no_tau == 0.0
     assert l2 == pytest.approx(2.5 * authors_l2)
 
@@ -169,14 +173,14 @@ def source_of(names: tuple[str, ...]) -> Source:
 
 def test_classes_have_to_fit(tmp_path: Path) -> None:
     net = Net.from_checkpoint(checkpoints.read(write_checkpoint(tmp_path / "it.h5")), "reference")
-    assert command.label_offset(net, source_of(NAMES)) == 0
+    assert evaluation.label_offset(net, source_of(NAMES)) == 0
     with pytest.raises(ValueError, match="has 3 classes, it has 4"):
-        command.label_offset(net, source_of((*NAMES, "dog")))
+        evaluation.label_offset(net, source_of((*NAMES, "dog")))
     with pytest.raises(ValueError, match="differ: 'bee' and 'bug'"):
-        command.label_offset(net, source_of(("ant", "bug", "cow")))
+        evaluation.label_offset(net, source_of(("ant", "bug", "cow")))
     with pytest.raises(ValueError, match="no examples"):
-        command.evaluate(net, source_of(NAMES))
-    assert command.label_offset(net, source_of(("ant", "bee"))) == 1  # class 0: background
+        evaluation.evaluate(net, source_of(NAMES))
+    assert evaluation.label_offset(net, source_of(("ant", "bee"))) == 1  # class 0: background
 
 
 def test_natural_sizes_run_as_they_come(tmp_path: Path) -> None:
@@ -195,7 +199,7 @@ def test_natural_sizes_run_as_they_come(tmp_path: Path) -> None:
     )
     net = Net.from_checkpoint(made, "reference")
     source = Source("it", "test", NAMES, Records(records))
-    metrics = command.evaluate(net, source, batch_size=4)
+    metrics = evaluation.evaluate(net, source, batch_size=4)
     assert metrics.count == 4
     ones = [net.run(record["image"][None]).flops[0] for record in records]
     assert metrics.flops.mean == np.mean(ones)
@@ -207,7 +211,7 @@ def test_watching_follows_a_run_to_its_end(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(command, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(watching, "POLL_SECONDS", 0.01)
     run = tmp_path / "run"
     run.mkdir()
     (run / "metrics.jsonl").write_text('{"epoch": 1, "step": 4}\n{"epoch": 2, "step": 8}\n')

@@ -1,0 +1,8 @@
+"""Evaluation of a checkpoint, once or continuously while it trains.
+
+``python -m sact_core.evaluate --checkpoint pretrained/NAME.h5``
+"""
+
+from sact_core.evaluate.run import evaluate, label_offset, loss_terms
+
+__all__ = ["evaluate", "label_offset", "loss_terms"]

@@ -1,0 +1,32 @@
+"""Metrics laid out for people."""
+
+from __future__ import annotations
+
+from sact_core.metrics import Metrics, authors_block_name
+
+
+def table(metrics: Metrics, dense_flops: float) -> str:
+    """Lay out the metrics for people."""
+    found = metrics.summary()
+    lines = [f"eval/Accuracy     {found['eval/Accuracy']:14.2%}"]
+    if "eval/Recall@5" in found:
+        lines.append(f"eval/Recall@5     {found['eval/Recall@5']:14.2%}")
+    lines.append(
+        f"eval/Mean Loss    {found['eval/Mean Loss']:14.4f}   cross-entropy "
+        f"{found['eval/Cross Entropy']:.4f} + tau {metrics.tau:g} x ponder cost + L2 "
+        f"{metrics.regularization:.4f}"
+    )
+    mean, std = found["Total Flops/mean"], found["Total Flops/std"]
+    lines.append(f"Total Flops/mean  {mean:14,.0f}   {mean / dense_flops:.1%} of dense")
+    lines.append(f"Total Flops/std   {std:14,.0f}")
+    names = list(next(iter(metrics.blocks.values())))
+    lines += ["", " " * 10 + "".join(f"{name + '_mean':>18}{name + '_std':>18}" for name in names)]
+    for block in metrics.blocks:
+        name = authors_block_name(metrics.plan.config.family, block)
+        cells = (found[f"{name}/{metric}_{part}"] for metric in names for part in ("mean", "std"))
+        lines.append(f"{name:<10}" + "".join(f"{_number(cell):>18}" for cell in cells))
+    return "\n".join(lines)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4f}"
