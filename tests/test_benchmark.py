@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 
 from sact_core.backends import reference
-from sact_core.benchmark import halting, infer, report
+from sact_core.benchmark import family, halting, infer, machine, report
 from sact_core.benchmark.__main__ import main
 from sact_core.benchmark.cases import CASES, Case
 from sact_core.benchmark.family import measure_family
 from sact_core.benchmark.sides import Side, SideError
 from sact_core.benchmark.steer import reach_for, set_reach, steered_params, steering_images
-from sact_core.checkpoint import Checkpoint, write
+from sact_core.checkpoint import Checkpoint, read_header, write
 from sact_core.config import NetworkConfig, Preprocessing
 from sact_core.flops import dense_flops
 from sact_core.network import build_plan, init_params
+from tests.conftest import ROOT
 
 TINY = Case("tiny", "cifar", (2, 1, 1), 2, 8, 1.0)
 
@@ -27,40 +28,130 @@ def row(**changes):
         "case": "tiny", "title": "tiny, 8 px, batch 1", "batch": 1, "side": 64, "threads": 1,
         "ratio": 0.5, "bar": 0.9, "dense_flops": 1000, "flops": 500.0, "positions": 100.0,
         "memory": {"masked": [3 << 20, 1 << 20], "vanilla": [9 << 20, 4 << 20]},
+        "ms": {"masked": 2.0, "vanilla": 4.0, "compiled": 6.0},
+        "software": {"revision": "abc", "numpy": "2.4"},
     }  # fmt: skip
-    turns = {"masked": [2.0, 2.5, 2.0], "vanilla": [4.0, 5.0, 3.6], "compiled": [6.0, 6.0, 6.0]}
-    return {**values, **infer.summarise(turns, 2.0), **changes}
+    return infer.judge({**values, **changes})
 
 
 def test_speedup_by_hand():
     found = row()
-    assert found["ms"] == {"masked": 2.0, "vanilla": 4.0, "compiled": 6.0}
     assert (found["dense_side"], found["dense"]) == ("vanilla", 4.0)
-    assert found["speedup"] == 2.0  # the median of 2, 2 and 1.8
-    assert found["share"] == 1.0
+    assert (found["speedup"], found["flop_ratio"], found["share"]) == (2.0, 2.0, 1.0)
+    turns = {"masked": [2.0, 2.5, 2.0], "vanilla": [4.0, 5.5, 3.6], "compiled": [6.0, 6.0, 6.0]}
+    assert row(turns=turns)["speedup"] == 2.0  # the median of 2, 2.2 and 1.8
+
+
+@pytest.mark.parametrize("side", infer.DENSE)
+def test_the_fastest_dense_network_counts(side):
+    times = {"vanilla": 4.0, "compiled": 4.0, "frozen": 4.0, "sact": 1.0}
+    found = row(ms={"masked": 2.0, **times, side: 3.0})
+    assert (found["dense_side"], found["dense"], found["speedup"]) == (side, 3.0, 1.5)
+    assert found["share"] == 0.75  # which misses the bar of 0.9
+    text = report.infer_table({"machine": machine.machine(), "rows": [found]})
+    assert "| **3.00** |" in text
+    assert "0.90 **missed**" in text
 
 
 def test_new_rows_replace_old_ones():
     old = [row(), row(threads=2)]
-    new = [row(speedup=9.0), row(ratio=0.3)]
+    new = [row(bar=0.7), row(ratio=0.3)]
     merged = infer.merge(old, new)
     assert len(merged) == 3
-    assert [r["speedup"] for r in merged if r["threads"] == 1 and r["ratio"] == 0.5] == [9.0]
+    assert [r["bar"] for r in merged if r["threads"] == 1 and r["ratio"] == 0.5] == [0.7]
 
 
 def test_table_says_met_and_missed(tmp_path):
-    rows = [row(), row(case="other", ratio=1.0, share=0.5), row(side=128, threads=2, bar=None)]
-    values = {"machine": report.machine(), "start": {"first": 11.0, "second": 0.5}, "rows": rows}
-    report.write_infer(tmp_path, values)
-    text = (tmp_path / "infer.md").read_text()
+    slow = {"masked": 4.0, "vanilla": 4.0}
+    rows = [row(), row(case="other", ratio=1.0, ms=slow), row(side=128, threads=2, bar=None)]
+    start = {"first": 11.0, "second": 0.5, "software": {"revision": "abc"}}
+    values = {"machine": {"hardware": "Some chip"}, "start": start, "rows": rows}
+    path = tmp_path / "infer-some-chip.json"
+    report.write_results(path, {**values, "machine": {"hardware": "Some chip", "system": "Linux"}})
+    text = path.with_suffix(".md").read_text()
     assert "| 0.90 met |" in text
     assert "| 0.90 **missed** |" in text
     assert "**4.00**" in text  # the dense side
     assert "| tiny | 1 | 50% | 20,000 |" in text  # 2 ms for 100 positions, in ns
     assert "| 3 | 9 | 2 | 5 |" in text  # MiB: in all, and on top of packages
     assert "11.0 s with an empty cache" in text
-    assert "plotly" in (tmp_path / "infer.html").read_text()
-    assert report.read_rows(tmp_path / "infer.json") == json.loads(json.dumps(values))
+    assert "Measured on Some chip, Linux; revision abc, numpy 2.4." in text
+    assert "plotly" in path.with_suffix(".html").read_text()
+    assert machine.read_results(path)["rows"] == json.loads(json.dumps(rows))
+
+
+def test_stored_results_are_judged_anew(tmp_path):
+    where = {"hardware": "Some chip", "system": "Linux"}
+    stale = {**row(), "dense_side": "compiled", "speedup": 9.0, "share": 4.5}
+    path = tmp_path / "infer-some-chip.json"
+    path.write_text(json.dumps({"machine": where, "rows": [stale]}))
+    assert main(["report", "--out", str(tmp_path)]) == 0
+    (found,) = machine.read_results(path)["rows"]
+    assert (found["dense_side"], found["speedup"], found["share"]) == ("vanilla", 2.0, 1.0)
+    first = [path.with_suffix(end).read_text() for end in (".json", ".md", ".html")]
+    report.render_again(tmp_path)
+    assert first == [path.with_suffix(end).read_text() for end in (".json", ".md", ".html")]
+
+
+def test_committed_results_say_what_their_json_says():
+    folder = ROOT / "benchmarks"
+    paths = sorted(folder.glob("*-*.json"))
+    assert paths
+    for path in paths:
+        values = machine.read_results(path)
+        what = path.name.split("-")[0]
+        assert machine.results_path(folder, what, values["machine"]) == path
+        if what == "infer":
+            assert [infer.judge(each) for each in values["rows"]] == values["rows"]
+        assert report.TABLES[what](values) == path.with_suffix(".md").read_text()
+
+
+def test_software_that_differs_has_a_column():
+    rows = [
+        row(side=64),
+        row(side=128, software={"revision": "def", "numpy": "2.4"}),
+        row(side=256),
+    ]
+    text = report.infer_table({"machine": {"hardware": "x", "system": "y"}, "rows": rows})
+    assert "1. revision abc, numpy 2.4.\n2. revision def, numpy 2.4." in text
+    growth = report.growth_table(rows).splitlines()
+    assert growth[0].endswith("| 64 px | 128 px | 256 px | software |")
+    assert growth[2:] == [  # sizes of two revisions never stand in one line
+        "| tiny | 1 | 50% | 20,000 |  | 20,000 | 1 |",
+        "| tiny | 1 | 50% |  | 20,000 |  | 2 |",
+    ]
+    assert report.memory_table([row(ratio=1.0)]).splitlines()[0].endswith("on top |")
+
+
+def test_every_kind_of_machine_has_its_own_file(tmp_path):
+    chip = {"hardware": "AMD EPYC, 2 cores", "vectors": "avx2, avx512f", "system": "Linux 6"}
+    other = {**chip, "vectors": "avx2"}
+    path = machine.results_path(tmp_path, "infer", chip)
+    assert path.name == "infer-amd-epyc-2-cores-avx512.json"
+    assert machine.results_path(tmp_path, "infer", other).name == "infer-amd-epyc-2-cores-avx2.json"
+    assert machine.earlier_results(path, chip) == {"machine": chip, "rows": []}
+    report.write_results(path, {"machine": chip, "rows": [row()]})
+    newer = {**chip, "system": "Linux 7"}
+    assert machine.earlier_results(path, newer) == {"machine": newer, "rows": [row()]}
+    with pytest.raises(ValueError, match=r"holds results of another machine \(AMD EPYC, 2 cores"):
+        machine.earlier_results(path, other)
+
+
+def test_a_run_is_merged_into_what_its_machine_left(tmp_path, monkeypatch):
+    path = machine.results_path(tmp_path, "infer", machine.machine())
+    old = row(case="resnet32-batch1", threads=1)
+    report.write_results(path, {"machine": machine.machine(), "rows": [old]})
+    foreign = tmp_path / "infer-another-chip.json"
+    foreign.write_text("never looked at")
+    monkeypatch.setattr(infer, "measure_case", lambda case, *rest: [row(case=case.key, threads=2)])
+    argv = ["infer", "--no-start", "--only", "resnet32-batch1", "--threads", "2"]
+    assert main([*argv, "--out", str(tmp_path)]) == 0
+    rows = machine.read_results(path)["rows"]
+    assert [r["threads"] for r in rows] == [1, 2]
+    assert rows[0]["software"] == old["software"]
+    assert rows[1]["software"] == machine.software()
+    assert {"revision", "python", "numpy"} <= set(machine.software())
+    assert foreign.read_text() == "never looked at"
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.key)
@@ -104,7 +195,10 @@ def test_a_tiny_case(tmp_path):
     for r in rows:
         assert min(r["ms"].values()) > 0
         assert r["memory"]["masked"][0] >= r["memory"]["masked"][1] > 0
-    report.write_infer(tmp_path, {"machine": report.machine(), "rows": rows})
+        assert set(r["turns"]) == {"masked", "vanilla"}
+        assert len(r["turns"]["masked"]) == 2
+    rows = [{**r, "software": machine.software()} for r in rows]
+    report.write_results(tmp_path / "infer-x.json", {"machine": machine.machine(), "rows": rows})
 
 
 def test_a_tiny_family(tmp_path, rng):
@@ -120,9 +214,18 @@ def test_a_tiny_family(tmp_path, rng):
     assert [r["file"] for r in rows] == ["none.h5", "sact.h5"]
     assert rows[0]["mflops"] == rows[0]["dense_mflops"]
     assert all(min(r["ms"].values()) > 0 for r in rows)
-    values = {"machine": report.machine(), "data": "noise", "rows": rows}
-    report.write_family(tmp_path, values)
-    assert "| `sact.h5` | ResNet-10 SACT | 0.1 |" in (tmp_path / "family.md").read_text()
+    assert [r["content_hash"] for r in rows] == [read_header(p).content_hash for p in paths]
+    rows = [{**r, "data": "noise", "software": {"revision": "abc"}} for r in rows]
+    photographs = {**rows[1], "data": "photographs", "images": 2}
+    rows = family.merge([{**rows[1], "mflops": -1.0}], [*rows, photographs])
+    path = tmp_path / "family-x.json"
+    report.write_results(path, {"machine": machine.machine(), "rows": rows})
+    noise, _, other = path.with_suffix(".md").read_text().partition("## 2 images of photographs")
+    assert "## 3 images of noise" in noise
+    assert noise.count("| `sact.h5` | ResNet-10 SACT | 0.1 | 1 |") == 1
+    assert "| `none.h5` |" in noise
+    assert "| `sact.h5` |" in other
+    assert "| `none.h5` |" not in other
 
 
 def test_a_side_that_fails_says_why():
@@ -136,8 +239,10 @@ def test_halting_rows(tmp_path):
     rows = halting.measure_halting([(4, 3), (8, 1)], threads=1, rounds=1, say=lambda text: None)
     assert [(r["side"], r["units"]) for r in rows] == [(4, 3), (8, 1)]
     assert all(set(r["ms"]) == {"numba", "numpy", "torch"} for r in rows)
-    report.write_halting(tmp_path, {"machine": report.machine(), "rows": rows})
-    assert "| 4 x 4 | 3 | 1 |" in (tmp_path / "halting.md").read_text()
+    rows = [{**r, "software": {"revision": "abc"}} for r in rows]
+    path = tmp_path / "halting-x.json"
+    report.write_results(path, {"machine": machine.machine(), "rows": rows})
+    assert "| 4 x 4 | 3 | 1 |" in path.with_suffix(".md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -146,23 +251,38 @@ def test_halting_rows(tmp_path):
         (["infer", "--sides", "masked"], "must name masked and one of"),
         (["infer", "--ratios", "0"], "--ratios above 0"),
         (["infer", "--threads", "0"], "num_threads must be a whole number above 0"),
+        (["infer", "--sides", "masked", "sact"], "masked and one of vanilla, compiled, frozen"),
         (["halting", "--out", "{file}/x"], "Not a directory"),
+        (["report", "--out", "{empty}"], "holds no results: no infer-*.json, family-*.json"),
     ],
 )
 def test_mistakes_end_in_one_sentence(tmp_path, capsys, argv, message):
-    file = tmp_path / "file"
+    file, empty = tmp_path / "file", tmp_path / "empty"
     file.touch()
-    assert main([each.format(file=file) for each in argv]) == 2
+    empty.mkdir()
+    assert main([each.format(file=file, empty=empty) for each in argv]) == 2
     err = capsys.readouterr().err
     assert message in err
     assert err.startswith("error: ")
     assert err.count("\n") == 1
 
 
-def test_foreign_results_are_refused(tmp_path):
-    (tmp_path / "infer.json").write_text("[]")
-    with pytest.raises(ValueError, match="does not hold a JSON object"):
-        report.read_rows(tmp_path / "infer.json")
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", "does not hold a JSON object"),
+        ("{", "is no JSON"),
+        ('{"rows": []}', "names no machine, or has no rows"),
+        ('{"machine": {"hardware": "x"}, "rows": [{"ms": 1}]}', "with what software"),
+    ],
+)
+def test_foreign_results_are_refused(tmp_path, text, message):
+    path = tmp_path / "infer-x.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        machine.read_results(path)
+    with pytest.raises(ValueError, match="must begin with one of infer, family"):
+        report.write_results(tmp_path / "other.json", {"machine": {}, "rows": []})
 
 
 def test_training_steps_take_turns(tmp_path, capsys, monkeypatch):
@@ -178,10 +298,11 @@ def test_training_steps_take_turns(tmp_path, capsys, monkeypatch):
     argv = ["train", "--units", "1", "--batch-size", "4", "--amp", "off", "--rounds", "2"]
     assert main([*argv, "--sides", "sact", "act plain", "--out", str(tmp_path)]) == 0
     assert order == [("none", True), ("sact", True), ("act", False)] * 3  # one round warms up
-    values = json.loads((tmp_path / "train.json").read_text())
+    (path,) = tmp_path.glob("train-*.json")
+    values = machine.read_results(path)
     assert [row["side"] for row in values["rows"]] == ["vanilla", "sact", "act plain"]
     assert values["rows"][0]["ratio"] == 1.0
-    assert "| float32 | sact |" in (tmp_path / "train.md").read_text()
+    assert "| float32 | sact |" in path.with_suffix(".md").read_text()
     assert main(["train", "--rounds", "0", "--out", str(tmp_path)]) == 2
     assert "--rounds and --threads at least 1" in capsys.readouterr().err
 

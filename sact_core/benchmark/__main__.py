@@ -7,8 +7,11 @@
     python -m sact_core.benchmark halting
     python -m sact_core.benchmark family pretrained/*.h5 --data-dir DIR
     python -m sact_core.benchmark train --threads 1               # a minute or two
+    python -m sact_core.benchmark report          # tables and charts anew, nothing measured
 
-Results of ``infer`` are merged into those that stand in the folder already.
+Every kind of machine has files of its own (see `machine`). Results of ``infer``
+and ``family`` are merged into those that the same kind of machine left in the
+folder; every row says the revision and the packages it was measured with.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from sact_core.benchmark.cases import CASES, RATIOS
 from sact_core.benchmark.infer import SIDES
@@ -35,6 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_halting(commands.add_parser("halting", help="the halting rule in Numba"))
     _add_family(commands.add_parser("family", help="trained networks on test images"))
     _add_train(commands.add_parser("train", help="a training step with and without halting"))
+    _add_report(commands.add_parser("report", help="render stored results again"))
     return parser
 
 
@@ -45,7 +50,7 @@ def _add_infer(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ratios", nargs="+", type=float, default=list(RATIOS),
                         help="shares of the dense FLOPs; 1: nothing halts")  # fmt: skip
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES),
-                        help="masked, and one of vanilla and compiled at least")  # fmt: skip
+                        help="masked, and a dense one at least (sact is none)")  # fmt: skip
     parser.add_argument("--rounds", type=int, default=7, help="turns of every side")
     parser.add_argument("--seconds", type=float, default=0.3, help="length of a turn")
     parser.add_argument("--no-start", action="store_true", help="leave the time of a start out")
@@ -88,86 +93,113 @@ def _add_family(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run_family)
 
 
+def _add_report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", default="benchmarks", help="folder (default: benchmarks)")
+    parser.set_defaults(run=run_report)
+
+
 def run_family(args: argparse.Namespace) -> None:
     """Measure trained networks."""
     from sact_core.backends.masked import thread_count
-    from sact_core.benchmark import family, report
+    from sact_core.benchmark import family
     from sact_core.data import load_split
 
     if args.rounds < 1 or args.num_images < 1:
         raise ValueError("--rounds and --num-images must be at least 1")
     threads = thread_count(args.threads)
+    path, values = _earlier(args.out, "family")
     data = load_split(args.dataset, args.split, args.data_dir, args.num_images)
-    folder = Path(args.out)
-    folder.mkdir(parents=True, exist_ok=True)
     rows = family.measure_family(args.checkpoints, data.images, threads, args.rounds, args.seconds)
-    report.write_family(
-        folder,
-        {"machine": report.machine(), "data": f"{args.dataset} {args.split}", "rows": rows},
-    )
-    print(f"{folder / 'family.md'} and {folder / 'family.html'} hold the results.")
+    rows = [{**row, "data": f"{args.dataset} {args.split}"} for row in rows]
+    _finish(path, values, family.merge(values["rows"], _signed(rows)))
 
 
 def run_infer(args: argparse.Namespace) -> None:
     """Measure every case, writing what there is after each."""
     from sact_core.backends.masked import thread_count
     from sact_core.benchmark import infer, report, start
+    from sact_core.benchmark.machine import software
 
     if "masked" not in args.sides or not set(infer.DENSE) & set(args.sides):
-        raise ValueError("--sides must name masked and one of vanilla and compiled")
+        raise ValueError(f"--sides must name masked and one of {', '.join(infer.DENSE)}")
     if args.rounds < 1 or not all(0 < ratio <= 1 for ratio in args.ratios):
         raise ValueError("--rounds must be at least 1, and --ratios above 0 and at most 1")
     threads = args.threads or sorted({1, thread_count(None)})
     for count in threads:
         thread_count(count)
-    folder = Path(args.out)
-    folder.mkdir(parents=True, exist_ok=True)
-    values = report.read_rows(folder / "infer.json")
-    values = {
-        "machine": report.machine(),
-        "start": values.get("start"),
-        "rows": values.get("rows", []),
-    }
+    path, values = _earlier(args.out, "infer")
     if not args.no_start:
-        values["start"] = start.measure_start()
+        values["start"] = {**start.measure_start(), "software": software()}
+    order = {case.key: i for i, case in enumerate(CASES)}
     for case in (case for case in CASES if case.key in args.only):
         for count in threads:
             rows = infer.measure_case(
                 case, count, args.ratios, args.sides, args.rounds, args.seconds
             )
-            order = {(c.key): i for i, c in enumerate(CASES)}
             values["rows"] = sorted(
-                infer.merge(values["rows"], rows),
+                infer.merge(values["rows"], _signed(rows)),
                 key=lambda row: (order.get(row["case"], 99), row["threads"], -row["ratio"]),
             )
-            report.write_infer(folder, values)
-    print(f"{folder / 'infer.md'} and {folder / 'infer.html'} hold the results.")
+            report.write_results(path, values)
+    _finish(path, values, values["rows"])
 
 
 def run_halting(args: argparse.Namespace) -> None:
     """Measure the halting rule."""
-    from sact_core.benchmark import halting, report
+    from sact_core.benchmark import halting
 
-    folder = Path(args.out)
-    folder.mkdir(parents=True, exist_ok=True)
+    path, values = _earlier(args.out, "halting")
     rows = halting.measure_halting(threads=args.threads, rounds=max(1, args.rounds))
-    report.write_halting(folder, {"machine": report.machine(), "rows": rows})
-    print(f"{folder / 'halting.md'} and {folder / 'halting.html'} hold the results.")
+    _finish(path, values, _signed(rows))
 
 
 def run_train(args: argparse.Namespace) -> None:
     """Measure a training step with and without halting."""
-    from sact_core.benchmark import report, train
+    from sact_core.benchmark import train
     from sact_core.config import NetworkConfig, parse_units
 
     units = parse_units(args.units)
     network = NetworkConfig(units_per_block=units, base_channels=args.base_channels)
+    path, values = _earlier(args.out, "train")
     rows = train.measure_steps(
         network, args.batch_size, args.amp, args.sides, args.rounds, args.threads, args.device
     )
-    values = {"machine": report.machine(), "network": network.name, "rows": rows}
-    train.write_train(Path(args.out), values)
-    print(f"{Path(args.out) / 'train.md'} holds the results.")
+    _finish(path, {**values, "network": network.name}, _signed(rows))
+
+
+def run_report(args: argparse.Namespace) -> None:
+    """Render tables and charts of stored results again."""
+    from sact_core.benchmark.report import render_again
+
+    for path in render_again(Path(args.out)):
+        print(f"{path.with_suffix('.md')} holds the results of {path.name}.")
+
+
+def _earlier(out: str, what: str) -> tuple[Path, dict[str, Any]]:
+    """Where results of this machine go, and what it left there before."""
+    from sact_core.benchmark.machine import earlier_results, machine, results_path
+
+    where = machine()
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)  # before the long work
+    path = results_path(folder, what, where)
+    return path, earlier_results(path, where)
+
+
+def _signed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows that say what they were measured with."""
+    from sact_core.benchmark.machine import software
+
+    signature = software()
+    return [{**row, "software": signature} for row in rows]
+
+
+def _finish(path: Path, values: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    """Write results and say where."""
+    from sact_core.benchmark.report import write_results
+
+    write_results(path, {**values, "rows": rows})
+    print(f"{path.with_suffix('.md')} holds the results.")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 from sact_core.backends.masked import Engine
 from sact_core.benchmark.cases import Case
 from sact_core.benchmark.sides import Side
-from sact_core.checkpoint import read
+from sact_core.checkpoint import read, read_header
 from sact_core.flops import dense_flops
 from sact_core.network import build_plan
 from sact_core.preprocess import prepare
@@ -49,8 +49,9 @@ def measure_family(
     Returns
     -------
     list of dict
-        A row for each checkpoint: MFLOPs of an image (mean and dense), and
-        milliseconds for an image by side.
+        A row for each checkpoint: MFLOPs of an image (mean and dense),
+        milliseconds for an image by side, and the file's content hash, by which a
+        reader sees whether it is still the file that was measured.
 
     Raises
     ------
@@ -73,6 +74,7 @@ def measure_family(
             rows.append(
                 {
                     "file": path.name,
+                    "content_hash": read_header(path).content_hash,
                     "network": checkpoint.config.name,
                     "tau": checkpoint.provenance.get("tau"),
                     "images": len(x),
@@ -105,3 +107,9 @@ def measure_family(
             f"PyTorch {row['ms']['sact']:.3f} ms an image"
         )
     return rows
+
+
+def merge(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Put new rows in the place of old ones of the same file, data and threads."""
+    keyed = {(row["file"], row["data"], row["threads"]): row for row in [*old, *new]}
+    return list(keyed.values())

@@ -1,9 +1,9 @@
 """Masked inference against dense PyTorch, in seconds and in FLOPs.
 
 The dense side is PyTorch on the network *without* halting, which is at least as
-fast as the network with it: the faster of eager mode (channels last) and
-``torch.compile``. Two more sides are shown: the network with halting in
-PyTorch, and ``torch.compile`` with frozen weights.
+fast as the network with it: the fastest of eager mode (channels last),
+``torch.compile``, and ``torch.compile`` with frozen weights, which may fold and
+repack them. One more side is shown: the network with halting in PyTorch.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from sact_core.network import build_plan
 #: Sides, in the order in which they take turns.
 SIDES = ("masked", "vanilla", "compiled", "frozen", "sact")
 
-#: Those whose faster one is the dense side.
-DENSE = ("vanilla", "compiled")
+#: Those whose fastest one is the dense side.
+DENSE = ("vanilla", "compiled", "frozen")
 
 Row = dict[str, Any]
 
@@ -93,9 +93,11 @@ def measure_case(
                 "bar": case.bar_at(ratio),
                 "dense_flops": dense,
                 **facts,
-                **summarise(turns, dense / facts["flops"]),
+                "ms": {name: statistics.median(times) for name, times in turns.items()},
+                "turns": turns,
                 "memory": {name: memory[name] for name in ("masked", "vanilla") if name in memory},
             }
+            row = judge(row)
             rows.append(row)
             say(
                 f"{case.title}, {threads} threads, {facts['flops'] / dense:.0%} of the FLOPs: "
@@ -105,32 +107,34 @@ def measure_case(
     return rows
 
 
-def summarise(turns: dict[str, list[float]], flop_ratio: float) -> Row:
-    """Medians of every side, and the speed-up, from the turns of all rounds.
+def judge(row: Row) -> Row:
+    """Hold a row's masked side against its fastest dense side.
 
     Parameters
     ----------
-    turns : dict of str to list of float
-        Median time of every round, by side.
-    flop_ratio : float
-        Dense FLOPs over the FLOPs needed.
+    row : dict
+        Measured: ``ms``, the median by side; ``turns``, the times that it is the
+        median of, by side, round by round (old rows lack them); ``flops`` and
+        ``dense_flops``.
 
     Returns
     -------
     dict
-        ``ms``: median by side; ``dense_side`` and ``dense``: the faster of `DENSE`
-        and its time; ``speedup``: the median over rounds of dense over masked;
-        ``share``: the speed-up as a share of the FLOP ratio.
+        The row, and what follows: ``dense_side`` and ``dense``, the fastest of
+        `DENSE` and its median; ``speedup``, the median over rounds of dense over
+        masked (without turns: median over median); ``flop_ratio``, dense FLOPs
+        over the FLOPs needed; ``share``, the speed-up as a share of it.
     """
-    medians = {name: statistics.median(times) for name, times in turns.items()}
-    side = min((name for name in DENSE if name in medians), key=medians.__getitem__)
+    side = min((name for name in DENSE if name in row["ms"]), key=row["ms"].__getitem__)
+    turns = row.get("turns") or {name: [ms] for name, ms in row["ms"].items()}
     speedup = statistics.median(
         dense / masked for dense, masked in zip(turns[side], turns["masked"], strict=True)
     )
+    flop_ratio = row["dense_flops"] / row["flops"]
     return {
-        "ms": medians,
+        **row,
         "dense_side": side,
-        "dense": medians[side],
+        "dense": row["ms"][side],
         "speedup": speedup,
         "flop_ratio": flop_ratio,
         "share": speedup / flop_ratio,

@@ -16,13 +16,11 @@ import dataclasses
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sact_core.config import NetworkConfig
-from sact_core.files import write_bytes
 
 #: Most that a SACT step may cost, in vanilla steps of the same network.
 BAR = 1.25
@@ -115,30 +113,6 @@ def describe(row: dict[str, Any]) -> str:
         f"{row['ms']:8.1f} ms {row['images_per_second']:7.0f} images/s "
         f"{row['ratio']:6.3f} x vanilla"
     )
-
-
-def write_train(folder: Path, values: dict[str, Any]) -> None:
-    """Write ``train.json`` and ``train.md``; ``values`` hold ``machine`` and ``rows``."""
-    import json
-
-    folder.mkdir(parents=True, exist_ok=True)
-    lines = [
-        "# Training steps, side by side",
-        "",
-        f"{values['network']}, batches of {values['rows'][0]['batch_size']}, "
-        f"{values['rows'][0]['threads']} thread(s); {values['machine']['hardware']}.",
-        "Ratios are medians over rounds of A B A B turns.",
-        "",
-        "| numbers | step | ms | images/s | x vanilla |",
-        "|---|---|--:|--:|--:|",
-    ]
-    lines += [
-        f"| {'bfloat16' if row['amp'] == 'bf16' else 'float32'} | {row['side']} | "
-        f"{row['ms']:.1f} | {row['images_per_second']:.0f} | {row['ratio']:.3f} |"
-        for row in values["rows"]
-    ]
-    write_bytes(folder / "train.json", json.dumps(values, indent=1).encode())
-    write_bytes(folder / "train.md", "\n".join([*lines, ""]).encode())
 
 
 def _step(

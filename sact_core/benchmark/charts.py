@@ -1,0 +1,103 @@
+"""Rows of a measurement as Plotly charts, each a page of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Row = dict[str, Any]
+
+SIDE_TITLES = {
+    "masked": "masked",
+    "vanilla": "PyTorch eager",
+    "compiled": "torch.compile",
+    "frozen": "torch.compile, frozen weights",
+    "sact": "PyTorch eager, with halting",
+}
+
+
+def infer_chart(values: dict[str, Any]) -> str:
+    """Speed-up over FLOP ratio: on the diagonal, saved FLOPs are saved time."""
+    import plotly.graph_objects as go
+
+    rows = values["rows"]
+    figure = go.Figure()
+    most = max([row["flop_ratio"] for row in rows] + [row["speedup"] for row in rows])
+    figure.add_scatter(
+        x=[0.9, most], y=[0.9, most], mode="lines", name="saved FLOPs = saved time",
+        line={"dash": "dot", "color": "gray"}, hoverinfo="skip",
+    )  # fmt: skip
+    for title, threads in dict.fromkeys((row["title"], row["threads"]) for row in rows):
+        line = [row for row in rows if (row["title"], row["threads"]) == (title, threads)]
+        line.sort(key=lambda row: row["flop_ratio"])
+        figure.add_scatter(
+            x=[row["flop_ratio"] for row in line],
+            y=[row["speedup"] for row in line],
+            mode="lines+markers",
+            name=f"{title}, {threads} thread{'s' if threads > 1 else ''}",
+            customdata=[
+                [row["ms"]["masked"], row["dense"], SIDE_TITLES[row["dense_side"]], row["share"]]
+                for row in line
+            ],
+            hovertemplate=(
+                "%{x:.2f} times fewer FLOPs, %{y:.2f} times as fast (%{customdata[3]:.0%})<br>"
+                "masked %{customdata[0]:.2f} ms, %{customdata[2]} %{customdata[1]:.2f} ms"
+            ),
+        )
+    figure.update_layout(
+        title=_title("Masked inference against dense PyTorch", values),
+        xaxis_title="dense FLOPs / FLOPs needed",
+        yaxis_title="dense time / masked time",
+        template="plotly_white",
+        height=640,
+    )
+    return _page(figure)
+
+
+def family_chart(values: dict[str, Any]) -> str:
+    """Milliseconds over MFLOPs of an image, every data set by itself."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    rows = sorted(values["rows"], key=lambda row: row["mflops"])
+    for data, threads in dict.fromkeys((row["data"], row["threads"]) for row in rows):
+        line = [row for row in rows if (row["data"], row["threads"]) == (data, threads)]
+        for key, title in (("masked", "masked"), ("sact", "PyTorch eager")):
+            figure.add_scatter(
+                x=[row["mflops"] for row in line],
+                y=[row["ms"][key] for row in line],
+                text=[row["file"] for row in line],
+                mode="lines+markers",
+                name=f"{title}, {data}, {threads} thread{'s' if threads > 1 else ''}",
+            )
+    figure.update_layout(
+        title=_title("Trained networks on test images", values),
+        xaxis={"title": "MFLOPs of an image", "rangemode": "tozero"},
+        yaxis={"title": "ms for an image", "rangemode": "tozero"},
+        template="plotly_white",
+    )
+    return _page(figure)
+
+
+def halting_chart(values: dict[str, Any]) -> str:
+    """Milliseconds of the halting rule by size and version."""
+    import plotly.graph_objects as go
+
+    figure, rows = go.Figure(), values["rows"]
+    names = [f"{row['side']} x {row['side']}, {row['units']} units" for row in rows]
+    for key, title in (("numba", "Numba"), ("numpy", "NumPy"), ("torch", "PyTorch")):
+        figure.add_bar(x=names, y=[row["ms"][key] for row in rows], name=title)
+    figure.update_layout(
+        title=_title("The halting rule", values),
+        yaxis={"title": "ms", "type": "log"},
+        template="plotly_white",
+    )
+    return _page(figure)
+
+
+def _title(text: str, values: dict[str, Any]) -> dict[str, Any]:
+    return {"text": text, "subtitle": {"text": values["machine"]["hardware"]}}
+
+
+def _page(figure: Any) -> str:
+    page: str = figure.to_html(include_plotlyjs="cdn", full_html=True, div_id="chart")
+    return page
