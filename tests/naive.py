@@ -6,6 +6,8 @@ here imports the code that it checks.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 
@@ -153,3 +155,28 @@ def resize_bilinear(image, size):
             bottom = image[c, b] * (1 - (x - b)) + image[c, d] * (x - b)
             out[i, j] = top * (1 - (y - a)) + bottom * (y - a)
     return out
+
+
+def auc_by_pairs(saliency, fixations):
+    """Share of pairs of a fixated and another pixel in the right order; a tie counts half."""
+    right = pairs = 0
+    for fixated in saliency[fixations]:
+        for other in saliency[~fixations]:
+            right += 1 if fixated > other else 0.5 if fixated == other else 0
+            pairs += 1
+    return right / pairs
+
+
+def auc_judd_script(saliency, fixations, rng):
+    """Restate the MIT benchmark's script: noise against ties, lines between fixated values."""
+    values = saliency + rng.random(saliency.shape) / 10_000_000
+    fixated = sorted(values[fixations], reverse=True)
+    curve = [(0.0, 0.0)]
+    for i, threshold in enumerate(fixated, start=1):
+        above = int((values >= threshold).sum())
+        curve.append(((above - i) / (values.size - len(fixated)), i / len(fixated)))
+    curve.append((1.0, 1.0))
+    area = 0.0
+    for (x0, y0), (x1, y1) in pairwise(curve):
+        area += (x1 - x0) * (y0 + y1) / 2
+    return area

@@ -21,8 +21,8 @@ from tests.conftest import ROOT
 
 #: Modules of one line do not import each other; lower lines never import higher ones.
 LEVELS = [
-    ["config", "files", "images", "tf_bundle", "untrusted_hdf5"],
-    ["halting"],
+    ["config", "files", "gaze", "images", "mat_file", "tf_bundle", "untrusted_hdf5"],
+    ["cat2000", "halting"],
     ["network"],
     ["flops", "metrics"],
     ["checkpoint", "drawing"],
