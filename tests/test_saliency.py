@@ -1,0 +1,217 @@
+"""Scoring of ponder maps against made fixations, and the command."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sact_core import checkpoint as checkpoints
+from sact_core import saliency as command
+from sact_core.backends import Net
+from sact_core.cat2000 import read_stimulus, stimuli
+from sact_core.config import NetworkConfig, Preprocessing
+from sact_core.gaze import centre_map, post_process
+from tests.mat_writer import header, matrix
+from tests.naive import auc_by_pairs
+from tests.networks import random_params
+
+SACT = NetworkConfig(
+    units_per_block=(2, 3, 2), base_channels=4, num_classes=3, halting="sact", halting_bias=-0.5
+)
+SIZE = (24, 32)
+
+
+def write_example(root, category, number, image, fixations):
+    for name in ("Stimuli", "FIXATIONLOCS"):
+        (root / name / category).mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(root / "Stimuli" / category / f"{number:03}.png")
+    path = root / "FIXATIONLOCS" / category / f"{number:03}.mat"
+    path.write_bytes(header() + matrix(fixations.astype(np.uint8)))
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    params = random_params(np.random.default_rng(1), SACT)
+    made = checkpoints.Checkpoint(SACT, params, Preprocessing("cifar", 16))
+    checkpoints.write(tmp_path / "it.h5", made)
+    return tmp_path / "it.h5"
+
+
+@pytest.fixture
+def net(checkpoint):
+    return Net.from_checkpoint(checkpoints.read(checkpoint), "reference")
+
+
+@pytest.fixture
+def folder(tmp_path, rng):
+    """Three categories of four photographs with fixations anywhere."""
+    root = tmp_path / "cat"
+    for category in ("Action", "Art", "Fractal"):
+        for number in range(1, 5):
+            image = rng.integers(0, 256, (*SIZE, 3), np.uint8)
+            write_example(root, category, number, image, rng.random(SIZE) < 0.02)
+    (root / "Stimuli" / "Art" / "Output").mkdir()
+    Image.new("L", (9, 9)).save(root / "Stimuli" / "Art" / "Output" / "001_SaliencyMap.jpg")
+    return root
+
+
+def ponder_map(net, stimulus):
+    image, fixations = read_stimulus(stimulus)
+    values = net.run([image], 32, "keep")[0].map("ponder_cost")[0]
+    assert values.shape == SIZE  # the longer side is 32 pixels
+    return values, fixations
+
+
+def test_scores_are_those_of_pairs(net, folder):
+    found = stimuli(folder)
+    assert len(found) == 12
+    result = command.score(net, found, 32, (0.05, 0.3))
+    assert result.num_images == 12
+    assert not result.num_chosen_on
+    for category in ("Action", "Fractal"):
+        refs = []
+        for stimulus in found:
+            if stimulus.category == category:
+                values, fixations = ponder_map(net, stimulus)
+                all_maps = (values, centre_map(SIZE), post_process(values, 0.05, 0.3))
+                refs.append([auc_by_pairs(one, fixations) for one in all_maps])
+        np.testing.assert_allclose(result.scores[category], refs)
+        assert list(result.means(category).values()) == pytest.approx(np.mean(refs, axis=0))
+
+
+def test_people_who_look_where_it_ponders_score_1(net, folder):
+    found = stimuli(folder, 1)
+    for stimulus in found:
+        values, _ = ponder_map(net, stimulus)
+        looked = values >= np.sort(values.ravel())[-9]
+        assert looked.any()
+        assert not looked.all()
+        stimulus.fixations.write_bytes(header() + matrix(looked.astype(np.uint8)))
+    result = command.score(net, found, 32, (0, 0))
+    assert result.means() == pytest.approx(
+        {"map": 1, "centre": result.means()["centre"]} | {"processed": 1}
+    )
+    assert result.means()["centre"] < 1
+
+
+def test_people_who_look_at_the_centre_choose_the_centre(net, folder):
+    for stimulus in stimuli(folder):
+        looked = centre_map(SIZE) > 0.9
+        stimulus.fixations.write_bytes(header() + matrix(looked.astype(np.uint8)))
+    result = command.score(net, stimuli(folder), 32)
+    assert result.centre_weight > 0.5
+    assert (result.num_chosen_on, result.num_images) == (6, 6)
+    assert result.means()["centre"] == 1
+    assert result.means()["processed"] == pytest.approx(1)
+
+
+def test_what_is_chosen_is_the_best_on_the_other_half(net, folder):
+    found = stimuli(folder)
+    result = command.score(net, found, 32)
+    even = [s for s in found if s.name[-7:-4] in ("001", "003")]
+    assert result.num_chosen_on == len(even) == 6
+    maps = [ponder_map(net, stimulus) for stimulus in even]
+
+    def mean(width, weight):
+        return np.mean([auc_by_pairs(post_process(v, width, weight), f) for v, f in maps])
+
+    best = mean(result.blur, result.centre_weight)
+    for width in command.BLURS[::2]:
+        for weight in command.CENTRE_WEIGHTS[::5]:
+            assert mean(width, weight) <= best + 1e-12
+
+
+def run(capsys, *argv):
+    code = command.main([str(arg) for arg in argv])
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def test_the_command(folder, checkpoint, tmp_path, capsys):
+    argv = [folder, "--checkpoint", checkpoint, "--image-size", 32, "--backend", "reference"]
+    code, out, err = run(capsys, *argv)
+    assert (code, err) == (0, "")
+    assert f"ResNet-16 SACT, {checkpoint}: AUC-Judd on 6 photographs of {folder}, longer" in out
+    assert "chosen on 6 other photographs" in out
+    code, text, _ = run(capsys, *argv, "--json", "--out", tmp_path / "maps")
+    found = json.loads(text)
+    assert found["num_images"] == found["num_chosen_on"] == 6
+    assert f"total            6{found['total']['map']:9.4f}{found['total']['centre']:9.4f}" in out
+    assert list(found["categories"]) == ["Action", "Art", "Fractal"]
+    written = sorted((tmp_path / "maps").rglob("*.png"))
+    assert len(written) == 6
+    with Image.open(written[0]) as picture:
+        assert (picture.mode, picture.size) == ("L", SIZE[::-1])
+
+
+def test_what_cannot_be_used_is_named_and_counted(folder, checkpoint, rng, capsys):
+    where = folder / "FIXATIONLOCS" / "Action"
+    (where / "001.mat").unlink()
+    (where / "002.mat").write_bytes(b"no such thing")
+    (where / "003.mat").write_bytes(header() + matrix(np.ones((3, 4), np.uint8)))
+    (where / "004.mat").write_bytes(header() + matrix(np.zeros(SIZE, np.uint8)))
+    (folder / "Stimuli" / "Art" / "002.png").write_bytes(b"no image")
+    argv = [folder, "--checkpoint", checkpoint, "--image-size", 32, "--backend", "reference"]
+    argv += ["--blur", 0, "--centre-weight", 0.5]
+    code, out, err = run(capsys, *argv)
+    assert code == 0
+    assert "on 7 photographs" in out
+    assert ", 5 left out, " in out
+    reasons = err.splitlines()
+    assert len(reasons) == 5
+    for name, reason in (
+        ("Action/001.png", "are absent"),
+        ("Action/002.png", "no MATLAB file"),
+        ("Action/003.png", "shape (3, 4), the photograph (24, 32)"),
+        ("Action/004.png", "no fixation"),
+        ("Art/002.png", "is no image"),
+    ):
+        assert any(line.startswith(f"left out: {name}: ") and reason in line for line in reasons)
+    code, _, err = run(capsys, *argv, "--num-examples", 4, "--image-size", 30_000)
+    assert code == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        (["--checkpoint", "none.h5"], "none.h5"),
+        (["--blur", "0.1"], "together"),
+        (["--blur", "2", "--centre-weight", "0"], "--blur must be from 0 to 1"),
+        (["--blur", "nan", "--centre-weight", "0"], "--blur must be from 0 to 1"),
+        (["--blur", "0", "--centre-weight", "-1"], "--centre-weight must be from 0 to 1"),
+        (["--num-examples", "0"], "--num-examples must be at least 1"),
+        (["--num-examples", "1"], "left to score: give --blur"),
+        (["--image-size", "0"], "image_size"),
+    ],
+)
+def test_a_mistake_is_one_sentence(folder, checkpoint, capsys, changes, reason):
+    argv = [folder, "--checkpoint", checkpoint, "--backend", "reference", *changes]
+    code, out, err = run(capsys, *argv)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert reason in err
+    assert err.count("\n") == 1
+
+
+def test_folders_and_networks_that_do_not_fit(tmp_path, folder, checkpoint, net, capsys):
+    code, _, err = run(capsys, tmp_path, "--checkpoint", checkpoint)
+    assert code == 2
+    assert "has no folder Stimuli: name the folder of CAT2000" in err
+    for path in (folder / "FIXATIONLOCS").rglob("*.mat"):
+        path.unlink()
+    with pytest.raises(ValueError, match=r"none of the photographs .* Action/001.png: its fixat"):
+        command.score(net, stimuli(folder), 32, (0, 0))
+    with pytest.raises(ValueError, match="left to choose"):
+        command.score(net, stimuli(folder), 32)
+    vanilla = NetworkConfig(units_per_block=(1, 1, 1), base_channels=4, num_classes=3)
+    params = random_params(np.random.default_rng(1), vanilla)
+    made = checkpoints.Checkpoint(vanilla, params, Preprocessing("cifar", 16))
+    with pytest.raises(ValueError, match="is no SACT network"):
+        command.score(Net.from_checkpoint(made, "reference"), stimuli(folder))
+    for path in (folder / "Stimuli").rglob("*.png"):
+        path.unlink()
+    with pytest.raises(ValueError, match="no folders with photographs"):
+        stimuli(folder)
