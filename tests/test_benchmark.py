@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -233,6 +236,22 @@ def test_a_side_that_fails_says_why():
     with pytest.raises(SideError, match=r"the no such side side ended early and said: .+"):
         side.wait()
     side.end()
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+def test_peak_memory_is_the_process_own():
+    code = (
+        "import numpy as np\n"
+        "from sact_core.benchmark.worker import _peak_memory\n"
+        "before = _peak_memory()\n"
+        "np.ones(8 << 20)\n"  # 64 MiB, given back at once
+        "print(before, _peak_memory())"
+    )
+    held = np.ones(64 << 20)  # 512 MiB, which a child must not take for its own
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    before, after = map(int, done.stdout.split())
+    assert before < held.nbytes / 2
+    assert 60 << 20 < after - before < 100 << 20
 
 
 def test_halting_rows(tmp_path):
