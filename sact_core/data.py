@@ -12,15 +12,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from sact_core.config import Preprocessing
+from sact_core.images import ImageError
 from sact_core.preprocess import fit_image
+from sact_core.records import FolderRecords, Records, TfdsRecords, Unreadable
+
+Example = tuple[np.ndarray, int, str]  # image [shape=(h, w, 3), uint8], label, name
 
 CHUNK = 2000  # images decoded at a time: all at once would peak at several times the memory
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
@@ -44,6 +47,8 @@ class Examples:
         Name of each class.
     name, split : str
         Where they come from.
+    left_out : Unreadable
+        Images that could not be read.
     """
 
     images: np.ndarray
@@ -51,6 +56,7 @@ class Examples:
     class_names: tuple[str, ...]
     name: str
     split: str
+    left_out: Unreadable = field(default_factory=Unreadable)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -66,17 +72,19 @@ class Source:
         Where it comes from.
     class_names : tuple of str
         Name of each class.
+    records : Records
+        Its examples, encoded.
     """
 
     name: str
     split: str
     class_names: tuple[str, ...]
-    _records: Any
+    records: Records
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self.records)
 
-    def read(self, indices: range | list[int]) -> list[tuple[np.ndarray, int, str]]:
+    def read(self, indices: Sequence[int]) -> list[Example]:
         """Decode some examples.
 
         Parameters
@@ -86,18 +94,33 @@ class Source:
 
         Returns
         -------
-        list of (image, label, id)
-            ``image`` [shape=(h, w, 3), uint8]; ``id`` is the data set's own name
+        list of (image, label, name)
+            ``image`` [shape=(h, w, 3), uint8]; ``name`` is the data set's own name
             of the example, or its index.
+
+        Raises
+        ------
+        ImageError
+            If one cannot be read; the message names it.
         """
         found = []
-        for index, record in zip(indices, self._records.__getitems__(indices), strict=True):
-            image = np.asarray(record["image"], np.uint8)
-            if image.shape[-1] == 1:
-                image = image.repeat(3, -1)
-            key = record.get("id", record.get("file_name", record.get("image/file_name", index)))
-            key = key.decode() if isinstance(key, bytes) else str(key)
-            found.append((image, int(record["label"]), key))
+        for record in self.records.get(indices):
+            if isinstance(record, ImageError):
+                raise record
+            found.append((record.pixels(), record.label, record.name))
+        return found
+
+    def readable(self, indices: Sequence[int], left_out: Unreadable) -> list[Example]:
+        """Decode those examples that can be read, and note the others in ``left_out``."""
+        found = []
+        for index, record in zip(indices, self.records.get(indices), strict=True):
+            if isinstance(record, ImageError):
+                left_out.add(index, f"example {index}", record)
+                continue
+            try:
+                found.append((record.pixels(), record.label, record.name))
+            except ImageError as error:
+                left_out.add(index, record.name, error)
         return found
 
     def chunks(self, size: int, stop: int | None = None) -> Iterator[range]:
@@ -174,8 +197,8 @@ def load_source(
     Raises
     ------
     DataError
-        If the split is empty, or images are not square or differ in size and no
-        ``fit`` is given.
+        If the split is empty or not one image can be read, or images are not square
+        or differ in size and no ``fit`` is given.
     """
     what = f"{source.name} {source.split}"
     total = len(source) if num_examples is None else min(num_examples, len(source))
@@ -183,8 +206,10 @@ def load_source(
         raise DataError(f"{what} has no examples")
     labels = np.empty(total, np.int64)
     images: np.ndarray | None = None
+    left_out = Unreadable()
+    count = 0
     for chunk in source.chunks(CHUNK, total):
-        for index, (image, label, key) in zip(chunk, source.read(chunk), strict=True):
+        for image, label, name in source.readable(chunk, left_out):
             if fit is not None and image.shape[:2] != (fit.image_size, fit.image_size):
                 image = _whole(fit_image(image, fit))
             if images is None:
@@ -193,12 +218,15 @@ def load_source(
                 height, width = image.shape[:2]
                 raise DataError(
                     f"{what} has images of other sizes, such as {height} x {width} (height x "
-                    f"width) at {key}: give --image-size"
+                    f"width) at {name}: give --image-size"
                 )
-            images[index] = image
-            labels[index] = label
-    assert images is not None
-    return Examples(images, labels, source.class_names, source.name, source.split)
+            images[count], labels[count] = image, label
+            count += 1
+    if images is None:
+        raise DataError(f"not one image of {what} can be read")
+    return Examples(
+        images[:count], labels[:count], source.class_names, source.name, source.split, left_out
+    )
 
 
 def download_command(name: str, data_dir: str | Path | None = None) -> str:
@@ -240,10 +268,11 @@ def _open_tfds(name: str, split: str, data_dir: str | Path | None) -> Source:
         raise absent
     try:
         builder = tfds.builder(name, data_dir=root)
-        names = tuple(builder.info.features["label"].names)
-        if "image" not in builder.info.features:
-            raise KeyError
-        records = builder.as_data_source(split=split)
+        features = builder.info.features
+        names = tuple(features["label"].names)
+        encoded = isinstance(features["image"], tfds.features.Image)
+        decoders = {"image": tfds.decode.SkipDecoding()} if encoded else None
+        records = TfdsRecords(builder.as_data_source(split=split, decoders=decoders))
     except (KeyError, AttributeError, TypeError):
         raise DataError(f"data set {name!r} has no images with one label each") from None
     except (NotImplementedError, FileNotFoundError, AssertionError):
@@ -252,29 +281,6 @@ def _open_tfds(name: str, split: str, data_dir: str | Path | None) -> Source:
         reason = str(error).strip().splitlines()[0]
         raise DataError(f"cannot open split {split!r} of {name!r}: {reason}") from None
     return Source(name, split, names, records)
-
-
-class _FolderRecords:
-    """Images of class folders, as TFDS' data source gives its records."""
-
-    def __init__(self, files: list[tuple[Path, int]], root: Path) -> None:
-        self.files = files
-        self.root = root
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitems__(self, indices: range | list[int]) -> list[dict[str, Any]]:
-        from sact_core.images import read_image
-
-        return [
-            {
-                "image": read_image(self.files[index][0]),
-                "label": self.files[index][1],
-                "id": str(self.files[index][0].relative_to(self.root)),
-            }
-            for index in indices
-        ]
 
 
 def _open_folder(root: Path, split: str) -> Source:
@@ -292,4 +298,4 @@ def _open_folder(root: Path, split: str) -> Source:
     ]
     if not files:
         raise DataError(f"{where} holds no class folders with images")
-    return Source(str(root), split, tuple(classes), _FolderRecords(files, where))
+    return Source(str(root), split, tuple(classes), FolderRecords(files, where))

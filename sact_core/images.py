@@ -27,13 +27,15 @@ class ImageError(ValueError):
     """The file is no image that can be used; the message says why in one sentence."""
 
 
-def read_image(source: str | Path | bytes) -> np.ndarray:
+def read_image(source: str | Path | bytes, name: str | None = None) -> np.ndarray:
     """Read a photograph.
 
     Parameters
     ----------
     source : str, Path or bytes
         A JPEG, PNG, WebP, GIF (first frame), BMP or TIFF file, or its contents.
+    name : str, optional
+        What to call it in messages; the file's path where left out.
 
     Returns
     -------
@@ -50,7 +52,7 @@ def read_image(source: str | Path | bytes) -> np.ndarray:
     """
     from PIL import Image
 
-    label, data = _contents(source)
+    label, data = _contents(source, name)
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -71,12 +73,12 @@ def read_image(source: str | Path | bytes) -> np.ndarray:
             raise ImageError(f"{label} is truncated or damaged{detail}") from None
 
 
-def _contents(source: str | Path | bytes) -> tuple[str, bytes]:
+def _contents(source: str | Path | bytes, name: str | None) -> tuple[str, bytes]:
     """What to call it in messages, and its bytes, at most one more than allowed."""
     if isinstance(source, bytes):
-        label, data = "the image", source
+        label, data = name or "the image", source
     else:
-        label = str(source)
+        label = name or str(source)
         with open(source, "rb") as file:
             data = file.read(MAX_BYTES + 1)
     if not data:

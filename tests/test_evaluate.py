@@ -21,6 +21,7 @@ from sact_core.evaluate import __main__ as command
 from sact_core.evaluate import watch as watching
 from sact_core.metrics import Metrics
 from sact_core.network import build_plan
+from sact_core.records import TfdsRecords
 from sact_core.train import read_metrics
 from tests.networks import random_params
 
@@ -198,7 +199,7 @@ def test_natural_sizes_run_as_they_come(tmp_path: Path) -> None:
         SACT, random_params(rng, SACT), Preprocessing("cifar", 16, fit="keep"), NAMES
     )
     net = Net.from_checkpoint(made, "reference")
-    source = Source("it", "test", NAMES, Records(records))
+    source = Source("it", "test", NAMES, TfdsRecords(Records(records)))
     metrics = evaluation.evaluate(net, source, batch_size=4)
     assert metrics.count == 4
     ones = [net.run(record["image"][None]).flops[0] for record in records]

@@ -27,7 +27,7 @@ LEVELS = [
     ["flops", "metrics"],
     ["checkpoint", "drawing"],
     ["preprocess"],
-    ["backends"],
+    ["backends", "records"],
     ["data", "ponder_maps"],
     ["map_parts"],
     ["train"],

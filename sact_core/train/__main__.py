@@ -6,8 +6,13 @@
     python -m sact_core.train --preset finetune --halting sact --tau 0.005 \\
         --finetune-from runs/vanilla/last.h5
     python -m sact_core.train --preset authors --halting act --units 18 --tau 0.001
+    python -m sact_core.train --preset photographs --dataset caltech101 --units 50 \\
+        --image-size 128                                                   # ImageNet family
     torchrun --nproc-per-node=2 -m sact_core.train --preset fast           # two processes
     python -m sact_core.train … --resume                                   # go on
+
+With the ImageNet family, images may have any size: every step decodes random parts
+of them. CIFAR's are decoded once.
 
 ``--batch-size`` counts the images of a step over all processes: two processes
 with 128 take 64 each and follow the loss curve of one with 128.
@@ -17,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,6 +33,9 @@ from sact_core.train.processes import Processes
 from sact_core.train.recipes import (
     AMP_CHOICES,
     BORDERS,
+    CROPS,
+    IMAGENET_DEFAULTS,
+    PRESET_FAMILIES,
     PRESETS,
     SCHEDULES,
     TrainingConfig,
@@ -34,7 +43,7 @@ from sact_core.train.recipes import (
 )
 
 if TYPE_CHECKING:
-    from sact_core.data import Examples
+    from sact_core.data import Examples, Source
     from sact_core.train.run_dir import RunDir
 
 
@@ -60,12 +69,18 @@ def build_parser() -> argparse.ArgumentParser:
     data.add_argument("--train-split")
     data.add_argument("--eval-split")
     data.add_argument("--data-dir", default=None, help="where TFDS keeps its data")
-    data.add_argument("--image-size", type=int, help="crop and resize to this side")
+    data.add_argument("--image-size", type=int, help="side of the input, in pixels")
     data.add_argument("--num-train-examples", type=int, help="the first N only, for trials")
+    data.add_argument("--crop", choices=CROPS, help="padded (CIFAR), or resized (photographs)")
     data.add_argument("--crop-padding", type=int)
     data.add_argument("--crop-border", choices=BORDERS)
+    data.add_argument("--min-area", type=float, help="least share of a photograph in a crop")
+    data.add_argument("--colour", type=float, help="strength of changes of colour; 0: none")
     data.add_argument("--no-flip", dest="flip", action="store_false")
     data.add_argument("--cutout", type=int, help="side of the square blanked in every image")
+    data.add_argument(
+        "--data-workers", type=int, default=None, help="threads that decode photographs"
+    )
     recipe = parser.add_argument_group("recipe")
     recipe.add_argument("--tau", type=float, help="price of a unit")
     recipe.add_argument("--epochs", type=float)
@@ -115,15 +130,19 @@ def parse_config(args: argparse.Namespace) -> tuple[TrainingConfig, str]:
     values: dict[str, Any] = preset(args.preset)
     if "epochs" in given:
         values.pop("max_steps", None)  # the preset's: the user asks for epochs
+    family = given.get("family", PRESET_FAMILIES.get(args.preset, "cifar"))
+    if family == "imagenet":
+        values = IMAGENET_DEFAULTS | values
+        if given.get("crop") == "padded":
+            values |= {"image_size": None, "colour": 0.0}
     names = {field.name for field in dataclasses.fields(TrainingConfig)}
     values |= {k: v for k, v in given.items() if k in names}
     amp = values.pop("amp", "off")
-    network = {
+    network = {"family": family} | {
         k: given[k]
-        for k in ("family", "halting", "base_channels", "sact_kernel_size", "halting_bias", "eps")
+        for k in ("halting", "base_channels", "sact_kernel_size", "halting_bias", "eps")
         if k in given
     }
-    family = network.get("family", "cifar")
     if family == "imagenet" and "base_channels" not in network:
         network["base_channels"] = 64
     units = given.get("units", "5" if family == "cifar" else "50")
@@ -176,11 +195,12 @@ def _train(args: argparse.Namespace, argv: list[str], processes: Processes) -> i
             args.resume,
             say,
             processes.command(argv),
+            _data_workers(args, processes),
         )
         if trainer.resumed:
             say(f"going on from step {trainer.global_step} of {trainer.num_steps}")
         say(
-            f"{config.network.name}: {len(train)} images, {trainer.num_steps} steps, "
+            f"{config.network.name}: {trainer.num_train} images, {trainer.num_steps} steps, "
             f"{trainer.dense_flops / 1e6:.1f} MFLOPs when every unit runs, "
             f"{'bfloat16' if config.amp == 'bf16' else 'float32'}; in {run_dir.path}"
         )
@@ -213,17 +233,19 @@ def _prepare(
     amp: str,
     processes: Processes,
     command: str,
-) -> tuple[RunDir, TrainingConfig, Callable[[], tuple[Examples, Examples]]]:
+) -> tuple[RunDir, TrainingConfig, Callable[[], tuple[Examples | Source, Examples | Source]]]:
     """Check everything that needs no images, and start the run directory.
 
-    Returns it, the whole recipe, and what decodes the images.
+    Returns it, the whole recipe, and what decodes the images or gives them to decode.
     """
     from sact_core.data import load_source, open_split
     from sact_core.train.run_dir import RunDir
     from sact_core.train.start import resolve_amp, training_preprocessing
 
-    if args.num_threads is not None and args.num_threads < 1:
-        raise ValueError(f"--num-threads must be at least 1, got {args.num_threads}")
+    for name in ("num_threads", "data_workers"):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
     if config.batch_size % processes.world or config.batch_size < 2 * processes.world:
         raise ValueError(
             f"a batch of {config.batch_size} images cannot be shared by {processes.world} "
@@ -254,14 +276,23 @@ def _prepare(
         torch.set_num_threads(args.num_threads)
     if processes.is_first:
         run_dir.start(config, command, args.resume)
+    if config.crop == "resized":
+        return run_dir, config, lambda: (train, test)
     fit = None
     if config.image_size is not None:
-        fit = training_preprocessing(config.network.family, config.image_size)
+        fit = training_preprocessing(config, config.image_size)
     return (
         run_dir,
         config,
         lambda: (load_source(train, config.num_train_examples, fit), load_source(test, None, fit)),
     )
+
+
+def _data_workers(args: argparse.Namespace, processes: Processes) -> int:
+    """Threads that decode: as asked, or this process' share of the processor's."""
+    if args.data_workers is not None:
+        return int(args.data_workers)
+    return max(1, (os.cpu_count() or 1) // processes.world)
 
 
 def _device(args: argparse.Namespace) -> str:

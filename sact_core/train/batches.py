@@ -83,11 +83,28 @@ class Augmenter:
         images = self.padded[picked[:, None, None], rows[:, :, None], columns[:, None, :]]
         x = normalise(images, self.kind)
         if config.cutout:
-            half = config.cutout / 2
-            blank_rows = np.abs(np.arange(height) + 0.5 - hole[:, :1]) < half
-            blank_columns = np.abs(np.arange(width) + 0.5 - hole[:, 1:]) < half
-            x[blank_rows[:, :, None] & blank_columns[:, None, :]] = 0
+            blank_squares(x, hole, config.cutout)
         return Batch(x, self.labels[picked])
+
+
+def blank_squares(images: np.ndarray, centres: np.ndarray, side: int) -> None:
+    """Set a square of every image to 0, in place: Cutout.
+
+    Source: DeVries and Taylor 2017, arXiv:1708.04552.
+
+    Parameters
+    ----------
+    images : np.ndarray [shape=(n, h, w, 3), float32]
+        Scaled images.
+    centres : np.ndarray [shape=(n, 2), int]
+        Row and column of each square's centre; it may hang over the edge.
+    side : int
+        Of the squares, in pixels.
+    """
+    height, width = images.shape[1:3]
+    blank_rows = np.abs(np.arange(height) + 0.5 - centres[:, :1]) < side / 2
+    blank_columns = np.abs(np.arange(width) + 0.5 - centres[:, 1:]) < side / 2
+    images[blank_rows[:, :, None] & blank_columns[:, None, :]] = 0
 
 
 class Ahead:

@@ -18,22 +18,22 @@ from typing import Any
 from sact_core import checkpoint as checkpoints
 from sact_core.backends import dense
 from sact_core.config import Preprocessing
-from sact_core.data import Examples
+from sact_core.data import Examples, Source
 from sact_core.flops import dense_flops
 from sact_core.metrics import Metrics, l2_loss
 from sact_core.network import build_plan, init_params
-from sact_core.preprocess import normalise
-from sact_core.train import provenance, report
+from sact_core.records import Unreadable
+from sact_core.train import evaluation, provenance, report
 from sact_core.train.batches import Ahead, Augmenter
 from sact_core.train.events import EventWriter
 from sact_core.train.learner import Learner
+from sact_core.train.photographs import PhotographAugmenter
 from sact_core.train.processes import Processes
 from sact_core.train.recipes import TrainingConfig, learning_rate_factor
 from sact_core.train.run_dir import RunDir
 from sact_core.train.start import initial_params, read_teacher, training_preprocessing
 
 SAVE_SECONDS = 300.0
-EVAL_BATCH = 100  # larger ones leave the processor's cache
 FLOPS_EVERY = 20  # steps
 EVENTS_EVERY = 100  # steps
 
@@ -86,8 +86,8 @@ class Trainer:
     ----------
     config : TrainingConfig
         The recipe.
-    train, test : Examples
-        Images in memory.
+    train, test : Examples or Source
+        Images in memory, or to be decoded when they are needed: with resized crops.
     run_dir : RunDir
         Where to keep everything.
     device : str
@@ -100,6 +100,8 @@ class Trainer:
         Prints a line that people should read.
     command : str
         What was typed, for the checkpoints' provenance.
+    data_workers : int
+        Threads that decode images which are not in memory.
 
     Raises
     ------
@@ -111,30 +113,39 @@ class Trainer:
     def __init__(
         self,
         config: TrainingConfig,
-        train: Examples,
-        test: Examples,
+        train: Examples | Source,
+        test: Examples | Source,
         run_dir: RunDir,
         device: str = "cpu",
         processes: Processes | None = None,
         resume: bool = False,
         say: Callable[[str], None] = print,
         command: str = "",
+        data_workers: int = 2,
     ) -> None:
         self.config, self.test, self.run_dir, self.say = config, test, run_dir, say
+        self.data_workers = data_workers
         self.processes = processes or Processes()
         self.command = command
         self.class_names = train.class_names
         state = run_dir.load_state() if resume else None
         teacher = read_teacher(config.distill_from, config.network) if config.distill_from else None
         plan = build_plan(config.network)
-        self.dense_flops = int(dense_flops(plan, train.images.shape[1:3]).total[0])
+        side = train.images.shape[1] if isinstance(train, Examples) else config.image_size
+        assert side is not None
+        self.dense_flops = int(dense_flops(plan, (side, side)).total[0])
         params = init_params(plan) if state else initial_params(config, plan)
         self.learner = Learner(config, params, teacher, device, self.processes)
-        self.preprocessing: Preprocessing = training_preprocessing(
-            config.network.family, train.images.shape[1]
-        )
-        self.augmenter = Augmenter(train.images, train.labels, config, self.preprocessing.kind)
-        self.steps_per_epoch = max(len(train) // config.batch_size, 1)
+        self.preprocessing: Preprocessing = training_preprocessing(config, side)
+        self.augmenter: Augmenter | PhotographAugmenter
+        kind = self.preprocessing.kind
+        if isinstance(train, Examples):
+            self.augmenter = Augmenter(train.images, train.labels, config, kind)
+        else:
+            self.augmenter = PhotographAugmenter(train, config, kind, data_workers)
+        self.num_train = len(self.augmenter.order(0))
+        self.left_out_of_test = Unreadable()
+        self.steps_per_epoch = max(self.num_train // config.batch_size, 1)
         self.num_steps = config.max_steps or max(round(config.epochs * self.steps_per_epoch), 1)
         self.progress = Progress()
         self.stop_asked = False
@@ -259,10 +270,10 @@ class Trainer:
         metrics = Metrics(
             self.learner.plan, self.config.tau, l2_loss(network.params(), self.config.l2)
         )
-        for begin in range(0, len(self.test), EVAL_BATCH):
-            part = slice(begin, begin + EVAL_BATCH)
-            images = normalise(self.test.images[part], self.preprocessing.kind)
-            metrics.update(dense.infer(network, images), self.test.labels[part])
+        for images, labels in evaluation.inputs(
+            self.test, self.preprocessing, self.data_workers, self.left_out_of_test
+        ):
+            metrics.update(dense.infer(network, images), labels)
         found = metrics.summary()
         return found | {"flops_share": found["Total Flops/mean"] / self.dense_flops}
 
@@ -280,7 +291,7 @@ class Trainer:
 
     def checkpoint(self, row: dict[str, Any]) -> checkpoints.Checkpoint:
         """Make a checkpoint of the network as it stands."""
-        counts = len(self.augmenter.labels), len(self.test)
+        counts = self.num_train, len(self.test)
         record = provenance.describe(
             self.config, row, counts, self.num_steps, self.command, self.learner.device
         )

@@ -6,6 +6,7 @@ flags override it.
 - ``authors``: the published CIFAR recipe.
 - ``fast``: as much as possible in few epochs from scratch.
 - ``finetune``: from a vanilla network, halting branches new.
+- ``photographs``: the ImageNet family on photographs of any size, from scratch.
 
 Source of the ``authors`` recipe: arXiv:1612.02297, section 4.1, and the
 authors' published CIFAR settings (SGD with momentum 0.9 at 0.1, divided by ten
@@ -27,6 +28,7 @@ MOST = 1e9
 SCHEDULES = ("step", "onecycle", "cosine")
 AMP = ("off", "bf16")
 BORDERS = ("black", "reflect")
+CROPS = ("padded", "resized")
 
 #: What ``--amp`` takes: ``auto`` becomes one of `AMP` before a run starts.
 AMP_CHOICES = ("auto", *AMP)
@@ -45,7 +47,7 @@ class TrainingConfig:
     num_train_examples : int, optional
         Only the first so many, for trials.
     image_size : int, optional
-        Crop images centrally and resize them to this side; needed where sizes differ.
+        Side of the network's input; needed where images differ in size.
     tau : float
         Price of a unit: weight of the mean ponder cost, summed over blocks.
     epochs : float
@@ -71,11 +73,21 @@ class TrainingConfig:
         Factor on the learning rate of the halting branches.
     label_smoothing : float
         Share of the target spread over all classes.
+    crop : str
+        ``"padded"``: random crops of an image's own size, from memory (CIFAR).
+        Images of another size than ``image_size`` are cut and resized once.
+        ``"resized"``: random parts of photographs, resized to ``image_size`` and
+        decoded for every step. They are evaluated on their central 87.5 %.
     crop_padding : int
-        Pixels put around an image before a random crop of its own size.
+        Pixels put around an image before a padded crop.
     crop_border : str
         ``"black"`` pixels (the authors') or ``"reflect"``: black ones move the mean
         and the deviation that an image is then standardised with.
+    min_area : float
+        Least share of a photograph in a resized crop.
+    colour : float
+        Strength of the changes of brightness, contrast, saturation and hue of
+        resized crops; 0 for none, 1 for TensorFlow-Slim's.
     flip : bool
         Mirror half of the images.
     cutout : int
@@ -124,8 +136,11 @@ class TrainingConfig:
     l2: float = 2e-4
     halting_lr: float = 1.0
     label_smoothing: float = 0.0
+    crop: str = "padded"
     crop_padding: int = 2
     crop_border: str = "black"
+    min_area: float = 0.08
+    colour: float = 0.0
     flip: bool = True
     cutout: int = 0
     distill_from: str = ""
@@ -144,6 +159,12 @@ class TrainingConfig:
             raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}")
         if self.crop_border not in BORDERS:
             raise ValueError(f"crop_border must be black or reflect, got {self.crop_border!r}")
+        if self.crop not in CROPS:
+            raise ValueError(f"crop must be padded or resized, got {self.crop!r}")
+        if self.crop == "resized" and self.image_size is None:
+            raise ValueError("resized crops need an image_size")
+        if self.crop == "padded" and self.colour:
+            raise ValueError("changes of colour need resized crops: give --crop resized")
         if self.amp not in AMP:
             raise ValueError(f"amp must be one of {', '.join(AMP)}, got {self.amp!r}")
         _within("tau", self.tau, 0, MOST)
@@ -156,6 +177,8 @@ class TrainingConfig:
         _within("halting_lr", self.halting_lr, 0, MOST)
         _within("label_smoothing", self.label_smoothing, 0, 1)
         _within("crop_padding", self.crop_padding, 0, 1 << 10)
+        _within("min_area", self.min_area, 1e-3, 1)
+        _within("colour", self.colour, 0, 1)
         _within("cutout", self.cutout, 0, 1 << 10)
         _within("distill_weight", self.distill_weight, 0, 1)
         _within("distill_temperature", self.distill_temperature, 1e-3, 1e3)
@@ -190,7 +213,24 @@ PRESETS: dict[str, dict[str, Any]] = {
         "crop_padding": 4,
         "amp": "auto",
     },
+    "photographs": {
+        "epochs": 100.0,
+        "batch_size": 64,
+        "schedule": "cosine",
+        "learning_rate": 0.1,
+        "warmup": 0.05,
+        "nesterov": True,
+        "l2": 5e-4,
+        "label_smoothing": 0.1,
+        "amp": "auto",
+    },
 }
+
+#: Families that presets are for, where it is not CIFAR's.
+PRESET_FAMILIES = {"photographs": "imagenet"}
+
+#: What the ImageNet family changes of the defaults, whatever the preset.
+IMAGENET_DEFAULTS: dict[str, Any] = {"crop": "resized", "image_size": 224, "colour": 0.5}
 
 
 def preset(name: str) -> dict[str, Any]:

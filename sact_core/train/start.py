@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sact_core import checkpoint as checkpoints
-from sact_core.config import NetworkConfig, Preprocessing
+from sact_core.config import NetworkConfig, Preprocessing, default_preprocessing
 from sact_core.network import Plan, check_params, init_params
 from sact_core.train.recipes import TrainingConfig
 
@@ -113,9 +113,21 @@ def read_teacher(path: str, network: NetworkConfig) -> checkpoints.Checkpoint:
     return teacher
 
 
-def training_preprocessing(family: str, image_size: int) -> Preprocessing:
-    """Say how a trained network's images are prepared: whole, at the size of training."""
-    return Preprocessing(family, image_size, crop_fraction=1.0, fit="crop")
+def training_preprocessing(config: TrainingConfig, image_size: int) -> Preprocessing:
+    """Say how images are prepared for evaluation, in training and from then on.
+
+    Those of padded crops whole, photographs by their central part, as the authors'.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+        The recipe.
+    image_size : int
+        Side of the images trained on.
+    """
+    family = config.network.family
+    whole = 1.0 if config.crop == "padded" else default_preprocessing("imagenet").crop_fraction
+    return Preprocessing(family, image_size, crop_fraction=whole, fit="crop")
 
 
 def resolve_amp(choice: str, device: str, recorded: dict[str, Any] | None = None) -> str:

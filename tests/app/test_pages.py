@@ -390,6 +390,7 @@ class TestDataSet:
         """A small fake test split."""
         from app.loaders import dataset
         from sact_core.data import Source
+        from sact_core.records import TfdsRecords
 
         class Records:
             def __init__(self) -> None:
@@ -403,7 +404,7 @@ class TestDataSet:
                 return [{"image": self.images[i], "label": i % 10, "id": str(i)} for i in indices]
 
         (tmp_path / "data" / "cifar10").mkdir(parents=True)
-        split = Source("cifar10", "test", tuple("abcdefghij"), Records())
+        split = Source("cifar10", "test", tuple("abcdefghij"), TfdsRecords(Records()))
         monkeypatch.setattr(dataset, "open_split", lambda *_: split)
         return app_env
 

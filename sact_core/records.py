@@ -1,0 +1,158 @@
+"""Examples as a data set stores them: encoded images, read one by one or many at once.
+
+Every image is decoded by `sact_core.images`, wherever it comes from: any colour
+mode, upright, damage told from success. What cannot be read is named, left out
+and counted by whoever reads: see `Unreadable`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from sact_core.images import ImageError, read_image
+
+MAX_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Record:
+    """One example.
+
+    Attributes
+    ----------
+    image : Path, bytes or np.ndarray
+        A file, its contents, or pixels [shape=(h, w, 1 or 3), uint8].
+    label : int
+        Class number.
+    name : str
+        The data set's own name of the example, or its index.
+    """
+
+    image: Path | bytes | np.ndarray
+    label: int
+    name: str
+
+    def pixels(self) -> np.ndarray:
+        """Decode the image [shape=(h, w, 3), uint8].
+
+        Raises
+        ------
+        ImageError
+            If it cannot be read; the message begins with the name.
+        """
+        if isinstance(self.image, np.ndarray):
+            image = self.image
+            return image.repeat(3, -1) if image.shape[-1] == 1 else image
+        try:
+            return read_image(self.image, self.name)
+        except OSError as error:
+            raise ImageError(f"{self.name} cannot be opened: {error.strerror or error}") from None
+
+
+class Records(Protocol):
+    """What a split gives: its examples by index."""
+
+    def __len__(self) -> int:
+        """Number of examples."""
+
+    def get(self, indices: Sequence[int]) -> list[Record | ImageError]:
+        """Read examples without decoding them; an error where one cannot be read."""
+
+
+@dataclass
+class Unreadable:
+    """Images that were left out because they cannot be read.
+
+    Attributes
+    ----------
+    found : dict of int to (str, str)
+        By the example's index, its name and what is wrong with it.
+    """
+
+    found: dict[int, tuple[str, str]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+    def add(self, index: int, name: str, reason: object) -> None:
+        """Note one."""
+        self.found[index] = (name, str(reason).strip().partition("\n")[0])
+
+    @property
+    def names(self) -> list[str]:
+        """Names in the data set's order."""
+        return [self.found[index][0] for index in sorted(self.found)]
+
+    def line(self, total: int) -> str:
+        """Say in one line how many of ``total`` images were left out, and which."""
+        names = self.names
+        more = f" and {len(names) - MAX_NAMED:,} more" if len(names) > MAX_NAMED else ""
+        return (
+            f"skipped {len(names):,} of {total:,} images that cannot be read: "
+            f"{', '.join(names[:MAX_NAMED])}{more}"
+        )
+
+
+@dataclass(frozen=True)
+class FolderRecords:
+    """Images of class folders.
+
+    Attributes
+    ----------
+    files : list of (Path, int)
+        Files and the numbers of their classes.
+    root : Path
+        What their names are relative to.
+    """
+
+    files: list[tuple[Path, int]]
+    root: Path
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def get(self, indices: Sequence[int]) -> list[Record | ImageError]:
+        """Name the files; they are opened when they are decoded."""
+        found = (self.files[index] for index in indices)
+        return [Record(path, label, str(path.relative_to(self.root))) for path, label in found]
+
+
+@dataclass(frozen=True)
+class TfdsRecords:
+    """A split of a prepared TFDS data set, images left encoded.
+
+    Attributes
+    ----------
+    source : tfds data source
+        Opened with ``SkipDecoding`` for the image.
+    """
+
+    source: Any
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def get(self, indices: Sequence[int]) -> list[Record | ImageError]:
+        """Read records together; one by one where that fails, to find the bad ones."""
+        try:
+            found = self.source.__getitems__(list(indices))
+            return [_record(raw, i) for raw, i in zip(found, indices, strict=True)]
+        except Exception as error:  # whatever a damaged file makes the reader raise
+            if len(indices) > 1:
+                return [record for index in indices for record in self.get([index])]
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            return [ImageError(f"example {indices[0]} cannot be read: {reason}")]
+
+
+def _record(raw: dict[str, Any], index: int) -> Record:
+    name = raw.get("id", raw.get("file_name", raw.get("image/file_name", index)))
+    name = name.decode() if isinstance(name, bytes) else str(name)
+    image = raw["image"]
+    if not isinstance(image, bytes):
+        image = np.asarray(image, np.uint8)
+    return Record(image, int(raw["label"]), name)

@@ -1,0 +1,192 @@
+"""Training images of natural size: decoded, cropped and coloured by parallel workers.
+
+Nothing is kept: every step decodes the images that it needs, so that memory
+stays constant however large the set. Workers are threads, because decoding and
+resizing, which Pillow does, leave the interpreter to others. What a step sees
+depends on the seed, the epoch, the step and the place in the batch alone.
+
+An image becomes
+
+1. a random crop of `TrainingConfig.min_area` to all of its area, with an aspect
+   from 3/4 to 4/3, resized to a square. Half of them are averaged over what a
+   new pixel covers, half are sampled between neighbours, as the two ways of
+   evaluation do;
+2. mirrored, half of them;
+3. brighter or darker, of more or less contrast and saturation, of shifted hue;
+4. scaled, and blanked in a square where Cutout is on.
+
+Source: the crops of Szegedy et al. 2015, arXiv:1409.4842, section 6, as in
+TensorFlow-Slim's Inception preprocessing, which the authors trained with (there
+the least area is 0.05 and the way of resizing random too). The ranges of colour
+at strength 1 are TensorFlow-Slim's. Its changes of colour are made in one linear
+step here: hue turns about the grey axis, as in YIQ, and clipping comes last.
+"""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from PIL import Image
+
+from sact_core.data import DataError, Source
+from sact_core.preprocess import normalise
+from sact_core.records import Unreadable
+from sact_core.train.batches import Batch, blank_squares
+from sact_core.train.recipes import TrainingConfig
+
+ASPECTS = (3 / 4, 4 / 3)
+ATTEMPTS = 10  # at a crop that fits; then the largest central one
+MOST_IN_A_ROW = 1000  # unreadable images, before a data set is given up
+
+#: Changes of colour at strength 1: up to so much more or less.
+BRIGHTNESS = 32.0  # of 255
+CONTRAST = 0.5
+SATURATION = 0.5
+HUE = 0.2  # of a turn
+
+TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+FROM_YIQ = np.linalg.inv(TO_YIQ)
+
+
+class PhotographAugmenter:
+    """Random crops, flips, colours and Cutout of images of any size.
+
+    Parameters
+    ----------
+    source : Source
+        The training images.
+    config : TrainingConfig
+        Its seed and augmentation count; ``image_size`` must be given.
+    kind : str
+        How pixel values are scaled, see `sact_core.preprocess.normalise`.
+    num_workers : int
+        Threads that decode and crop.
+
+    Attributes
+    ----------
+    left_out : Unreadable
+        Images that could not be read so far. The next one of the epoch's order
+        takes the place of such an image.
+    """
+
+    def __init__(
+        self, source: Source, config: TrainingConfig, kind: str, num_workers: int = 2
+    ) -> None:
+        assert config.image_size is not None
+        self.source, self.config, self.kind = source, config, kind
+        self.side = config.image_size
+        self.left_out = Unreadable()
+        self._pool = ThreadPoolExecutor(max(1, num_workers), "decode")
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Order of the images in an epoch [shape=(n,), int64]."""
+        count = min(self.config.num_train_examples or len(self.source), len(self.source))
+        return np.random.default_rng([self.config.seed, 1, epoch]).permutation(count)
+
+    def batch(self, epoch: int, step: int, order: np.ndarray, rank: int, world: int) -> Batch:
+        """Make this process' share of a step's batch."""
+        config = self.config
+        begin = step * config.batch_size
+        places = range(begin, min(begin + config.batch_size, len(order)))[rank::world]
+        made = list(self._pool.map(lambda place: self._one(epoch, place, order), places))
+        x = normalise(np.stack([image for image, _, _ in made]), self.kind)
+        if config.cutout:
+            blank_squares(x, np.array([hole for _, _, hole in made]), config.cutout)
+        return Batch(x, np.array([label for _, label, _ in made], np.int64))
+
+    def close(self) -> None:
+        """Stop the workers."""
+        self._pool.shutdown()
+
+    def _one(
+        self, epoch: int, place: int, order: np.ndarray
+    ) -> tuple[np.ndarray, int, tuple[int, int]]:
+        """Image [shape=(side, side, 3), uint8], label and centre of Cutout at a place."""
+        config = self.config
+        image, label = self._readable(place, order)
+        rng = np.random.default_rng([config.seed, 2, epoch, place])
+        box = draw_box(rng, image.size, config.min_area)
+        sampled, mirrored = rng.random(2) < 0.5
+        changes = rng.uniform(-1, 1, 4) * config.colour
+        hole = tuple(rng.integers(0, self.side, 2).tolist())
+        size = (self.side, self.side)
+        if sampled:
+            image = image.transform(
+                size, Image.Transform.EXTENT, box, resample=Image.Resampling.BILINEAR
+            )
+        else:
+            image = image.resize(size, Image.Resampling.BILINEAR, box=box)
+        if config.flip and mirrored:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        if config.colour:
+            image = recolour(image, *changes.tolist())
+        return np.asarray(image), label, hole
+
+    def _readable(self, place: int, order: np.ndarray) -> tuple[Image.Image, int]:
+        for further in range(min(MOST_IN_A_ROW, len(order))):
+            index = int(order[(place + further) % len(order)])
+            found = self.source.readable([index], self.left_out)
+            if found:
+                pixels, label, _ = found[0]
+                return Image.fromarray(pixels), label
+        raise DataError(
+            f"{self.source.name} {self.source.split} has {min(MOST_IN_A_ROW, len(order)):,} "
+            f"images in a row that cannot be read; the last: {self.left_out.found[index][1]}"
+        )
+
+
+def draw_box(
+    rng: np.random.Generator, size: tuple[int, int], min_area: float
+) -> tuple[float, float, float, float]:
+    """Draw a crop: left, top, right and bottom, in pixels.
+
+    Parameters
+    ----------
+    rng : Generator
+        It draws as often whatever comes out.
+    size : tuple of int
+        Width and height of the image.
+    min_area : float
+        Least share of the image's area, in (0, 1]. The area is uniform from it to
+        1, the logarithm of the aspect uniform over `ASPECTS`, the place uniform.
+    """
+    width, height = size
+    areas = rng.uniform(min_area, 1, ATTEMPTS) * width * height
+    aspects = np.exp(rng.uniform(math.log(ASPECTS[0]), math.log(ASPECTS[1]), ATTEMPTS))
+    right, down = rng.random(2)
+    for area, aspect in zip(areas.tolist(), aspects.tolist(), strict=True):
+        w, h = math.sqrt(area * aspect), math.sqrt(area / aspect)
+        if w <= width and h <= height:
+            break
+    else:
+        w = min(width, height * ASPECTS[1])
+        h = min(height, width / ASPECTS[0])
+        right = down = 0.5
+    left, top = right * (width - w), down * (height - h)
+    return left, top, min(left + w, width), min(top + h, height)
+
+
+def recolour(
+    image: Image.Image, brightness: float, contrast: float, saturation: float, hue: float
+) -> Image.Image:
+    """Change an image's colours in one linear step.
+
+    Parameters
+    ----------
+    image : Image
+        RGB.
+    brightness, contrast, saturation, hue : float
+        From -1 to 1; 0 changes nothing.
+    """
+    cos, sin = math.cos(2 * math.pi * HUE * hue), math.sin(2 * math.pi * HUE * hue)
+    colourful = 1 + SATURATION * saturation
+    turn = np.array([[1, 0, 0], [0, colourful * cos, -colourful * sin], [0, sin, cos]])
+    turn[2, 1:] *= colourful
+    matrix = FROM_YIQ @ turn @ TO_YIQ * (1 + CONTRAST * contrast)
+    grey = float(np.asarray(image.convert("L")).mean())
+    # Contrast is about the mean brightness; a turn and saturation leave it alone.
+    offset = BRIGHTNESS * brightness - CONTRAST * contrast * grey
+    rows = np.column_stack([matrix, np.full(3, offset)])
+    return image.convert("RGB", tuple(rows.ravel().tolist()))
