@@ -16,10 +16,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from typing import Any
 
 import numpy as np
 
+from sact_core.flops import dense_flops
 from sact_core.network import Plan, Result
 
 #: L2 weight of the authors' training, by family.
@@ -92,6 +94,7 @@ class Metrics:
         self.right_of_5 = 0
         self.entropy = 0.0
         self.flops = Spread()
+        self.dense = Spread()  # FLOPs of the same images if every unit ran
         self.blocks: dict[str, dict[str, Spread]] = {}
         for block in plan.blocks:
             halting = [] if plan.config.halting == "none" else ["ponder_cost", "num_units"]
@@ -115,20 +118,31 @@ class Metrics:
         self.right_of_5 += int(((logits > mine).sum(1) < 5).sum())
         self.entropy += float((np.log(np.exp(logits - top).sum(1)) + (top - mine)[:, 0]).sum())
         self.flops.add(result.flops)
+        self.dense.add(dense_flops(self.plan, result.input_size).total.repeat(len(labels)))
         for block in result.blocks:
             for name, spread in self.blocks[block.name].items():
                 spread.add(getattr(block, name))
 
     def merge(self, other: Metrics) -> None:
         """Take in what another shard of the same data has seen."""
-        self.count += other.count
-        self.right += other.right
-        self.right_of_5 += other.right_of_5
-        self.entropy += other.entropy
-        self.flops.merge(other.flops)
-        for block, spreads in self.blocks.items():
-            for name, spread in spreads.items():
-                spread.merge(other.blocks[block][name])
+        self.add_counts(other.counts())
+
+    def counts(self) -> dict[str, Any]:
+        """Give all that was counted as plain JSON values, for another process to take in."""
+        return {
+            "numbers": [self.count, self.right, self.right_of_5, self.entropy],
+            "spreads": [astuple(spread) for spread in self._spreads()],
+        }
+
+    def add_counts(self, counts: Mapping[str, Any]) -> None:
+        """Take in what `counts` gave in another process; whole numbers stay exact."""
+        count, right, right_of_5, entropy = counts["numbers"]
+        self.count += count
+        self.right += right
+        self.right_of_5 += right_of_5
+        self.entropy += entropy
+        for spread, others in zip(self._spreads(), counts["spreads"], strict=True):
+            spread.merge(Spread(*others))
 
     def summary(self) -> dict[str, float]:
         """Give the metrics so far by the authors' names.
@@ -151,6 +165,10 @@ class Metrics:
             for metric, spread in spreads.items():
                 found |= {f"{name}/{metric}_mean": spread.mean, f"{name}/{metric}_std": spread.std}
         return found
+
+    def _spreads(self) -> list[Spread]:
+        inside = [spread for spreads in self.blocks.values() for spread in spreads.values()]
+        return [self.flops, self.dense, *inside]
 
 
 def l2_loss(params: Mapping[str, np.ndarray], l2: float) -> float:

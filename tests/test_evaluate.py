@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import shutil
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -14,15 +18,18 @@ from PIL import Image
 
 from sact_core import checkpoint as checkpoints
 from sact_core import evaluate as evaluation
-from sact_core.backends import Net
+from sact_core.backends import Net, memory
 from sact_core.config import NetworkConfig, Preprocessing
 from sact_core.data import Source, open_split
 from sact_core.evaluate import __main__ as command
 from sact_core.evaluate import watch as watching
+from sact_core.flops import dense_flops
 from sact_core.metrics import Metrics
 from sact_core.network import build_plan
 from sact_core.records import TfdsRecords
 from sact_core.train import read_metrics
+from sact_core.train.processes import Processes
+from tests.conftest import ROOT
 from tests.networks import random_params
 
 SACT = NetworkConfig(
@@ -91,6 +98,9 @@ def test_batches_and_shards_change_nothing(data_set: str, tmp_path: Path) -> Non
     assert sum(seen) == merged.count == 10
     assert merged.summary() == pytest.approx(whole.summary(), rel=1e-6)
     assert merged.flops == whole.flops
+    assert merged.dense == whole.dense
+    assert merged.dense.count == 10
+    assert merged.right == whole.right
     first = evaluation.evaluate(net, source, num_examples=3, batch_size=2)
     assert first.count == 3
 
@@ -103,11 +113,12 @@ def test_the_table_is_readable(
     assert command.main(argv) == 0
     said = capsys.readouterr().out
     found = run_json(capsys, *argv)
-    assert f"ResNet-16 SACT, {file}: 10 images of {data_set} test, reference backend" in said
+    assert f"ResNet-16 SACT, {file}: 10 images of {data_set} test, reference backend, side" in said
+    share = found["Total Flops/mean"] / found["Dense Flops/mean"]
+    assert f"{share:.1%} of dense" in said
     assert f"{found['eval/Accuracy']:.2%}" in said
     assert f"{found['Total Flops/mean']:,.0f}" in said
     assert f"{found['block_2/num_units_mean']:.4f}" in said
-    assert "of dense" in said
     assert "eval/Recall@5" not in said
 
 
@@ -151,6 +162,18 @@ def test_data_set_and_split_are_those_of_training(
         (["--dataset", "no_such_set"], "neither a TFDS data set nor a folder"),
         (["--backend", "reference", "--num-threads", "2"], "--num-threads is for"),
         (["--num-threads", "0"], "num_threads"),
+        (["--device", "cpu"], "--device is for --backend dense, not masked"),
+        (["--image-size", "0"], "image_size"),
+        (["--image-size", "18"], "multiples of 4 pixels, got 18 x 18"),
+        (["--sizes", "16,18"], "multiples of 4 pixels, got 18 x 18"),
+        (["--sizes", "16;20"], "--sizes takes sizes in pixels such as"),
+        (["--sizes", ""], "--sizes takes sizes in pixels such as"),
+        (["--sizes", "0"], "--sizes takes sizes in pixels such as"),
+        (["--sizes", "16", "--image-size", "16"], "--sizes goes with neither"),
+        (["--plot", "a.png"], "give --sizes too"),
+        (["--sizes", "16", "--plot", "a.gif"], "--plot must end in .png"),
+        (["--sizes", "16", "--plot", "no/such/a.png"], "folder does not exist"),
+        (["--checkpoint", "a.h5", "b.h5"], "several checkpoints are for --sizes"),
     ],
 )
 def test_a_mistake_is_one_sentence(
@@ -204,6 +227,10 @@ def test_natural_sizes_run_as_they_come(tmp_path: Path) -> None:
     assert metrics.count == 4
     ones = [net.run(record["image"][None]).flops[0] for record in records]
     assert metrics.flops.mean == np.mean(ones)
+    dense = [
+        dense_flops(net.plan, size).total[0] for size in [(12, 16), (16, 16), (16, 12), (12, 16)]
+    ]
+    assert metrics.dense.mean == np.mean(dense)
 
 
 def test_watching_follows_a_run_to_its_end(
@@ -248,6 +275,89 @@ def test_watching_needs_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     write_checkpoint(tmp_path / "last.h5")
     assert command.main(["--watch", str(tmp_path)]) == 2
     assert "does not say how far its training is" in capsys.readouterr().err
+
+
+def test_little_memory_changes_nothing(
+    data_set: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = Net.from_checkpoint(checkpoints.read(write_checkpoint(tmp_path / "it.h5")), "reference")
+    source = open_split(data_set, "test")
+    whole = evaluation.evaluate(net, source)
+    one = memory.estimate_memory(net.plan, (1, 16, 16, 3))
+    sizes: list[int] = []
+    forward = net.engine.forward
+    monkeypatch.setattr(
+        net.engine, "forward", lambda x, **how: sizes.append(len(x)) or forward(x, **how)
+    )
+    monkeypatch.setattr(memory, "available_memory", lambda: int(8.5 * one))
+    parts = evaluation.evaluate(net, source)
+    assert parts.summary() == pytest.approx(whole.summary(), rel=1e-6)
+    assert (parts.flops, parts.right) == (whole.flops, whole.right)
+    assert sizes == [4, 4, 2]  # half of what is free
+
+
+def test_a_processes_share_of_batches_and_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    cores = len(os.sched_getaffinity(0))
+    assert Processes().num_threads() is None
+    assert Processes().gather({"a": [1]}) == [{"a": [1]}]
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert Processes(1, 4).num_threads() == max(1, cores // 2)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "10000")
+    assert Processes(1, 10000).num_threads() == 1
+
+
+def torchrun(*argv: str) -> subprocess.CompletedProcess[str]:
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    return subprocess.run(
+        [*start, "-m", "sact_core.evaluate", *argv],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        cwd=ROOT,
+    )
+
+
+def test_two_processes_of_torchrun_give_what_one_gives(
+    data_set: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = str(write_checkpoint(tmp_path / "it.h5"))
+    argv = ("--checkpoint", file, "--dataset", data_set, "--backend", "reference")
+    ref = run_json(capsys, *argv, "--batch-size", "3")
+    done = torchrun(*argv, "--batch-size", "3", "--json")
+    assert done.returncode == 0, done.stderr
+    comp = json.loads(done.stdout)  # one object: the second process says nothing
+    assert comp.keys() == ref.keys()
+    for key, value in ref.items():
+        if "ponder" in key or key in ("eval/Mean Loss", "eval/Cross Entropy"):
+            assert comp[key] == pytest.approx(value, rel=1e-12), key
+        else:
+            assert comp[key] == value, key
+
+
+def test_what_fails_in_one_process_ends_all_with_one_sentence(
+    data_set: str, tmp_path: Path
+) -> None:
+    file = str(write_checkpoint(tmp_path / "it.h5"))
+    argv = ("--checkpoint", file, "--dataset", data_set, "--backend", "reference")
+    wrong = torchrun(*argv, "--split", "dev")
+    broken = tmp_path / "broken"
+    shutil.copytree(data_set, broken)
+    path = sorted((broken / "test" / NAMES[-1]).iterdir())[-1]
+    path.write_bytes(b"no image")
+    late = torchrun(
+        *("--checkpoint", file, "--dataset", str(broken), "--backend", "reference"),
+        *("--batch-size", "5"),
+    )
+    for done, sentence in (
+        (wrong, f"error: {data_set} has no sub-folder 'dev'"),
+        (late, f"error (process 1): {path} is no image"),
+    ):
+        assert done.returncode != 0
+        assert not done.stdout
+        said = [line for line in done.stderr.splitlines() if line.startswith("error")]
+        assert len(said) == 1, done.stderr
+        assert said[0].startswith(sentence)
 
 
 def test_plans_of_all_kinds_have_metrics() -> None:

@@ -4,6 +4,9 @@
 
     python -m sact_core.evaluate --checkpoint pretrained/NAME.h5
     python -m sact_core.evaluate --checkpoint NAME.h5 --num-examples 1000 --json
+    python -m sact_core.evaluate --checkpoint NAME.h5 --image-size 224
+    python -m sact_core.evaluate --checkpoint A.h5 B.h5 --sizes 128,160,224,320 --plot sizes.png
+    torchrun --nproc-per-node=2 -m sact_core.evaluate --checkpoint …    # shared by two processes
     python -m sact_core.evaluate --watch runs/cifar10_resnet32      # in a second terminal
 
 Prints the authors' metrics under the authors' names, see `sact_core.metrics`.
@@ -11,6 +14,15 @@ Data set and split are those that the checkpoint was evaluated on in training
 unless others are given. Images are read and run in batches, so that memory
 stays constant, by the masked engine unless told otherwise; all backends give
 the same accuracy and the same FLOPs.
+
+A network takes images of any size. ``--image-size`` is the side of the square
+that the checkpoint's crop is resized to, or, where the aspect is kept (``--fit
+keep``), the longer side. ``--sizes`` evaluates at several: accuracy against
+FLOPs, as a table and as a plot.
+
+Processes of ``torchrun`` share the batches, and the cores of a machine. The
+first one prints what a single process would: counts and FLOPs are equal, means
+of other numbers up to rounding.
 
 With ``--watch`` every new checkpoint of a run is evaluated until the run has
 taken its last step. What is found goes to ``watch.jsonl`` in the run's folder,
@@ -20,13 +32,27 @@ where it completes the run's own metrics, and to TensorBoard as ``watch``.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from sact_core.evaluate.run import BATCH, evaluated
+from sact_core.config import FITS
+from sact_core.evaluate.run import BATCH, prepare_job
+from sact_core.evaluate.sizes import (
+    Curve,
+    check_plot,
+    measure,
+    parse_sizes,
+    plot_sizes,
+    sizes_table,
+)
 from sact_core.evaluate.table import table
 from sact_core.evaluate.watch import watch
+
+if TYPE_CHECKING:
+    from sact_core.train.processes import Processes
 
 #: Names of `sact_core.backends.BACKENDS`, the default first; not imported for --help.
 BACKENDS = ("masked", "dense", "reference")
@@ -39,7 +65,9 @@ def build_parser() -> argparse.ArgumentParser:
         description="Evaluate a checkpoint, once or continuously while it trains.",
     )
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--checkpoint", metavar="FILE", help="what to evaluate")
+    what.add_argument(
+        "--checkpoint", metavar="FILE", nargs="+", help="what to evaluate; several with --sizes"
+    )
     what.add_argument("--watch", metavar="RUN_DIR", help="evaluate each new checkpoint of a run")
     add = parser.add_argument
     add("--dataset", help="TFDS name or folder of class folders (default: the checkpoint's)")
@@ -47,8 +75,13 @@ def build_parser() -> argparse.ArgumentParser:
     add("--data-dir", help="where TFDS keeps its data")
     add("--num-examples", type=int, help="the first N only")
     add("--batch-size", type=int, default=BATCH, help=f"default: {BATCH}")
+    add("--image-size", type=int, metavar="N", help="side of the input (default: the checkpoint's)")
+    add("--fit", choices=FITS, help="crop to a square, or keep the aspect: N is the longer side")
+    add("--sizes", metavar="N,N,…", help="evaluate at each of these sizes")
+    add("--plot", metavar="FILE", help="draw accuracy against FLOPs by size (.png, .svg, .pdf)")
     add("--backend", choices=BACKENDS, default=BACKENDS[0], help=f"default: {BACKENDS[0]}")
     add("--num-threads", type=int, help="threads of the masked or dense backend")
+    add("--device", help="of the dense backend: cpu (default) or cuda")
     add("--tau", type=float, help="price of a unit in the loss (default: the checkpoint's)")
     add("--json", action="store_true", help="print one JSON object")
     return parser
@@ -57,39 +90,122 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     args = build_parser().parse_args(argv)
+    from sact_core.train.processes import Processes, Stopped
+
+    processes = Processes.from_environment()
     try:
-        for name in ("num_examples", "batch_size"):
-            value = getattr(args, name)
-            if value is not None and value < 1:
-                raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+        processes.start("cpu")  # what they exchange is little, and not on a GPU
         if args.watch is not None:
+            _check(args, processes)
             watch(args)
         else:
-            _once(args)
+            _evaluate(args, processes)
+    except _Agreed as error:
+        if processes.is_first:
+            print(f"error: {error}", file=sys.stderr, flush=True)
+        with contextlib.suppress(Stopped):
+            processes.gather(None)  # none ends, which ends all, before it is said
+        return 2
+    except Stopped:
+        return 2
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        where = "" if processes.is_first else f" (process {processes.rank})"
+        print(f"error{where}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
+    finally:
+        processes.end()
     return 0
 
 
-def _once(args: argparse.Namespace) -> None:
-    from sact_core.checkpoint import read
-    from sact_core.flops import dense_flops
+class _Agreed(ValueError):
+    """What every process knows to be wrong, so that the first one alone says it."""
 
-    checkpoint = read(args.checkpoint)
-    source, metrics = evaluated(checkpoint, args)
+
+def _evaluate(args: argparse.Namespace, processes: Processes) -> None:
+    problem, curves = None, []
+    try:
+        _check(args, processes)
+        curves = _curves(args, processes)
+    except (ValueError, OSError) as error:
+        problem = str(error)
+    problems = [text for text in processes.gather(problem) if text is not None]
+    if problems:
+        raise _Agreed(problems[0])
+    if args.sizes is not None:
+        measure(curves, parse_sizes(args.sizes), processes)
+        if processes.is_first:
+            _print_sizes(args, curves)
+        return
+    metrics = curves[0].job.run(processes)
+    if not processes.is_first:
+        return
+    net, source = curves[0].job.net, curves[0].job.source
     if args.json:
-        about = {"num_examples": metrics.count, "dataset": source.name, "split": source.split}
+        about = {
+            "num_examples": metrics.count,
+            "dataset": source.name,
+            "split": source.split,
+            "image_size": net.preprocessing.image_size,
+            "Dense Flops/mean": metrics.dense.mean,
+        }
         print(json.dumps(metrics.summary() | about))
         return
-    side = checkpoint.preprocessing.image_size
-    whole = float(dense_flops(metrics.plan, (side, side)).total[0])
     print(
-        f"{checkpoint.config.name}, {args.checkpoint}: {metrics.count:,} images of "
-        f"{source.name} {source.split}, {args.backend} backend\n\n{table(metrics, whole)}"
+        f"{net.config.name}, {curves[0].file}: {metrics.count:,} images of {source.name} "
+        f"{source.split}, {args.backend} backend, {curves[0].size_means} "
+        f"{net.preprocessing.image_size} pixels\n\n{table(metrics)}"
     )
+
+
+def _check(args: argparse.Namespace, processes: Processes) -> None:
+    """Refuse options that make no sense, before anything is read."""
+    for name in ("num_examples", "batch_size"):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+    if args.watch is not None and processes.world > 1:
+        raise ValueError("--watch runs in a single process, without torchrun")
+    if args.sizes is None:
+        if args.plot is not None:
+            raise ValueError("--plot draws what --sizes finds: give --sizes too")
+        if args.checkpoint is not None and len(args.checkpoint) > 1:
+            raise ValueError("several checkpoints are for --sizes; evaluate them one by one")
+        return
+    if args.watch is not None or args.image_size is not None:
+        raise ValueError("--sizes goes with neither --watch nor --image-size")
+    parse_sizes(args.sizes)
+    if args.plot is not None:
+        check_plot(args.plot)
+
+
+def _curves(args: argparse.Namespace, processes: Processes) -> list[Curve]:
+    """Read the checkpoints and open their data; sizes that cannot be run are refused."""
+    from sact_core.checkpoint import read
+
+    curves = [Curve(file, prepare_job(read(file), args, processes)) for file in args.checkpoint]
+    for curve in curves:
+        for size in parse_sizes(args.sizes) if args.sizes is not None else ():
+            curve.job.at_size(size)
+    return curves
+
+
+def _print_sizes(args: argparse.Namespace, curves: Sequence[Curve]) -> None:
+    if args.plot is not None:
+        plot_sizes(args.plot, curves)
+    if args.json:
+        print(json.dumps({"networks": [curve.as_json() for curve in curves]}))
+        return
+    for curve in curves:
+        source, count = curve.job.source, next(iter(curve.metrics.values())).count
+        print(
+            f"{curve.job.net.config.name}, {curve.file}: {count:,} images of {source.name} "
+            f"{source.split}, {args.backend} backend; size: {curve.size_means} in pixels\n\n"
+            f"{sizes_table(curve)}\n"
+        )
+    if args.plot is not None:
+        print(f"drawn: {args.plot}")
 
 
 if __name__ == "__main__":

@@ -6,9 +6,10 @@ Images are read and run in batches, so that memory stays constant.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Iterator
-from itertools import groupby
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,8 +20,89 @@ if TYPE_CHECKING:
     from sact_core.backends import Net
     from sact_core.checkpoint import Checkpoint
     from sact_core.data import Source
+    from sact_core.train.processes import Processes
 
 BATCH = 100
+
+#: Share of the free memory that a batch may take before it is run in parts.
+MEMORY_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Job:
+    """What an evaluation needs, checked.
+
+    Attributes
+    ----------
+    net : Net
+        The network, with the preprocessing that is asked for.
+    source : Source
+        The images and their labels.
+    tau, regularization : float
+        As in `evaluate`.
+    num_examples : int
+        How many images, the first ones.
+    batch_size : int
+        As in `evaluate`.
+    """
+
+    net: Net
+    source: Source
+    tau: float
+    regularization: float
+    num_examples: int
+    batch_size: int
+
+    def at_size(self, image_size: int | None, fit: str | None = None) -> Job:
+        """The same with another size of the network's input.
+
+        Parameters
+        ----------
+        image_size : int, optional
+            Side of the square input, or its longer side where the aspect is kept;
+            as it is where left out.
+        fit : str, optional
+            ``"crop"`` or ``"keep"``; as it is where left out.
+
+        Raises
+        ------
+        ValueError
+            If a value is out of range, or the network cannot take such an input.
+        """
+        from sact_core.network import check_input_size
+
+        wanted = self.net.preprocessing_for(image_size, fit)
+        if wanted.fit == "crop":
+            check_input_size(self.net.plan, (wanted.image_size, wanted.image_size))
+        return replace(self, net=replace(self.net, preprocessing=wanted))
+
+    def run(self, processes: Processes) -> Metrics:
+        """Evaluate together with the other processes; give the metrics of all images.
+
+        Raises
+        ------
+        ValueError, OSError
+            As `evaluate`; if another process has stopped.
+        """
+        from tqdm import tqdm
+
+        quiet = not processes.is_first or not sys.stderr.isatty()
+        share = -(-self.num_examples // processes.world)
+        with tqdm(total=share, unit=" images", leave=False, disable=quiet) as bar:
+            mine = evaluate(
+                self.net,
+                self.source,
+                batch_size=min(self.batch_size, share),
+                num_examples=self.num_examples,
+                shard=(processes.rank, processes.world),
+                tau=self.tau,
+                regularization=self.regularization,
+                done=bar.update,
+            )
+        together = Metrics(self.net.plan, self.tau, self.regularization)
+        for counts in processes.gather(mine.counts()):
+            together.add_counts(counts)
+        return together
 
 
 def evaluate(
@@ -43,7 +125,8 @@ def evaluate(
     source : Source
         The images and their labels.
     batch_size : int
-        Images read at a time, and run at a time where they have one size.
+        Images read at a time, and run at a time where they have one size and
+        memory allows.
     num_examples : int, optional
         Only the first so many.
     shard : tuple of int
@@ -67,14 +150,17 @@ def evaluate(
         If the classes do not fit, the split is empty, or an image cannot be run.
     """
     offset = label_offset(net, source)
+    if not len(source):
+        raise ValueError(f"{source.name} {source.split} has no examples")
     metrics = Metrics(net.plan, tau, regularization)
     for number, chunk in enumerate(source.chunks(batch_size, num_examples)):
         if number % shard[1] == shard[0]:
             for x, labels in _prepared(net, source, chunk):
-                metrics.update(net.forward(x), labels + offset)
-                done(len(labels))
-    if not metrics.count and shard == (0, 1):
-        raise ValueError(f"{source.name} {source.split} has no examples")
+                at_once = _at_once(net, x.shape, shard[1])
+                for i in range(0, len(x), at_once):
+                    part = labels[i : i + at_once]
+                    metrics.update(net.forward(x[i : i + at_once]), part + offset)
+                    done(len(part))
     return metrics
 
 
@@ -117,40 +203,24 @@ def loss_terms(checkpoint: Checkpoint, tau: float | None = None) -> tuple[float,
     return tau, l2_loss(checkpoint.params, l2)
 
 
-def evaluated(checkpoint: Checkpoint, args: argparse.Namespace) -> tuple[Source, Metrics]:
-    """Evaluate a checkpoint as the command line says.
+def prepare_job(checkpoint: Checkpoint, args: argparse.Namespace, processes: Processes) -> Job:
+    """Build the network and open the data that the command line names.
 
     Raises
     ------
     ValueError, OSError
-        As `evaluate`; if an option makes no sense or the data are absent.
+        If an option makes no sense, or the data are absent or do not fit.
     """
-    from tqdm import tqdm
-
     from sact_core.backends import Net
     from sact_core.data import open_split
 
-    options: dict[str, Any] = {}
-    if args.num_threads is not None:
-        if args.backend == "reference":
-            raise ValueError("--num-threads is for the masked and dense backends")
-        options["num_threads"] = args.num_threads
-    net = Net.from_checkpoint(checkpoint, args.backend, **options)
+    net = Net.from_checkpoint(checkpoint, args.backend, **_options(args, processes))
     name, split = _recorded_split(checkpoint)
     source = open_split(args.dataset or name, args.split or split, args.data_dir)
-    total = min(args.num_examples or len(source), len(source))
-    tau, regularization = loss_terms(checkpoint, args.tau)
-    with tqdm(total=total, unit=" images", leave=False, disable=not sys.stderr.isatty()) as bar:
-        metrics = evaluate(
-            net,
-            source,
-            batch_size=args.batch_size,
-            num_examples=args.num_examples,
-            tau=tau,
-            regularization=regularization,
-            done=bar.update,
-        )
-    return source, metrics
+    label_offset(net, source)
+    num_examples = min(args.num_examples or len(source), len(source))
+    job = Job(net, source, *loss_terms(checkpoint, args.tau), num_examples, args.batch_size)
+    return job.at_size(args.image_size, args.fit)
 
 
 def _recorded_split(checkpoint: Checkpoint) -> tuple[str, str]:
@@ -165,14 +235,41 @@ def _recorded_split(checkpoint: Checkpoint) -> tuple[str, str]:
     )
 
 
+def _options(args: argparse.Namespace, processes: Processes) -> dict[str, Any]:
+    """Options of the backend; processes on one machine share its cores."""
+    options: dict[str, Any] = {}
+    if args.device is not None:
+        if args.backend != "dense":
+            raise ValueError(f"--device is for --backend dense, not {args.backend}")
+        options["device"] = args.device
+        if args.device == "cuda" and processes.world > 1:
+            options["device"] = f"cuda:{os.environ.get('LOCAL_RANK', processes.rank)}"
+    if args.num_threads is not None and args.backend == "reference":
+        raise ValueError("--num-threads is for the masked and dense backends")
+    num_threads = processes.num_threads() if args.num_threads is None else args.num_threads
+    if num_threads is not None and args.backend != "reference":
+        options["num_threads"] = num_threads
+    return options
+
+
 def _prepared(net: Net, source: Source, chunk: range) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Inputs [shape=(n, H, W, 3)] of one size each, and their labels."""
     from sact_core.preprocess import prepare
 
-    inputs = [
-        (prepare(image, net.preprocessing, net.plan.divisor), label)
-        for image, label, _ in source.read(chunk)
-    ]
-    for _, group in groupby(inputs, key=lambda pair: pair[0].shape):
-        together = list(group)
+    sizes: dict[tuple[int, ...], list[tuple[np.ndarray, int]]] = {}
+    for image, label, _ in source.read(chunk):
+        x = prepare(image, net.preprocessing, net.plan.divisor)
+        sizes.setdefault(x.shape, []).append((x, label))
+    for together in sizes.values():
         yield np.stack([x for x, _ in together]), np.array([label for _, label in together])
+
+
+def _at_once(net: Net, shape: tuple[int, ...], num_processes: int) -> int:
+    """How many images of a batch [shape=(n, H, W, 3)] to run together: at least one."""
+    from sact_core.backends.memory import available_memory, estimate_memory
+
+    there = available_memory()
+    if there is None:
+        return shape[0]
+    share = MEMORY_SHARE * there / num_processes
+    return max(1, min(shape[0], int(share / estimate_memory(net.plan, (1, *shape[1:])))))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sact_core.metrics import Metrics, authors_block_name
 
 
-def table(metrics: Metrics, dense_flops: float) -> str:
+def table(metrics: Metrics) -> str:
     """Lay out the metrics for people."""
     found = metrics.summary()
     lines = [f"eval/Accuracy     {found['eval/Accuracy']:14.2%}"]
@@ -17,7 +17,7 @@ def table(metrics: Metrics, dense_flops: float) -> str:
         f"{metrics.regularization:.4f}"
     )
     mean, std = found["Total Flops/mean"], found["Total Flops/std"]
-    lines.append(f"Total Flops/mean  {mean:14,.0f}   {mean / dense_flops:.1%} of dense")
+    lines.append(f"Total Flops/mean  {mean:14,.0f}   {mean / metrics.dense.mean:.1%} of dense")
     lines.append(f"Total Flops/std   {std:14,.0f}")
     names = list(next(iter(metrics.blocks.values())))
     lines += ["", " " * 10 + "".join(f"{name + '_mean':>18}{name + '_std':>18}" for name in names)]

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sact_core.evaluate.run import evaluated
+from sact_core.evaluate.run import prepare_job
 
 POLL_SECONDS = 2.0
 
@@ -28,6 +28,7 @@ def watch(args: argparse.Namespace) -> None:
     """
     from sact_core.checkpoint import read
     from sact_core.train.events import EventWriter
+    from sact_core.train.processes import Processes
     from sact_core.train.run_dir import RunDir, read_rows
 
     folder = Path(args.watch)
@@ -49,9 +50,10 @@ def watch(args: argparse.Namespace) -> None:
         if not isinstance(step, int):
             raise ValueError(f"{file} does not say how far its training is")
         if not any(row.get("step") == step for row in rows):
-            source, metrics = evaluated(checkpoint, args)
+            job = prepare_job(checkpoint, args, Processes())
+            metrics = job.run(Processes())
             found = metrics.summary()
-            about = {"split": source.split, "count": metrics.count, "backend": args.backend}
+            about = {"split": job.source.split, "count": metrics.count, "backend": args.backend}
             rows.append({"epoch": record.get("epochs"), "step": step} | found | about)
             RunDir(folder).write_metrics(rows, "watch.jsonl")
             events.write(step, found)

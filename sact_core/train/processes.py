@@ -1,17 +1,23 @@
-"""The processes that train one network together, as ``torchrun`` starts them.
+"""The processes that train or evaluate together, as ``torchrun`` starts them.
 
-Each takes an equal share of every batch. Gradients and metrics are averaged
-over all of them; the first one alone writes. With a single process nothing here
-does anything.
+In training each takes an equal share of every batch, and gradients and metrics
+are averaged over all of them; in evaluation the batches are dealt out, and the
+counts are collected. The first one alone writes. With a single process
+nothing here does anything.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+
+class Stopped(OSError):
+    """Another process has stopped; it, or ``torchrun`` if it was killed, has said why."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,44 @@ class Processes:
         together = torch.tensor(values, dtype=torch.float64, device=device)
         torch.distributed.all_reduce(together)
         return (together / self.world).tolist()
+
+    def gather(self, values: Any) -> list[Any]:
+        """Collect plain JSON values of all processes, in the order of their numbers.
+
+        Raises
+        ------
+        Stopped
+            If another process has stopped.
+        """
+        if self.world == 1:
+            return [values]
+        import torch
+        from torch import distributed
+
+        text = torch.tensor(list(json.dumps(values).encode()), dtype=torch.uint8)
+        lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(self.world)]
+        try:
+            distributed.all_gather(lengths, torch.tensor([len(text)]))
+            longest = max(int(length) for length in lengths)
+            texts = [torch.zeros(longest, dtype=torch.uint8) for _ in range(self.world)]
+            distributed.all_gather(texts, torch.nn.functional.pad(text, (0, longest - len(text))))
+        except RuntimeError:
+            raise Stopped("another process has stopped") from None
+        return [
+            json.loads(bytes(text[: int(length)].tolist()))
+            for text, length in zip(texts, lengths, strict=True)
+        ]
+
+    def num_threads(self) -> int | None:
+        """Give this process its share of the machine's cores; None where it is alone."""
+        if self.world == 1:
+            return None
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", self.world))
+        try:
+            cores = len(os.sched_getaffinity(0))
+        except AttributeError:  # no such call outside Linux
+            cores = os.cpu_count() or 1
+        return max(1, cores // here)
 
     def command(self, arguments: Sequence[str]) -> str:
         """What to type to start them with these arguments."""
