@@ -1,103 +1,248 @@
-"""Write pretrained/README.md's tables and the accuracy/FLOPs plot from the files themselves.
+"""Write pretrained/README.md's tables and the accuracy/FLOPs plots from the files themselves.
 
     python pretrained/summarise.py
 
-Every figure is read from the provenance that a checkpoint carries, so the table
-cannot say what a file does not. ``python -m sact_core.evaluate`` reproduces a row.
+Accuracy, FLOPs and units are read from the provenance that a checkpoint carries, so
+a table cannot say what a file does not; ``python -m sact_core.evaluate`` reproduces a
+row. Three more sources, each named in the tables:
+
+- Milliseconds come from ``benchmarks/family-*.json`` (``python -m sact_core.benchmark
+  family``). A row counts only if it was measured on the very file, by its content hash.
+- A network that takes any tau has a curve: ``NAME.curve.json`` beside ``NAME.h5``,
+  ``{"content_hash": …, "rows": [{"tau": …, "eval/Accuracy": …, "Total Flops/mean": …,
+  "count": …}, …]}``, the rows as ``python -m sact_core.evaluate --json`` prints them.
+- A SACT file's static rival is the file without halting whose units are the rounded
+  mean units of the SACT file.
 """
 
 from __future__ import annotations
 
+import itertools
 import sys
 from pathlib import Path
-from typing import Any
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+sys.path[:0] = [str(HERE.parent), str(HERE)]
 
-from sact_core.checkpoint import Header, read_header  # noqa: E402
+from shipped import File, Point, Timing, read_files  # noqa: E402
+
+from sact_core.files import write_bytes  # noqa: E402
 
 BEGIN, END = "<!-- table: made by summarise.py -->", "<!-- end of table -->"
 
+#: Titles of data sets; others stand under their own name.
+TITLES = {"cifar10": "CIFAR-10", "caltech101": "Caltech-101 photographs"}
+
 #: Published figures that ours are compared with: name, MFLOPs, accuracy.
-PUBLISHED = (
-    ("authors' SACT ResNet-32, tau 0.01", 82.393168, 0.9182),
-    ("DynConv ResNet-32 (CVPR 2020)", 110.8, 0.9358),
-)
+PUBLISHED = {
+    "cifar10": (
+        ("authors' SACT ResNet-32, tau 0.01", 82.393168, 0.9182),
+        ("DynConv ResNet-32 (CVPR 2020)", 110.8, 0.9358),
+    )
+}
+
+NONE = "–"
 
 
-def rows() -> list[tuple[str, Header, dict[str, Any]]]:
-    """File name, header and metrics of every CIFAR-10 checkpoint, cheapest first."""
-    found = []
-    for path in sorted(HERE.glob("*.h5")):
-        header = read_header(path)
-        metrics = header.provenance.get("metrics", {})
-        if "Total Flops/mean" in metrics:
-            found.append((path.name, header, metrics))
-    return sorted(found, key=lambda row: row[2]["Total Flops/mean"])
+def sections(files: list[File]) -> str:
+    """The Markdown of every data set, most files first."""
+    names = [file.data_set for file in files]
+    order = sorted(dict.fromkeys(names), key=lambda name: -names.count(name))
+    return "\n\n".join(
+        section(name, [file for file in files if file.data_set == name]) for name in order
+    )
 
 
-def table() -> str:
-    """The Markdown tables."""
-    lines = [
-        "| file | network | tau | accuracy | MFLOPs mean ± std | mean units by block "
-        "| epochs | hours | seed |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    details = []
-    for name, header, metrics in rows():
-        record = header.provenance
-        units = [v for k, v in metrics.items() if k.endswith("num_units_mean")]
-        tau = record.get("tau")
-        blocks = "_".join(map(str, header.config.units_per_block))
+def section(data_set: str, files: list[File]) -> str:
+    """The Markdown of one data set."""
+    title = TITLES.get(data_set, data_set)
+    parts = [f"## {title}", f"![Accuracy against FLOPs]({plot_name(data_set)})"]
+    parts.append(family_table(files))
+    columns = list(dict.fromkeys(timing for file in files for timing in file.ms))
+    parts += [f"*{_ms_title(columns, timing)}*: {timing.text}." for timing in columns]
+    rivals = worth_table(files)
+    if rivals:
+        parts += [
+            "### What adaptivity is worth",
+            "Beside each SACT network the static one whose units are its rounded mean units, "
+            "started from the same network and trained with the same recipe.",
+            rivals,
+        ]
+    for file in files:
+        if file.curve:
+            parts += [
+                f"### One file, every tau: `{file.name}`",
+                curve_table(file),
+                "Beside the networks trained for one tau, at equal FLOPs (between two taus of "
+                "the curve, on a straight line):",
+                specialists_table(file, files),
+            ]
+    parts += ["### How each was made", "\n".join(_made(file) for file in files)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def family_table(files: list[File]) -> str:
+    """A row for every file."""
+    columns = list(dict.fromkeys(timing for file in files for timing in file.ms))
+    top5 = any(file.point.top5 is not None for file in files)
+    head = ["file", "network", "tau", "accuracy", *(["top-5"] if top5 else [])]
+    head += ["MFLOPs mean ± std", *(_ms_title(columns, timing) for timing in columns or [None])]
+    head += ["mean units by block", "epochs", "hours", "seed"]
+    lines = []
+    for file in files:
+        point, record = file.point, file.header.provenance
         lines.append(
-            f"| `{name}` | {header.config.name} ({blocks})"
-            f" | {'–' if tau is None else f'{tau:g}'}"
-            f" | {metrics['eval/Accuracy']:.2%} of {metrics['count']:,}"
-            f" | {metrics['Total Flops/mean'] / 1e6:.1f} ± {metrics['Total Flops/std'] / 1e6:.1f}"
-            f" | {' / '.join(f'{u:.2f}' for u in units) or 'all'}"
-            f" | {record['epochs']} | {record['hours']:.2f} | {record['seed']} |"
+            [
+                f"`{file.name}`",
+                f"{file.header.config.name} ({file.blocks})",
+                _tau(point.tau),
+                f"{point.accuracy:.2%} of {point.count:,}",
+                *([NONE if point.top5 is None else f"{point.top5:.2%}"] if top5 else []),
+                f"{point.mflops:.1f} ± {point.spread:.1f}",
+                *(f"{file.ms[t]:.2f}" if t in file.ms else NONE for t in columns or [None]),
+                " / ".join(f"{u:.2f}" for u in point.units) or "all",
+                str(record.get("epochs", NONE)),
+                f"{record['hours']:.2f}" if "hours" in record else NONE,
+                str(record.get("seed", NONE)),
+            ]
         )
-        packages = ", ".join(f"{k} {v}" for k, v in record["packages"].items())
-        details.append(f"- `{name}`: `{record['command']}` on {record['hardware']}; {packages}.")
-    return "\n".join([*lines, "", "How each was made:", "", *details])
+    return _table(head, lines)
 
 
-def plot(path: Path) -> None:
-    """Draw accuracy against FLOPs."""
+def worth_table(files: list[File]) -> str:
+    """SACT networks beside the static ones of their rounded mean units; empty without any."""
+    if not any(file.kind == "rival" for file in files):
+        return ""
+    head = ["SACT file", "tau", "accuracy", "MFLOPs", "static file", "accuracy", "MFLOPs"]
+    lines = []
+    for file in (file for file in files if file.kind == "sact"):
+        rival = rival_of(file, files)
+        line = [f"`{file.name}`", _tau(file.point.tau), f"{file.point.accuracy:.2%}"]
+        line.append(f"{file.point.mflops:.1f}")
+        if rival is None:
+            line += [f"none yet ({'_'.join(map(str, rounded_units(file)))})", *[NONE] * 3]
+        else:
+            gain = 100 * (file.point.accuracy - rival.point.accuracy)
+            line += [f"`{rival.name}` ({rival.blocks})", f"{rival.point.accuracy:.2%}"]
+            line += [f"{rival.point.mflops:.1f}", f"{gain:+.2f}"]
+        lines.append(line)
+    return _table([*head, "SACT less static, points"], lines)
+
+
+def rounded_units(file: File) -> tuple[int, ...]:
+    """Mean units by block as whole numbers, 1 at least."""
+    return tuple(max(1, int(units + 0.5)) for units in file.point.units)
+
+
+def rival_of(file: File, files: list[File]) -> File | None:
+    """The static network of a SACT file's rounded mean units.
+
+    A whole network, all of whose units a SACT network runs on average, is its own
+    rival and was not fine-tuned from its first units.
+    """
+    config, wanted = file.header.config, rounded_units(file)
+    whole = wanted == config.units_per_block
+    for other in files:
+        theirs = other.header.config
+        if (
+            other.kind == ("none" if whole else "rival")
+            and theirs.units_per_block == wanted
+            and (theirs.family, theirs.base_channels) == (config.family, config.base_channels)
+        ):
+            return other
+    return None
+
+
+def curve_table(file: File) -> str:
+    """A row for every tau of a file that takes any."""
+    top5 = any(point.top5 is not None for point in file.curve)
+    return _table(
+        ["tau", "accuracy", *(["top-5"] if top5 else []), "MFLOPs mean ± std", "mean units"],
+        [
+            [
+                _tau(point.tau),
+                f"{point.accuracy:.2%} of {point.count:,}",
+                *([NONE if point.top5 is None else f"{point.top5:.2%}"] if top5 else []),
+                f"{point.mflops:.1f} ± {point.spread:.1f}",
+                " / ".join(f"{u:.2f}" for u in point.units) or NONE,
+            ]
+            for point in file.curve
+        ],
+    )
+
+
+def specialists_table(file: File, files: list[File]) -> str:
+    """A file that takes any tau against those trained for one, at their FLOPs."""
+    lines = []
+    for other in (other for other in files if other.kind == file.header.config.halting):
+        accuracy = at_flops(file.curve, other.point.mflops)
+        line = [f"`{other.name}`", _tau(other.point.tau), f"{other.point.mflops:.1f}"]
+        line.append(f"{other.point.accuracy:.2%}")
+        if accuracy is None:
+            line += ["out of its range", NONE]
+        else:
+            line += [f"{accuracy:.2%}", f"{100 * (accuracy - other.point.accuracy):+.2f}"]
+        lines.append(line)
+    head = ["trained for one tau", "tau", "MFLOPs", "accuracy", "any tau", "difference, points"]
+    return _table(head, lines) if lines else ""
+
+
+def at_flops(curve: tuple[Point, ...], mflops: float) -> float | None:
+    """Accuracy of a curve at so many MFLOPs, on straight lines; None outside of it."""
+    points = sorted(curve, key=lambda point: point.mflops)
+    for low, high in itertools.pairwise(points):
+        if low.mflops <= mflops <= high.mflops:
+            width = high.mflops - low.mflops
+            share = (mflops - low.mflops) / width if width else 0.0
+            return low.accuracy + share * (high.accuracy - low.accuracy)
+    return None
+
+
+def plot_name(data_set: str) -> str:
+    """File of a data set's plot."""
+    return "accuracy_flops.png" if data_set == "cifar10" else f"accuracy_flops_{data_set}.png"
+
+
+def plot(path: Path, data_set: str, files: list[File]) -> None:
+    """Draw accuracy against FLOPs for the files of one data set."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    styles = {"sact": ("o-", "#0072B2"), "act": ("s-", "#E69F00"), "none": ("^", "#555555")}
-    labels = {"sact": "SACT, ours", "act": "ACT, ours", "none": "static, ours"}
+    styles = {
+        "sact": ("o-", "#0072B2", "SACT, ours"),
+        "act": ("s-", "#E69F00", "ACT, ours"),
+        "none": ("^", "#555555", "static, ours"),
+        "rival": ("D--", "#009E73", "static, mean units of a SACT network"),
+    }
     figure, axes = plt.subplots(figsize=(8, 5), dpi=120)
-    for kind, (style, colour) in styles.items():
-        points = [
-            (m["Total Flops/mean"] / 1e6, m["eval/Accuracy"] * 100, m["Total Flops/std"] / 1e6, h)
-            for _, h, m in rows()
-            if h.config.halting == kind and h.config.family == "cifar"
-        ]
+    lines = [
+        (*styles[kind], [(file.point, _label(file)) for file in files if file.kind == kind])
+        for kind in styles
+    ]
+    lines += [
+        ("v-", "#CC79A7", f"any tau: {file.name}", [(p, _tau(p.tau)) for p in file.curve])
+        for file in files
+        if file.curve
+    ]
+    for style, colour, label, points in lines:
         if not points:
             continue
-        x, y, spread, headers = zip(*points, strict=True)
-        axes.errorbar(
-            x, y, xerr=spread, fmt=style, color=colour, capsize=2, lw=1, label=labels[kind]
-        )
-        for at_x, at_y, header in zip(x, y, headers, strict=True):
-            tau = header.provenance.get("tau")
-            text = "_".join(map(str, header.config.units_per_block)) if tau is None else f"{tau:g}"
+        x = [point.mflops for point, _ in points]
+        y = [100 * point.accuracy for point, _ in points]
+        spread = [point.spread for point, _ in points]
+        axes.errorbar(x, y, xerr=spread, fmt=style, color=colour, capsize=2, lw=1, label=label)
+        for at_x, at_y, (_, text) in zip(x, y, points, strict=True):
             axes.annotate(text, (at_x, at_y), (4, 5), textcoords="offset points", fontsize=8)
-    for name, x_value, accuracy in PUBLISHED:
-        axes.plot(x_value, accuracy * 100, "*", color="#D55E00", ms=10)
-        axes.annotate(
-            name, (x_value, accuracy * 100), (6, -12), textcoords="offset points", fontsize=8
-        )
+    for name, x_value, accuracy in PUBLISHED.get(data_set, ()):
+        place = (x_value, 100 * accuracy)
+        axes.plot(*place, "*", color="#D55E00", ms=10)
+        axes.annotate(name, place, (6, -12), textcoords="offset points", fontsize=8)
     axes.set_xlabel(
         "MFLOPs per image (mean; bars: standard deviation over images; 2 per multiply-add)"
     )
-    axes.set_ylabel("accuracy on CIFAR-10 test, %")
+    axes.set_ylabel(f"accuracy on {TITLES.get(data_set, data_set)} test, %")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
     figure.tight_layout()
@@ -105,16 +250,73 @@ def plot(path: Path) -> None:
     plt.close(figure)
 
 
-def main() -> int:
-    """Rewrite the table between its marks, and the plot."""
-    readme = HERE / "README.md"
+def summarise(folder: Path, results: Path) -> list[File]:
+    """Rewrite what stands between the marks of the README, and the plots.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds the checkpoints and the README.
+    results : Path
+        Holds ``family-*.json``.
+
+    Returns
+    -------
+    list of File
+        What was summarised.
+
+    Raises
+    ------
+    ValueError
+        If a file cannot be read, or the README lacks its marks.
+    """
+    readme = folder / "README.md"
     text = readme.read_text()
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
-    readme.write_text(f"{before}{BEGIN}\n{table()}\n{END}{after}")
-    plot(HERE / "accuracy_flops.png")
-    print(f"wrote {readme.name} and accuracy_flops.png from {len(rows())} checkpoints")
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"{readme} lacks the lines {BEGIN!r} and {END!r}")
+    files = read_files(folder, results)
+    write_bytes(readme, f"{before}{BEGIN}\n{sections(files)}\n{END}{after}".encode())
+    for data_set in dict.fromkeys(file.data_set for file in files):
+        mine = [file for file in files if file.data_set == data_set]
+        plot(folder / plot_name(data_set), data_set, mine)
+    return files
+
+
+def main() -> int:
+    """Summarise this folder."""
+    try:
+        files = summarise(HERE, HERE.parent / "benchmarks")
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"wrote README.md and the plots from {len(files)} checkpoints")
     return 0
+
+
+def _made(file: File) -> str:
+    record = file.header.provenance
+    packages = ", ".join(f"{k} {v}" for k, v in record.get("packages", {}).items())
+    where, command = record.get("hardware", "unknown hardware"), record.get("command", "unknown")
+    return f"- `{file.name}`: `{command}` on {where}; {packages or 'packages unknown'}."
+
+
+def _label(file: File) -> str:
+    return file.blocks if file.point.tau is None else _tau(file.point.tau)
+
+
+def _ms_title(columns: list[Timing], timing: Timing | None) -> str:
+    return "ms" if timing is None or len(columns) == 1 else f"ms ({columns.index(timing) + 1})"
+
+
+def _tau(tau: float | None) -> str:
+    return NONE if tau is None else f"{tau:g}"
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,173 @@
+"""The checkpoints of a folder, and all that is known of each."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sact_core.benchmark.machine import read_results
+from sact_core.checkpoint import Header, read_header
+
+
+@dataclass(frozen=True)
+class Point:
+    """What one network reaches at one tau.
+
+    Attributes
+    ----------
+    accuracy, top5 : float, float or None
+        Shares of images, in [0, 1].
+    mflops, spread : float
+        Mean and standard deviation over images.
+    units : tuple of float
+        Mean units by block; empty where nothing halts.
+    count : int
+        Images.
+    tau : float, optional
+        Price of a unit.
+    """
+
+    accuracy: float
+    top5: float | None
+    mflops: float
+    spread: float
+    units: tuple[float, ...]
+    count: int
+    tau: float | None
+
+    @classmethod
+    def of(cls, metrics: dict[str, Any], tau: float | None) -> Point:
+        """Read the authors' names."""
+        return cls(
+            metrics["eval/Accuracy"],
+            metrics.get("eval/Recall@5"),
+            metrics["Total Flops/mean"] / 1e6,
+            metrics.get("Total Flops/std", 0.0) / 1e6,
+            tuple(v for k, v in sorted(metrics.items()) if k.endswith("/num_units_mean")),
+            metrics["count"],
+            tau,
+        )
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Where and on what milliseconds were measured: one column of a table."""
+
+    machine: str
+    threads: int
+    data: str
+    images: int
+    source: str
+
+    @property
+    def text(self) -> str:
+        """Said in a sentence."""
+        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
+        return (
+            f"masked engine, {threads}, {self.machine}: an image of {self.data}, "
+            f"{self.images} of them as one batch (`{self.source}`)"
+        )
+
+
+@dataclass(frozen=True)
+class File:
+    """A checkpoint and all that is known of it."""
+
+    name: str
+    header: Header
+    point: Point
+    curve: tuple[Point, ...] = ()
+    ms: dict[Timing, float] = field(default_factory=dict)
+
+    @property
+    def data_set(self) -> str:
+        """Name of the data set that it was trained on."""
+        name: str = self.header.provenance.get("data_set", {}).get("name", "unknown")
+        return name
+
+    @property
+    def kind(self) -> str:
+        """How it is drawn: ``sact``, ``act``, ``none``, ``rival`` or ``any`` (tau)."""
+        config, recipe = self.header.config, self.header.provenance.get("recipe", {})
+        if self.curve or getattr(config, "tau_conditioned", False):
+            return "any"
+        if config.halting == "none" and recipe.get("finetune_first_units"):
+            return "rival"
+        return config.halting
+
+    @property
+    def blocks(self) -> str:
+        """Its units by block, as on the command line."""
+        return "_".join(map(str, self.header.config.units_per_block))
+
+
+def read_files(folder: Path, results: Path) -> list[File]:
+    """Read every checkpoint that was evaluated, cheapest first.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds the checkpoints.
+    results : Path
+        Holds ``family-*.json``.
+
+    Raises
+    ------
+    CheckpointError, ValueError
+        If a file cannot be read.
+    """
+    timings = _timings(results)
+    found = []
+    for path in sorted(folder.glob("*.h5")):
+        header = read_header(path)
+        metrics = header.provenance.get("metrics", {})
+        if "Total Flops/mean" not in metrics:
+            continue
+        tau = header.provenance.get("tau")
+        if tau is None:
+            tau = getattr(header.config, "tau_default", None)
+        ms = {
+            timing: value
+            for timing, name, content_hash, value in timings
+            if (name, content_hash) == (path.name, header.content_hash)
+        }
+        curve = _curve(path, header)
+        found.append(File(path.name, header, Point.of(metrics, tau), curve, ms))
+    return sorted(found, key=lambda file: file.point.mflops)
+
+
+def _timings(results: Path) -> list[tuple[Timing, str, str, float]]:
+    """Every measured file: column, name, content hash and milliseconds."""
+    found = []
+    for path in sorted(results.glob("family-*.json")):
+        values = read_results(path)
+        where = values["machine"]
+        vectors = f" ({where['vectors']})" if where.get("vectors") else ""
+        for row in values["rows"]:
+            timing = Timing(
+                f"{where['hardware']}{vectors}",
+                row["threads"],
+                row["data"],
+                row["images"],
+                f"benchmarks/{path.name}",
+            )
+            found.append((timing, row["file"], row["content_hash"], row["ms"]["masked"]))
+    return found
+
+
+def _curve(path: Path, header: Header) -> tuple[Point, ...]:
+    """The curve beside a checkpoint, if there is one."""
+    beside = path.with_suffix(".curve.json")
+    if not beside.exists():
+        return ()
+    try:
+        values = json.loads(beside.read_text())
+        content_hash, rows = values["content_hash"], values["rows"]
+        points = [Point.of(row, row["tau"]) for row in rows]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{beside.name} is no curve: {error!r}") from None
+    if content_hash != header.content_hash:
+        raise ValueError(f"{beside.name} belongs to another {path.name}: measure the curve again")
+    return tuple(sorted(points, key=lambda point: point.tau or 0.0))
