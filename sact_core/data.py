@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -110,15 +110,30 @@ class Source:
             found.append((record.pixels(), record.label, record.name))
         return found
 
-    def readable(self, indices: Sequence[int], left_out: Unreadable) -> list[Example]:
-        """Decode those examples that can be read, and note the others in ``left_out``."""
+    def readable(
+        self,
+        indices: Sequence[int],
+        left_out: Unreadable,
+        shrink: Callable[[int, int], int] | None = None,
+    ) -> list[Example]:
+        """Decode those examples that can be read, and note the others in ``left_out``.
+
+        Parameters
+        ----------
+        indices
+            As for `read`.
+        left_out : Unreadable
+            Gets the others.
+        shrink : callable, optional
+            As for `sact_core.images.read_image`.
+        """
         found = []
         for index, record in zip(indices, self.records.get(indices), strict=True):
             if isinstance(record, ImageError):
                 left_out.add(index, f"example {index}", record)
                 continue
             try:
-                found.append((record.pixels(), record.label, record.name))
+                found.append((record.pixels(shrink), record.label, record.name))
             except ImageError as error:
                 left_out.add(index, record.name, error)
         return found

@@ -7,7 +7,7 @@ and counted by whoever reads: see `Unreadable`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -37,8 +37,13 @@ class Record:
     label: int
     name: str
 
-    def pixels(self) -> np.ndarray:
+    def pixels(self, shrink: Callable[[int, int], int] | None = None) -> np.ndarray:
         """Decode the image [shape=(h, w, 3), uint8].
+
+        Parameters
+        ----------
+        shrink : callable, optional
+            As for `sact_core.images.read_image`.
 
         Raises
         ------
@@ -49,7 +54,7 @@ class Record:
             image = self.image
             return image.repeat(3, -1) if image.shape[-1] == 1 else image
         try:
-            return read_image(self.image, self.name)
+            return read_image(self.image, self.name, shrink)
         except OSError as error:
             raise ImageError(f"{self.name} cannot be opened: {error.strerror or error}") from None
 

@@ -12,17 +12,24 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from sact_core import checkpoint as checkpoints
 from sact_core.backends import Net
 from sact_core.config import NetworkConfig, Preprocessing
 from sact_core.data import DataError, open_split
 from sact_core.evaluate import evaluate
+from sact_core.records import Record, Unreadable
 from sact_core.train import __main__ as command
 from sact_core.train import read_metrics
 from sact_core.train.batches import Batch
-from sact_core.train.photographs import ASPECTS, PhotographAugmenter, draw_box, recolour
+from sact_core.train.photographs import (
+    ASPECTS,
+    PhotographAugmenter,
+    draw_box,
+    recolour,
+    shrinkage,
+)
 from sact_core.train.recipes import TrainingConfig
 from sact_core.train.run_dir import RunDir
 
@@ -123,6 +130,46 @@ def test_crops_are_resized_mirrored_parts_of_their_image(tmp_path: Path) -> None
     assert 1.2 < np.abs(widths / heights).max() < 1.5
 
 
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_large_photographs_are_decoded_smaller(tmp_path: Path, orientation: int) -> None:
+    """Red grows downwards, green to the right; a turned camera swaps the file's sides."""
+    rows, columns = np.mgrid[0:480, 0:800]
+    pixels = np.stack([rows / 2, columns / 4, 0 * rows], -1).astype(np.uint8)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    image = Image.fromarray(pixels)
+    if orientation == 6:
+        image = image.transpose(Image.Transpose.ROTATE_90)
+    (tmp_path / "train" / "it").mkdir(parents=True)
+    image.save(tmp_path / "train" / "it" / "0.jpg", quality=98, subsampling=0, exif=exif)
+    image.save(tmp_path / "train" / "it" / "0.png", exif=exif)  # is never decoded smaller
+    asked = []
+
+    def eighth(width: int, height: int) -> int:
+        asked.append((width, height))
+        return 8
+
+    source = open_split(str(tmp_path), "train")
+    small, whole = source.readable([0, 1], Unreadable(), eighth)
+    assert asked == [(800, 480)]
+    assert small[0].shape == (60, 100, 3)
+    assert whole[0].shape == (480, 800, 3)
+    smaller = pixels.reshape(60, 8, 100, 8, 3).mean((1, 3))
+    assert np.abs(small[0] - smaller).max() <= 4
+
+    made = augmenter(str(tmp_path), colour=0.0, cutout=0, min_area=0.5, batch_size=2)
+    # The same two crops, of the one file and of the other.
+    one, other = (made.batch(0, 0, np.full(2, i), 0, 1).images for i in (0, 1))
+    assert np.abs(one - other).max() < 0.08
+    assert np.ptp(one) > 0.5
+
+
+def test_the_crop_says_how_much_smaller() -> None:
+    found = [shrinkage((10.0, 0.0, 10.0 + side, 900.0), 32) for side in (20, 63, 64, 255, 256)]
+    assert found == [1, 1, 2, 4, 8]
+    assert shrinkage((0.0, 0.0, 5000.0, 5000.0), 32) == 8
+
+
 def test_colour_is_left_alone_at_nothing_and_changes_one_thing_each() -> None:
     pixels = np.full((4, 4, 3), (120, 60, 60), np.uint8)
     pixels[:2] = (60, 60, 120)
@@ -173,6 +220,33 @@ def test_batches_are_the_same_whatever_the_number_of_workers(photographs: str) -
     assert not np.array_equal(one.batch(3, 0, order, 0, 1).images, a.images)
     one.close()
     three.close()
+
+
+def test_what_is_kept_in_memory_changes_no_pixel(
+    photographs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    num_decoded = 0
+    decode = Record.pixels
+
+    def counted(self: Record, *args: Any) -> np.ndarray:
+        nonlocal num_decoded
+        num_decoded += 1
+        return decode(self, *args)
+
+    monkeypatch.setattr(Record, "pixels", counted)
+    config = dataclasses.replace(RECIPE, image_size=16)  # some crops are twice as large
+    source = open_split(photographs, "train")
+    num_bytes = sum(image.nbytes for image, *_ in source.read(range(24)))
+    found = []
+    for keep_bytes in (0, num_bytes // 3, 2 * num_bytes):
+        num_decoded = 0
+        made = PhotographAugmenter(source, config, "imagenet", 2, keep_bytes)
+        batches = [made.batch(e, s, made.order(e), 0, 1) for e in range(3) for s in range(3)]
+        found.append((num_decoded, np.stack([batch.images for batch in batches])))
+    assert [num for num, _ in found[:2]] == [72, 72]  # a set that is too large is not kept
+    assert 24 < found[2][0] < 72
+    np.testing.assert_array_equal(found[1][1], found[0][1])
+    np.testing.assert_array_equal(found[2][1], found[0][1])
 
 
 def test_processes_share_each_batch(photographs: str) -> None:

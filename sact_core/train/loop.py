@@ -25,6 +25,7 @@ from sact_core.network import build_plan, init_params
 from sact_core.records import Unreadable
 from sact_core.train import evaluation, provenance, report
 from sact_core.train.batches import Ahead, Augmenter
+from sact_core.train.decode import KEEP_BYTES
 from sact_core.train.events import EventWriter
 from sact_core.train.learner import Learner
 from sact_core.train.photographs import PhotographAugmenter
@@ -142,7 +143,9 @@ class Trainer:
         if isinstance(train, Examples):
             self.augmenter = Augmenter(train.images, train.labels, config, kind)
         else:
-            self.augmenter = PhotographAugmenter(train, config, kind, data_workers)
+            self.augmenter = PhotographAugmenter(
+                train, config, kind, data_workers, KEEP_BYTES // self.processes.world
+            )
         self.num_train = len(self.augmenter.order(0))
         self.left_out_of_test = Unreadable()
         self.steps_per_epoch = max(self.num_train // config.batch_size, 1)

@@ -1,9 +1,9 @@
 """Training images of natural size: decoded, cropped and coloured by parallel workers.
 
-Nothing is kept: every step decodes the images that it needs, so that memory
-stays constant however large the set. Workers are threads, because decoding and
-resizing, which Pillow does, leave the interpreter to others. What a step sees
-depends on the seed, the epoch, the step and the place in the batch alone.
+Every step decodes the images that it needs, so that memory stays constant however
+large the set. Workers are threads, because decoding and resizing, which Pillow
+does, leave the interpreter to others. What a step sees depends on the seed, the
+epoch, the step and the place in the batch alone.
 
 An image becomes
 
@@ -34,6 +34,7 @@ from sact_core.data import DataError, Source
 from sact_core.preprocess import normalise
 from sact_core.records import Unreadable
 from sact_core.train.batches import Batch, blank_squares
+from sact_core.train.decode import KEEP_BYTES, Decoder, Shrink
 from sact_core.train.recipes import TrainingConfig
 
 ASPECTS = (3 / 4, 4 / 3)
@@ -63,22 +64,31 @@ class PhotographAugmenter:
         How pixel values are scaled, see `sact_core.preprocess.normalise`.
     num_workers : int
         Threads that decode and crop.
-
-    Attributes
-    ----------
-    left_out : Unreadable
-        Images that could not be read so far. The next one of the epoch's order
-        takes the place of such an image.
+    keep_bytes : int
+        Memory for decoded images, see `sact_core.train.decode`.
     """
 
     def __init__(
-        self, source: Source, config: TrainingConfig, kind: str, num_workers: int = 2
+        self,
+        source: Source,
+        config: TrainingConfig,
+        kind: str,
+        num_workers: int = 2,
+        keep_bytes: int = KEEP_BYTES,
     ) -> None:
         assert config.image_size is not None
         self.source, self.config, self.kind = source, config, kind
         self.side = config.image_size
-        self.left_out = Unreadable()
+        self._decoder = Decoder(source, keep_bytes)
         self._pool = ThreadPoolExecutor(max(1, num_workers), "decode")
+
+    @property
+    def left_out(self) -> Unreadable:
+        """Images that could not be read so far.
+
+        The next one of the epoch's order takes the place of such an image.
+        """
+        return self._decoder.left_out
 
     def order(self, epoch: int) -> np.ndarray:
         """Order of the images in an epoch [shape=(n,), int64]."""
@@ -105,8 +115,14 @@ class PhotographAugmenter:
     ) -> tuple[np.ndarray, int, tuple[int, int]]:
         """Image [shape=(side, side, 3), uint8], label and centre of Cutout at a place."""
         config = self.config
-        image, label = self._readable(place, order)
-        rng = np.random.default_rng([config.seed, 2, epoch, place])
+        seed = [config.seed, 2, epoch, place]
+
+        def shrink(width: int, height: int) -> int:
+            box = draw_box(np.random.default_rng(seed), (width, height), config.min_area)
+            return shrinkage(box, self.side)
+
+        image, label = self._readable(place, order, shrink)
+        rng = np.random.default_rng(seed)
         box = draw_box(rng, image.size, config.min_area)
         sampled, mirrored = rng.random(2) < 0.5
         changes = rng.uniform(-1, 1, 4) * config.colour
@@ -124,13 +140,12 @@ class PhotographAugmenter:
             image = recolour(image, *changes.tolist())
         return np.asarray(image), label, hole
 
-    def _readable(self, place: int, order: np.ndarray) -> tuple[Image.Image, int]:
+    def _readable(self, place: int, order: np.ndarray, shrink: Shrink) -> tuple[Image.Image, int]:
         for further in range(min(MOST_IN_A_ROW, len(order))):
             index = int(order[(place + further) % len(order)])
-            found = self.source.readable([index], self.left_out)
-            if found:
-                pixels, label, _ = found[0]
-                return Image.fromarray(pixels), label
+            found = self._decoder.read(index, shrink)
+            if found is not None:
+                return Image.fromarray(found[0]), found[1]
         raise DataError(
             f"{self.source.name} {self.source.split} has {min(MOST_IN_A_ROW, len(order)):,} "
             f"images in a row that cannot be read; the last: {self.left_out.found[index][1]}"
@@ -168,6 +183,13 @@ def draw_box(
     return left, top, min(left + w, width), min(top + h, height)
 
 
+def shrinkage(box: tuple[float, float, float, float], side: int) -> int:
+    """Give the largest of 1, 2, 4 and 8 that leaves a crop at least ``side`` pixels."""
+    left, top, right, bottom = box
+    smaller = min(right - left, bottom - top)
+    return max(factor for factor in (1, 2, 4, 8) if factor == 1 or smaller / factor >= side)
+
+
 def recolour(
     image: Image.Image, brightness: float, contrast: float, saturation: float, hue: float
 ) -> Image.Image:
@@ -185,8 +207,9 @@ def recolour(
     turn = np.array([[1, 0, 0], [0, colourful * cos, -colourful * sin], [0, sin, cos]])
     turn[2, 1:] *= colourful
     matrix = FROM_YIQ @ turn @ TO_YIQ * (1 + CONTRAST * contrast)
-    grey = float(np.asarray(image.convert("L")).mean())
+    mean = image.resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))
     # Contrast is about the mean brightness; a turn and saturation leave it alone.
+    grey = float(TO_YIQ[0] @ np.array(mean))
     offset = BRIGHTNESS * brightness - CONTRAST * contrast * grey
     rows = np.column_stack([matrix, np.full(3, offset)])
     return image.convert("RGB", tuple(rows.ravel().tolist()))
