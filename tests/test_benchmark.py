@@ -212,7 +212,7 @@ def test_a_tiny_family(tmp_path, rng):
         params = init_params(build_plan(config))
         write(path, Checkpoint(config, params, Preprocessing("cifar", 8), provenance={"tau": 0.1}))
         paths.append(path)
-    images = rng.integers(0, 256, (3, 8, 8, 3)).astype(np.uint8)
+    images = list(rng.integers(0, 256, (3, 8, 8, 3)).astype(np.uint8))
     rows = measure_family(paths, images, rounds=1, seconds=0.001, say=lambda text: None)
     assert [r["file"] for r in rows] == ["none.h5", "sact.h5"]
     assert rows[0]["mflops"] == rows[0]["dense_mflops"]
@@ -229,6 +229,17 @@ def test_a_tiny_family(tmp_path, rng):
     assert "| `none.h5` |" in noise
     assert "| `sact.h5` |" in other
     assert "| `none.h5` |" not in other
+
+
+def test_photographs_of_any_size_make_a_batch(rng):
+    photographs = [
+        rng.integers(0, 256, (*size, 3)).astype(np.uint8) for size in [(40, 60), (50, 30)]
+    ]
+    assert family.prepared(photographs, Preprocessing("imagenet", 32), 32).shape == (2, 32, 32, 3)
+    keep = Preprocessing("imagenet", 32, fit="keep")
+    assert family.prepared(photographs[:1], keep, 16).shape == (1, 16, 32, 3)
+    with pytest.raises(ValueError, match="different sizes once prepared"):
+        family.prepared(photographs, keep, 16)
 
 
 def test_a_side_that_fails_says_why():

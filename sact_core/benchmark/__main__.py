@@ -85,7 +85,7 @@ def _add_family(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", default="cifar10", help="TFDS name, or a folder")
     parser.add_argument("--split", default="test")
     parser.add_argument("--data-dir", help="where TFDS keeps its data")
-    parser.add_argument("--num-images", type=int, default=128)
+    parser.add_argument("--num-images", type=int, default=128, help="one batch (default: 128)")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=0.3, help="length of a turn")
@@ -102,14 +102,15 @@ def run_family(args: argparse.Namespace) -> None:
     """Measure trained networks."""
     from sact_core.backends.masked import thread_count
     from sact_core.benchmark import family
-    from sact_core.data import load_split
+    from sact_core.data import open_split
 
     if args.rounds < 1 or args.num_images < 1:
         raise ValueError("--rounds and --num-images must be at least 1")
     threads = thread_count(args.threads)
     path, values = _earlier(args.out, "family")
-    data = load_split(args.dataset, args.split, args.data_dir, args.num_images)
-    rows = family.measure_family(args.checkpoints, data.images, threads, args.rounds, args.seconds)
+    source = open_split(args.dataset, args.split, args.data_dir)
+    images = [image for image, *_ in source.read(range(min(args.num_images, len(source))))]
+    rows = family.measure_family(args.checkpoints, images, threads, args.rounds, args.seconds)
     rows = [{**row, "data": f"{args.dataset} {args.split}"} for row in rows]
     _finish(path, values, family.merge(values["rows"], _signed(rows)))
 

@@ -15,6 +15,7 @@ from sact_core.backends.masked import Engine
 from sact_core.benchmark.cases import Case
 from sact_core.benchmark.sides import Side
 from sact_core.checkpoint import read, read_header
+from sact_core.config import Preprocessing
 from sact_core.flops import dense_flops
 from sact_core.network import build_plan
 from sact_core.preprocess import prepare
@@ -25,7 +26,7 @@ SIDES = ("masked", "sact")
 
 def measure_family(
     paths: Sequence[Path],
-    images: np.ndarray,
+    images: Sequence[np.ndarray],
     threads: int = 1,
     rounds: int = 7,
     seconds: float = 0.3,
@@ -37,8 +38,8 @@ def measure_family(
     ----------
     paths : sequence of Path
         Checkpoints.
-    images : np.ndarray [shape=(n, h, w, 3), uint8]
-        Run as one batch.
+    images : sequence of np.ndarray [shape=(h, w, 3), uint8]
+        Run as one batch, prepared as each checkpoint says.
     threads : int
         Threads of every side.
     rounds, seconds : int, float
@@ -57,6 +58,8 @@ def measure_family(
     ------
     CheckpointError, OSError
         If a checkpoint cannot be read.
+    ValueError
+        If a checkpoint keeps the sizes of images, and they differ.
     SideError
         If a process fails.
     """
@@ -67,7 +70,7 @@ def measure_family(
         for i, path in enumerate(paths):
             checkpoint = read(path)
             plan = build_plan(checkpoint.config)
-            x = np.stack([prepare(each, checkpoint.preprocessing, plan.divisor) for each in images])
+            x = prepared(images, checkpoint.preprocessing, plan.divisor)
             np.save(f"{folder}/{i}.npy", x)
             flops = Engine(plan, checkpoint.params).forward(x).flops
             dense = dense_flops(plan, (x.shape[1], x.shape[2])).total
@@ -107,6 +110,25 @@ def measure_family(
             f"PyTorch {row['ms']['sact']:.3f} ms an image"
         )
     return rows
+
+
+def prepared(
+    images: Sequence[np.ndarray], preprocessing: Preprocessing, divisor: int
+) -> np.ndarray:
+    """Images as one batch [shape=(n, H, W, 3), float32].
+
+    Raises
+    ------
+    ValueError
+        If they keep sizes that differ.
+    """
+    inputs = [prepare(image, preprocessing, divisor) for image in images]
+    if len({x.shape for x in inputs}) > 1:
+        raise ValueError(
+            "the images have different sizes once prepared, and are timed as one batch: "
+            "take --num-images 1"
+        )
+    return np.stack(inputs)
 
 
 def merge(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:
