@@ -32,6 +32,9 @@ MAX_CHANNELS = 8192
 MAX_CLASSES = 100_000
 MAX_IMAGE_SIZE = 8192
 
+#: Least ratio of the ends of a range of tau.
+MIN_TAU_RATIO = 1.01
+
 Record = TypeVar("Record")
 
 
@@ -60,6 +63,14 @@ class NetworkConfig:
         Initial bias of the halting logits. Used when parameters are made.
     eps : float
         Halting slack that lets a position stop after one unit. In [0, 1].
+    tau_conditioned : bool
+        Whether the halting scores are told tau, the price of a unit, so that one
+        network serves a whole range of prices.
+    tau_low, tau_high : float, optional
+        The range, in loss per unit. Given if and only if ``tau_conditioned``.
+    tau_default : float, optional
+        The tau to run with where none is asked for; the geometric middle of the
+        range where left out.
 
     Raises
     ------
@@ -75,10 +86,15 @@ class NetworkConfig:
     sact_kernel_size: int = 3
     halting_bias: float = -3.0
     eps: float = 0.01
+    tau_conditioned: bool = False
+    tau_low: float | None = None
+    tau_high: float | None = None
+    tau_default: float | None = None
 
     def __post_init__(self) -> None:
         _choice("family", self.family, FAMILIES)
         _choice("halting", self.halting, HALTING_KINDS)
+        self._check_taus()
         try:
             units = tuple(self.units_per_block)
         except TypeError:
@@ -108,12 +124,41 @@ class NetworkConfig:
         if not 0.0 <= self.eps <= 1.0:
             raise ValueError(f"eps must be in [0, 1], got {self.eps!r}")
 
+    def _check_taus(self) -> None:
+        if not isinstance(self.tau_conditioned, bool):
+            raise ValueError(f"tau_conditioned must be true or false, got {self.tau_conditioned!r}")
+        low, high = self.tau_low, self.tau_high
+        if not self.tau_conditioned:
+            if (low, high, self.tau_default) != (None, None, None):
+                raise ValueError("a range of tau belongs to a network with tau_conditioned: true")
+            return
+        if self.halting == "none":
+            raise ValueError("a vanilla network never halts: a range of tau needs act or sact")
+        if low is None or high is None:
+            raise ValueError("a network with tau_conditioned: true needs tau_low and tau_high")
+        _number("tau_low", low)
+        _number("tau_high", high)
+        if low <= 0 or high < MIN_TAU_RATIO * low:
+            raise ValueError(
+                f"a range of tau must go from a number above 0 to one at least {MIN_TAU_RATIO:g} "
+                f"times as large, got {low!r} to {high!r}"
+            )
+        if self.tau_default is None:
+            object.__setattr__(self, "tau_default", math.sqrt(low) * math.sqrt(high))
+        assert self.tau_default is not None
+        _number("tau_default", self.tau_default)
+        if not low <= self.tau_default <= high:
+            raise ValueError(
+                f"tau_default must be in the range from {low:g} to {high:g}, "
+                f"got {self.tau_default!r}"
+            )
+
     @property
     def name(self) -> str:
         """Short name, such as ``ResNet-32 SACT`` or ``ResNet-101``."""
         layers = 2 + sum(self.units_per_block) * (2 if self.family == "cifar" else 3)
         kind = "" if self.halting == "none" else " " + self.halting.upper()
-        return f"ResNet-{layers}{kind}"
+        return f"ResNet-{layers}{kind}" + (" any tau" if self.tau_conditioned else "")
 
 
 @dataclass(frozen=True)
@@ -204,10 +249,16 @@ def parse_units(text: str, family: str = "cifar") -> tuple[int, ...]:
 
 
 def to_dict(record: Any) -> dict[str, Any]:
-    """Turn a record into plain JSON values."""
+    """Turn a record into plain JSON values.
+
+    What says that a network is not conditioned on tau is left out: its record
+    reads as it did before there was any such network.
+    """
+    values = dataclasses.asdict(record)
+    if isinstance(record, NetworkConfig) and not record.tau_conditioned:
+        values = {key: value for key, value in values.items() if not key.startswith("tau_")}
     return {
-        key: list(value) if isinstance(value, tuple) else value
-        for key, value in dataclasses.asdict(record).items()
+        key: list(value) if isinstance(value, tuple) else value for key, value in values.items()
     }
 
 

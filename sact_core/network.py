@@ -28,6 +28,12 @@ from sact_core.config import NetworkConfig
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
 
+#: Pieces of the line that leads from log tau to a shift of a halting logit.
+TAU_PIECES = 8
+
+#: How far fresh parameters shift a halting logit from one end of the range to the other.
+TAU_SPAN = 4.5
+
 #: Parameters of a batch normalisation, in the order of the authors' files.
 BATCH_NORM_PARAMS = ("gamma", "beta", "moving_mean", "moving_variance")
 
@@ -77,18 +83,37 @@ class Conv:
 
 
 @dataclass(frozen=True)
+class TauShift:
+    """What tau adds to a unit's halting logits; ``name`` is its one parameter.
+
+    ``pieces`` raw numbers ``w`` make a line that never falls::
+
+        t = (log tau - log tau_low) / (log tau_high - log tau_low)
+        shift = sum over k of softplus(w[k]) * clip(pieces * t - k, 0, 1)
+
+    It is 0 at ``tau_low``, where the logit is that of the features alone. As a
+    shift is added and never falls, at equal features more tau halts no later.
+    """
+
+    name: str
+    pieces: int
+
+
+@dataclass(frozen=True)
 class HaltingBranch:
     """What reads the halting probability off a unit's output.
 
     SACT: sigmoid of ``local_conv(local_bn(x)) + global_conv(mean(global_bn))``,
     where the global branch normalises the spatial mean of ``x``. ACT has the
-    global branch only.
+    global branch only. ``tau_shift`` is added where the network is conditioned
+    on tau.
     """
 
     global_bn: BatchNorm
     global_conv: Conv
     local_bn: BatchNorm | None = None
     local_conv: Conv | None = None
+    tau_shift: TauShift | None = None
 
 
 @dataclass(frozen=True)
@@ -194,6 +219,9 @@ class Plan:
                 shapes[f"{conv.name}/bias"] = (conv.weight_shape[3],)
         for bn in self.batch_norms:
             shapes |= {f"{bn.name}/{part}": (bn.channels,) for part in BATCH_NORM_PARAMS}
+        for unit in self.units:
+            if unit.halting is not None and unit.halting.tau_shift is not None:
+                shapes[unit.halting.tau_shift.name] = (unit.halting.tau_shift.pieces,)
         return shapes
 
     def block_sizes(self, size: tuple[int, int]) -> list[tuple[int, int]]:
@@ -402,7 +430,8 @@ def init_params(plan: Plan, seed: int = 0) -> dict[str, np.ndarray]:
     """Draw fresh parameters as the authors initialise them.
 
     He normal weights (fan-in, truncated at two deviations), zero biases but
-    ``config.halting_bias`` for the halting logits, unit gammas and variances.
+    ``config.halting_bias`` for the halting logits, unit gammas and variances. Over
+    the range of tau, if any, halting logits rise evenly by `TAU_SPAN`.
 
     Parameters
     ----------
@@ -433,6 +462,9 @@ def init_params(plan: Plan, seed: int = 0) -> dict[str, np.ndarray]:
         if unit.halting is not None:
             biased = unit.halting.local_conv or unit.halting.global_conv
             params[f"{biased.name}/bias"][:] = plan.config.halting_bias
+            shift = unit.halting.tau_shift
+            if shift is not None:  # softplus of it is an even share of the span
+                params[shift.name][:] = np.log(np.expm1(TAU_SPAN / shift.pieces))
     return params
 
 
@@ -460,14 +492,16 @@ def _halting_branch(config: NetworkConfig, unit: str, channels: int) -> HaltingB
     act = config.halting == "act"
     global_bn = BatchNorm(f"{root}/global_bn", channels, eps, slope)
     global_conv = Conv(f"{root}/global_conv", (1, 1, channels, 1), bias=act)
+    shift = TauShift(f"{root}/tau_shift", TAU_PIECES) if config.tau_conditioned else None
     if act:
-        return HaltingBranch(global_bn, global_conv)
+        return HaltingBranch(global_bn, global_conv, tau_shift=shift)
     side = config.sact_kernel_size
     return HaltingBranch(
         global_bn,
         global_conv,
         BatchNorm(f"{root}/local_bn", channels, eps, slope),
         Conv(f"{root}/local_conv", (side, side, channels, 1), bias=True),
+        shift,
     )
 
 

@@ -32,6 +32,8 @@ def random_params(rng, config):
             value[:] = rng.normal(0, 0.3, value.shape)
         elif part == "bias" and "/halting_proba/" not in name:
             value[:] = rng.normal(0, 0.2, value.shape)
+        elif part == "tau_shift":
+            value[:] = rng.normal(-1, 1, value.shape)
     return params
 
 

@@ -17,6 +17,8 @@ from sact_core.config import (
     to_dict,
 )
 
+RANGE = {"halting": "sact", "tau_conditioned": True, "tau_low": 0.002, "tau_high": 0.2}
+
 
 @pytest.mark.parametrize(
     ("values", "match"),
@@ -53,6 +55,17 @@ from sact_core.config import (
         ({"eps": 1.1}, r"eps must be in \[0, 1\]"),
         ({"eps": float("nan")}, "eps must be a finite number"),
         ({"eps": None}, "eps must be a finite number"),
+        ({"tau_low": 0.01}, "a range of tau belongs to a network with tau_conditioned: true"),
+        ({"tau_default": 0.01}, "a range of tau belongs to a network with tau_conditioned"),
+        ({"tau_conditioned": 1}, "tau_conditioned must be true or false, got 1"),
+        (RANGE | {"halting": "none"}, "a vanilla network never halts: a range of tau needs act"),
+        (RANGE | {"tau_high": None}, "needs tau_low and tau_high"),
+        (RANGE | {"tau_low": 0.0}, "must go from a number above 0"),
+        (RANGE | {"tau_low": 0.2}, "at least 1.01 times as large, got 0.2 to 0.2"),
+        (RANGE | {"tau_low": float("nan")}, "tau_low must be a finite number"),
+        (RANGE | {"tau_high": "1"}, "tau_high must be a finite number"),
+        (RANGE | {"tau_default": 0.3}, "tau_default must be in the range from 0.002 to 0.2"),
+        (RANGE | {"tau_default": float("nan")}, "tau_default must be a finite number"),
     ],
 )
 def test_network_config_refuses(values, match):
@@ -94,6 +107,7 @@ def test_edges_are_accepted():
         (NetworkConfig(), "ResNet-32"),
         (NetworkConfig(units_per_block=(18, 18, 18), halting="act"), "ResNet-110 ACT"),
         (NetworkConfig(halting="sact"), "ResNet-32 SACT"),
+        (NetworkConfig(**RANGE), "ResNet-32 SACT any tau"),
         *((NetworkConfig("imagenet", IMAGENET_DEPTHS[d]), f"ResNet-{d}") for d in IMAGENET_DEPTHS),
     ],
 )
@@ -147,12 +161,26 @@ def test_parse_units_refuses(text, family, match):
     [
         NetworkConfig(),
         NetworkConfig("imagenet", (3, 4, 6, 3), 8, 101, "sact", 1, -1.5, 0.02),
+        NetworkConfig(**RANGE),
+        NetworkConfig(**RANGE, tau_default=0.002),
         Preprocessing(),
         Preprocessing("imagenet", 160, 0.875, "keep"),
     ],
 )
 def test_json_and_back(record):
     assert from_dict(type(record), json.loads(json.dumps(to_dict(record)))) == record
+
+
+def test_the_default_tau_is_the_geometric_middle():
+    assert NetworkConfig(**RANGE).tau_default == pytest.approx(0.02)
+    assert NetworkConfig(**RANGE, tau_default=0.2).tau_default == 0.2
+
+
+def test_a_network_without_a_range_of_tau_is_recorded_as_ever():
+    assert list(to_dict(NetworkConfig(halting="sact"))) == [
+        *("family", "units_per_block", "base_channels", "num_classes", "halting"),
+        *("sact_kernel_size", "halting_bias", "eps"),
+    ]
 
 
 def test_from_dict_refuses():

@@ -62,7 +62,7 @@ def test_loss_and_its_parts_are_the_authors(name: str) -> None:
     parts = golden_loss(network, arrays)
     comp = {
         "cross_entropy": parts.cross_entropy,
-        "ponder_times_tau": parts.tau * parts.ponder,
+        "ponder_times_tau": parts.price,
         "regularization": parts.regularization,
         "total": parts.total,
     }

@@ -157,6 +157,11 @@ def test_every_preset_makes_a_recipe_that_survives_json(name: str) -> None:
         (["--num-threads", "0"], "--num-threads must be at least 1"),
         (["--finetune-from", "/no/such/file.h5"], "/no/such/file.h5"),
         (["--distill-from", "/no/such/file.h5"], "/no/such/file.h5"),
+        (["--tau-range", "0.2", "0.002"], "a range of tau must go from a number above 0"),
+        (["--tau-range", "0", "1"], "a range of tau must go from a number above 0"),
+        (["--tau-range", "nan", "1"], "tau_low must be a finite number"),
+        (["--tau-range", "0.1", "1", "--tau", "2"], "tau_default must be in the range from 0.1"),
+        (["--tau-range", "0.1", "1", "--halting", "none"], "a vanilla network never halts"),
         (["--device", "nonsense"], "device 'nonsense' is not to be had"),
         (["--batch-size", "500"], "a batch of 500 is larger than the 96 training images"),
         (["--num-train-examples", "7"], "a batch of 24 is larger than the 7 training images"),
@@ -499,10 +504,19 @@ def survivors(
         "full_checkpoint": [("full", 7), ("none", 0)],
         "nan": [("nan", 6)],
         "nan_at_once": [("nan", 1)],
+        "any_tau_whole": [("none", 0)],
+        "any_tau_killed": [("kill", 3), ("kill_half", 2), ("none", 0)],
     }
+    tau_range = ("--tau-range", "0.005", "0.5")
     jobs = [
         {
-            "argv": flags(data_set, folder / name, "--epochs", "2", *(["--resume"] if i else [])),
+            "argv": flags(
+                data_set,
+                folder / name,
+                *("--epochs", "2"),
+                *(tau_range if name.startswith("any_tau") else ()),
+                *(["--resume"] if i else []),
+            ),
             "harm": harm,
             "at": at,
         }
@@ -555,6 +569,15 @@ def test_a_run_that_was_stopped_ends_bit_identical(survivors: Survivors, name: s
     assert comp.keys() == ref.keys()
     assert [key for key in ref if comp[key] != ref[key]] == []
     assert not list((folder / name).glob(".*.tmp"))
+
+
+def test_a_run_for_every_tau_ends_bit_identical_too(survivors: Survivors) -> None:
+    folder, said = survivors
+    assert [start["code"] for start in said["any_tau_killed"]] == [-9, -9, 0]
+    ref, comp = comparable(folder / "any_tau_whole"), comparable(folder / "any_tau_killed")
+    assert comp == ref
+    assert any(name.endswith("/tau_shift") for name in ref)
+    assert "eval@0.5/Accuracy" in ref["rows"][-1]
 
 
 def test_ctrl_c_says_how_to_go_on(survivors: Survivors) -> None:

@@ -6,6 +6,8 @@
     python -m sact_core.train --preset finetune --halting sact --tau 0.005 \\
         --finetune-from runs/vanilla/last.h5
     python -m sact_core.train --preset authors --halting act --units 18 --tau 0.001
+    python -m sact_core.train --preset finetune --halting sact --tau-range 0.002 0.2 \\
+        --finetune-from runs/vanilla/last.h5           # one network for every tau
     python -m sact_core.train --preset photographs --dataset caltech101 --units 50 \\
         --image-size 128                                                   # ImageNet family
     torchrun --nproc-per-node=2 -m sact_core.train --preset fast           # two processes
@@ -82,7 +84,18 @@ def build_parser() -> argparse.ArgumentParser:
         "--data-workers", type=int, default=None, help="threads that decode photographs"
     )
     recipe = parser.add_argument_group("recipe")
-    recipe.add_argument("--tau", type=float, help="price of a unit")
+    recipe.add_argument(
+        "--tau",
+        type=float,
+        help="price of a unit; with --tau-range, the one to evaluate at (default: its middle)",
+    )
+    recipe.add_argument(
+        "--tau-range",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="train one network for every tau in between, told each image's own",
+    )
     recipe.add_argument("--epochs", type=float)
     recipe.add_argument("--max-steps", type=int)
     recipe.add_argument("--batch-size", type=int, help="images of a step, over all processes")
@@ -138,13 +151,17 @@ def parse_config(args: argparse.Namespace) -> tuple[TrainingConfig, str]:
     names = {field.name for field in dataclasses.fields(TrainingConfig)}
     values |= {k: v for k, v in given.items() if k in names}
     amp = values.pop("amp", "off")
-    network = {"family": family} | {
+    network: dict[str, Any] = {"family": family} | {
         k: given[k]
         for k in ("halting", "base_channels", "sact_kernel_size", "halting_bias", "eps")
         if k in given
     }
     if family == "imagenet" and "base_channels" not in network:
         network["base_channels"] = 64
+    if "tau_range" in given:
+        network["tau_conditioned"] = True
+        network["tau_low"], network["tau_high"] = given["tau_range"]
+        network["tau_default"] = given.get("tau")
     units = given.get("units", "5" if family == "cifar" else "50")
     config = NetworkConfig(**network, units_per_block=parse_units(units, family))
     return TrainingConfig(**values, network=config), amp
@@ -154,7 +171,8 @@ def run_name(config: TrainingConfig) -> str:
     """Name a run after what it trains, such as ``cifar10_resnet32_sact_tau0.005``."""
     network = config.network
     name = network.name.lower().replace("-", "").replace(" ", "_")
-    tau = "" if network.halting == "none" else f"_tau{config.tau:g}"
+    fixed = network.halting != "none" and not network.tau_conditioned
+    tau = f"_tau{config.tau:g}" if fixed else ""
     return f"{Path(config.dataset).name}_{name}{tau}"
 
 

@@ -23,10 +23,15 @@ AHEAD = 4  # batches
 
 @dataclass(frozen=True)
 class Batch:
-    """Images [shape=(n, h, w, 3), float32] and labels [shape=(n,), int64]."""
+    """Images [shape=(n, h, w, 3), float32] and labels [shape=(n,), int64].
+
+    ``taus`` [shape=(n,), float64] is the price of a unit for each image, where the
+    network is conditioned on it.
+    """
 
     images: np.ndarray
     labels: np.ndarray
+    taus: np.ndarray | None = None
 
 
 class Augmenter:
@@ -74,8 +79,9 @@ class Augmenter:
         hole = rng.integers(0, (height, width), (n, 2))
 
         share = slice(rank, None, world)
+        taus = draw_taus(config, epoch, step, n)
         picked, top, left, hole = picked[share], top[share], left[share], hole[share]
-        flipped = flipped[share]
+        flipped, taus = flipped[share], None if taus is None else taus[share]
         rows = top[:, None] + np.arange(height)
         columns = left[:, None] + np.arange(width)
         if config.flip:
@@ -84,7 +90,34 @@ class Augmenter:
         x = normalise(images, self.kind)
         if config.cutout:
             blank_squares(x, hole, config.cutout)
-        return Batch(x, self.labels[picked])
+        return Batch(x, self.labels[picked], taus)
+
+
+def draw_taus(config: TrainingConfig, epoch: int, step: int, n: int) -> np.ndarray | None:
+    """Draw a price of a unit for every image of a step, evenly in the logarithm.
+
+    Source: training on a distribution of loss weights, Dosovitskiy and Djolonga,
+    "You Only Train Once", ICLR 2020.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+        Its seed and its network's range count.
+    epoch, step : int
+        Place in the run.
+    n : int
+        Images of the step, over all processes.
+
+    Returns
+    -------
+    np.ndarray [shape=(n,), float64], optional
+        None where the network is not conditioned on tau.
+    """
+    low, high = config.network.tau_low, config.network.tau_high
+    if low is None or high is None:
+        return None
+    rng = np.random.default_rng([config.seed, 3, epoch, step])
+    return np.clip(np.exp(rng.uniform(np.log(low), np.log(high), n)), low, high)
 
 
 def blank_squares(images: np.ndarray, centres: np.ndarray, side: int) -> None:

@@ -87,11 +87,13 @@ class Learner:
         self.network.train()
         x = torch.from_numpy(batch.images).to(self.device).permute(0, 3, 1, 2)
         labels = torch.from_numpy(batch.labels).to(self.device)
+        tau: float | Tensor = config.tau
+        told: dict[str, Tensor] = {}  # to a network that is conditioned on tau
+        if batch.taus is not None:
+            tau = told["tau"] = torch.from_numpy(batch.taus).to(self.device)
         with self._autocast():
-            logits, traces = self._forward(x)
-        parts = dense.loss(
-            self.network, logits, traces, labels, config.tau, 0.0, config.label_smoothing
-        )
+            logits, traces = self._forward(x, **told)
+        parts = dense.loss(self.network, logits, traces, labels, tau, 0.0, config.label_smoothing)
         objective = parts.total
         if self._teacher is not None:
             objective = objective + self._distilled(logits, x, parts.cross_entropy)

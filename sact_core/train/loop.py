@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from sact_core import checkpoint as checkpoints
 from sact_core.backends import dense
 from sact_core.config import Preprocessing
@@ -37,6 +39,7 @@ from sact_core.train.start import initial_params, read_teacher, training_preproc
 SAVE_SECONDS = 300.0
 FLOPS_EVERY = 20  # steps
 EVENTS_EVERY = 100  # steps
+END_EXAMPLES = 2000  # test images that the ends of a range of tau are evaluated on
 
 
 class Diverged(RuntimeError):
@@ -267,16 +270,31 @@ class Trainer:
         self._save()
 
     def evaluate(self) -> dict[str, Any]:
-        """Evaluate on the test images, in float32, in the authors' terms."""
+        """Evaluate on the test images, in float32, in the authors' terms.
+
+        A network conditioned on tau at its default, and, on the first test images
+        only, at the ends of its range under names such as ``eval@0.2/Accuracy``.
+        """
         network = self.learner.network
         network.eval()
-        metrics = Metrics(
-            self.learner.plan, self.config.tau, l2_loss(network.params(), self.config.l2)
-        )
+        plan, regularization = self.learner.plan, l2_loss(network.params(), self.config.l2)
+        low, high = self.config.network.tau_low, self.config.network.tau_high
+        ends = [] if low is None or high is None else [low, high]
+        metrics = {tau: Metrics(plan, tau, regularization) for tau in [self.config.tau, *ends]}
         for images, labels in evaluation.inputs(
             self.test, self.preprocessing, self.data_workers, self.left_out_of_test
         ):
-            metrics.update(dense.infer(network, images), labels)
+            for tau, seen in metrics.items():
+                if tau == self.config.tau or seen.count < END_EXAMPLES:
+                    taus = np.full(len(images), tau) if ends else None
+                    seen.update(dense.infer(network, images, tau=taus), labels)
+        found = self._with_share(metrics[self.config.tau])
+        for tau in ends:
+            there = self._with_share(metrics[tau])
+            found |= {f"eval@{tau:g}/{name}": there[key] for name, key in _telling(there).items()}
+        return found
+
+    def _with_share(self, metrics: Metrics) -> dict[str, Any]:
         found = metrics.summary()
         return found | {"flops_share": found["Total Flops/mean"] / self.dense_flops}
 
@@ -333,3 +351,11 @@ class Trainer:
         finally:
             for number in numbers:
                 signal.signal(number, before[number])
+
+
+def _telling(found: dict[str, Any]) -> dict[str, str]:
+    """Which metrics are kept of an end of the range, by the names that they get."""
+    kept = {"Accuracy": "eval/Accuracy"}
+    kept |= {name: name for name in ("Total Flops/mean", "flops_share")}
+    mean = "/num_units_mean"
+    return kept | {f"{k.removesuffix(mean)}/units": k for k in found if k.endswith(mean)}

@@ -33,7 +33,7 @@ from PIL import Image
 from sact_core.data import DataError, Source
 from sact_core.preprocess import normalise
 from sact_core.records import Unreadable
-from sact_core.train.batches import Batch, blank_squares
+from sact_core.train.batches import Batch, blank_squares, draw_taus
 from sact_core.train.decode import KEEP_BYTES, Decoder, Shrink
 from sact_core.train.recipes import TrainingConfig
 
@@ -104,7 +104,10 @@ class PhotographAugmenter:
         x = normalise(np.stack([image for image, _, _ in made]), self.kind)
         if config.cutout:
             blank_squares(x, np.array([hole for _, _, hole in made]), config.cutout)
-        return Batch(x, np.array([label for _, label, _ in made], np.int64))
+        whole = min(config.batch_size, len(order) - begin)
+        taus = draw_taus(config, epoch, step, whole)
+        labels = np.array([label for _, label, _ in made], np.int64)
+        return Batch(x, labels, None if taus is None else taus[rank::world])
 
     def close(self) -> None:
         """Stop the workers."""

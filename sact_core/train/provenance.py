@@ -48,6 +48,7 @@ def describe(
         "command": command,
         "recipe": recipe,
         "tau": config.tau if config.network.halting != "none" else None,
+        **_tau_range(config),
         "seed": config.seed,
         "epochs": row["epoch"],
         "steps": row["step"],
@@ -61,6 +62,13 @@ def describe(
         },
         "packages": versions(),
     }
+
+
+def _tau_range(config: TrainingConfig) -> dict[str, list[float]]:
+    network = config.network
+    if network.tau_low is None or network.tau_high is None:
+        return {}
+    return {"tau_range": [network.tau_low, network.tau_high]}
 
 
 def hardware(device: str = "cpu") -> str:

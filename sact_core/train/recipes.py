@@ -49,7 +49,9 @@ class TrainingConfig:
     image_size : int, optional
         Side of the network's input; needed where images differ in size.
     tau : float
-        Price of a unit: weight of the mean ponder cost, summed over blocks.
+        Price of a unit: weight of the mean ponder cost, summed over blocks. Of a
+        network conditioned on tau, which is trained at prices from all of its
+        range, the price that it is evaluated at: the network's own default.
     epochs : float
         Passes over the training images.
     max_steps : int, optional
@@ -167,6 +169,8 @@ class TrainingConfig:
             raise ValueError("changes of colour need resized crops: give --crop resized")
         if self.amp not in AMP:
             raise ValueError(f"amp must be one of {', '.join(AMP)}, got {self.amp!r}")
+        if self.network.tau_default is not None:
+            object.__setattr__(self, "tau", self.network.tau_default)
         _within("tau", self.tau, 0, MOST)
         _within("epochs", self.epochs, 0, MOST)
         _within("batch_size", self.batch_size, 2, 1 << 20)

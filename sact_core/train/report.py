@@ -22,6 +22,11 @@ def summary(row: dict[str, Any]) -> str:
             f"{row['Total Flops/mean'] / 1e6:.1f} MFLOPs ({row['flops_share']:.1%} of dense)"
             + (f", units {units}" if units else "")
         )
+        for end in _ends(row):
+            text += (
+                f"; at tau {end.removeprefix('eval@')} {row[f'{end}/Accuracy']:.2%}, "
+                f"{row[f'{end}/flops_share']:.1%} of dense"
+            )
     return (
         f"{text}; {row['train/images_per_second']:.0f} images/s, "
         f"{row['train/share_waiting_for_data']:.1%} of it waiting for data"
@@ -31,22 +36,41 @@ def summary(row: dict[str, Any]) -> str:
 def warnings(plan: Plan, row: dict[str, Any]) -> list[str]:
     """Say which blocks' halting is dead after an evaluation, and what to try."""
     found = []
+    # Over a range of tau all may run at its low end, and nothing at its high end.
+    ends = _ends(row)
+    low, high = (ends[0], ends[-1]) if ends else ("", "")
+    flag = "--tau-range" if ends else "--tau"
     for block in plan.blocks:
         name = authors_block_name(plan.config.family, block.name)
-        mean, units = row.get(f"{name}/num_units_mean"), len(block.units)
-        if mean is None or units < 2:
+        keys = [f"{end}/{name}/units" if ends else f"{name}/num_units_mean" for end in (high, low)]
+        (least, most), units = (row.get(key) for key in keys), len(block.units)
+        if least is None or most is None or units < 2:
             continue
-        if mean < 1.001:
+        if most < 1.001:
             found.append(
                 f"halting of {block.name} is dead: every position stops at unit 1; "
-                f"try a lower --halting-bias or a lower --tau"
+                f"try a lower --halting-bias or a lower {flag}"
             )
-        elif mean > units - 0.001:
+        elif least > units - 0.001:
             found.append(
                 f"halting of {block.name} is dead: no position ever stops; try a higher "
-                f"--halting-bias, a higher --halting-lr or a higher --tau"
+                f"--halting-bias, a higher --halting-lr or a higher {flag}"
             )
+    if ends and not found and _same(row[f"{low}/flops_share"], row[f"{high}/flops_share"]):
+        found.append(
+            "both ends of the range of tau do the same work; try a higher --halting-lr or a "
+            "wider --tau-range"
+        )
     return found
+
+
+def _ends(row: dict[str, Any]) -> list[str]:
+    """Prefixes such as ``eval@0.2`` of the ends of a range of tau, the low end first."""
+    return [k.removesuffix("/flops_share") for k in row if k.endswith("/flops_share")]
+
+
+def _same(one: float, other: float) -> bool:
+    return abs(one - other) < 0.005
 
 
 class Bar:

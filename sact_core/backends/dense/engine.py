@@ -81,14 +81,19 @@ class Engine:
 
 
 def infer(
-    network: Network, x: np.ndarray, keep_outputs: bool = False, keep_seconds: bool = False
+    network: Network,
+    x: np.ndarray,
+    keep_outputs: bool = False,
+    keep_seconds: bool = False,
+    tau: np.ndarray | None = None,
 ) -> Result:
     """Run a batch, see `Engine.forward`; the network's mode and device are its own."""
     plan, size = network.plan, (x.shape[1], x.shape[2])
     device = next(network.parameters()).device
     with torch.inference_mode():
         batch = torch.from_numpy(np.ascontiguousarray(x)).to(device).permute(0, 3, 1, 2)
-        logits, traces = network(batch, keep_outputs, keep_seconds)
+        taus = None if tau is None else torch.from_numpy(tau).to(device)
+        logits, traces = network(batch, keep_outputs, keep_seconds, taus)
     positions = count_positions(plan, traces, len(x), size)
     counts = count_flops(plan, positions)
     blocks = tuple(

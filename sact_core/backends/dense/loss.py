@@ -16,13 +16,13 @@ class Loss:
 
     cross_entropy: Tensor
     ponder: Tensor
-    tau: float
+    price: Tensor
     regularization: Tensor
 
     @property
     def total(self) -> Tensor:
         """Cross-entropy + tau x ponder + L2."""
-        return self.cross_entropy + self.tau * self.ponder + self.regularization
+        return self.cross_entropy + self.price + self.regularization
 
 
 def loss(
@@ -30,7 +30,7 @@ def loss(
     logits: Tensor,
     traces: list[BlockTrace],
     labels: Tensor,
-    tau: float = 0.0,
+    tau: float | Tensor = 0.0,
     l2: float = 0.0,
     label_smoothing: float = 0.0,
 ) -> Loss:
@@ -42,8 +42,9 @@ def loss(
         A network and what its forward pass gave.
     labels : Tensor [shape=(n,), int64]
         Classes.
-    tau : float
-        Price of a unit: weight of the mean ponder cost, summed over blocks.
+    tau : float or Tensor [shape=(n,)]
+        Price of a unit: weight of the mean ponder cost, summed over blocks; one for
+        all images, or each image's own.
     l2 : float
         Weight of half the sum of squares of every convolution weight, halting
         branches included; biases and normalisations are left out.
@@ -54,14 +55,19 @@ def loss(
     ----------
     arXiv:1612.02297, eq. 9.
     """
-    ponder = logits.new_zeros(())
+    ponder, price = logits.new_zeros(()), logits.new_zeros(())
     for trace in traces:
         if trace.ponder_cost is not None:
             ponder = ponder + trace.ponder_cost.mean()
+            if isinstance(tau, Tensor):
+                each = trace.ponder_cost.reshape(len(logits), -1).mean(1)
+                price = price + (tau.to(each) * each).mean()
+    if not isinstance(tau, Tensor):
+        price = tau * ponder
     squares = logits.new_zeros(())
     if l2:
         for name, weight in network.named_parameters():
             if name.endswith("/weight"):
                 squares = squares + weight.square().sum()
     entropy = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
-    return Loss(entropy, ponder, tau, l2 / 2 * squares)
+    return Loss(entropy, ponder, price, l2 / 2 * squares)

@@ -5,6 +5,7 @@ Source: arXiv:1612.02297, section 3 and the authors' published networks.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sact_core.backends.dense.halting import HaltingTensors
-from sact_core.network import BatchNorm, Block, Conv, HaltingBranch, Plan, Unit
+from sact_core.network import TAU_PIECES, BatchNorm, Block, Conv, HaltingBranch, Plan, Unit
 
 
 @dataclass
@@ -76,17 +77,26 @@ class Network(nn.Module):
         return {name: found[name] for name in self.plan.param_shapes}
 
     def forward(
-        self, x: Tensor, keep_outputs: bool = False, keep_seconds: bool = False
+        self,
+        x: Tensor,
+        keep_outputs: bool = False,
+        keep_seconds: bool = False,
+        tau: Tensor | None = None,
     ) -> tuple[Tensor, list[BlockTrace]]:
-        """Compute logits [n, classes] from an image batch [n, 3, h, w]."""
+        """Compute logits [n, classes] from an image batch [n, 3, h, w].
+
+        ``tau`` [n] is the price of a unit for each image, in a network that is
+        conditioned on it; the network's default where left out.
+        """
         plan = self.plan
+        pieces = self._tau_pieces(len(x), tau, x.device)
         x = self._conv(x, plan.stem)
         if plan.pool:
             x = _max_pool_same(x)
         traces = []
         for block in plan.blocks:
             trace = BlockTrace()
-            x = self._block(block, x, trace, keep_seconds)
+            x = self._block(block, x, trace, keep_seconds, pieces)
             trace.size = (x.shape[2], x.shape[3])
             if keep_outputs:
                 trace.output = x
@@ -97,7 +107,14 @@ class Network(nn.Module):
             x = self._bn(x, plan.postnorm).mean((2, 3), keepdim=True)
         return self._conv(x, plan.logits).flatten(1).float(), traces
 
-    def _block(self, block: Block, x: Tensor, trace: BlockTrace, keep_seconds: bool) -> Tensor:
+    def _block(
+        self,
+        block: Block,
+        x: Tensor,
+        trace: BlockTrace,
+        keep_seconds: bool,
+        pieces: Tensor | None,
+    ) -> Tensor:
         config = self.plan.config
         state: HaltingTensors | None = None
         output: Tensor | None = None
@@ -121,6 +138,7 @@ class Network(nn.Module):
                     weight = state.finish()
                 else:
                     logit, preact = self._halting_logit(unit.halting, block.units[u + 1], x)
+                    logit = self._shifted(logit, unit.halting, pieces)
                     proba = torch.sigmoid(logit)
                     trace.probas.append(proba)
                     weight = state.advance(proba)
@@ -184,6 +202,29 @@ class Network(nn.Module):
                 local = self._conv(self._bn(x, branch.local_bn), branch.local_conv)[:, 0].float()
         logit = self._conv(self._bn(mean, branch.global_bn), branch.global_conv)[:, 0].float()
         return (logit[:, 0, 0] if local is None else local + logit), preact
+
+    def _tau_pieces(self, n: int, tau: Tensor | None, device: torch.device) -> Tensor | None:
+        """How much of every piece of the line tau has passed [n, pieces], in [0, 1]."""
+        config = self.plan.config
+        if not config.tau_conditioned:
+            return None
+        assert config.tau_low is not None
+        assert config.tau_high is not None
+        assert config.tau_default is not None
+        if tau is None:
+            tau = torch.full((n,), config.tau_default, dtype=torch.float64, device=device)
+        low, high = math.log(config.tau_low), math.log(config.tau_high)
+        along = (tau.double().log() - low) / (high - low) * TAU_PIECES
+        steps = torch.arange(TAU_PIECES, dtype=torch.float64, device=device)
+        return (along[:, None] - steps).clamp(0, 1).float()
+
+    def _shifted(self, logit: Tensor, branch: HaltingBranch, pieces: Tensor | None) -> Tensor:
+        """Add what tau asks for; logits [n, h, w] (SACT) or [n] (ACT)."""
+        if branch.tau_shift is None or pieces is None:
+            return logit
+        slopes = F.softplus(self._parameter(branch.tau_shift.name))
+        shift = (pieces * slopes).sum(1)
+        return logit + shift.reshape(-1, *(1,) * (logit.ndim - 1))
 
     def _conv(self, x: Tensor, conv: Conv) -> Tensor:
         weight = self._parameter(f"{conv.name}/weight")
