@@ -21,7 +21,7 @@ from tests.conftest import ROOT
 
 #: Modules of one line do not import each other; lower lines never import higher ones.
 LEVELS = [
-    ["config", "files", "gaze", "images", "mat_file", "tf_bundle", "untrusted_hdf5"],
+    ["boxes", "config", "files", "gaze", "images", "mat_file", "tf_bundle", "untrusted_hdf5"],
     ["cat2000", "halting"],
     ["network"],
     ["flops"],

@@ -1,0 +1,117 @@
+"""Boxes around the objects of images.
+
+A JSON file of lists, by the image's name::
+
+    {"units": "shares", "boxes": {"cat.jpg": [[top, left, bottom, right], …], …}}
+
+in shares of the image's height and width, or with ``"units": "pixels"`` in pixels
+of the upright image. An empty list says that the image shows no object.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+UNITS = ("shares", "pixels")
+
+Box = tuple[float, float, float, float]  # top, left, bottom, right
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """Where the objects of each image are.
+
+    Attributes
+    ----------
+    units : str
+        One of `UNITS`.
+    by_name : dict of str to list of Box
+        By the image's name.
+    """
+
+    units: str
+    by_name: dict[str, list[Box]]
+
+
+def read_boxes(path: str | Path) -> Boxes:
+    """Read a file of boxes.
+
+    Raises
+    ------
+    ValueError
+        If it is no such JSON file, or a box is out of order or out of range.
+    OSError
+        If it cannot be opened.
+    """
+    try:
+        values = json.loads(Path(path).read_text("utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no JSON: {error}") from None
+    boxes = values.get("boxes") if isinstance(values, dict) else None
+    if not isinstance(boxes, dict) or not boxes:
+        raise ValueError(f'{path} must hold {{"boxes": {{NAME: [[top, left, bottom, right], …]}}}}')
+    units = values.get("units", UNITS[0])
+    if units not in UNITS:
+        raise ValueError(f"{path}: units must be one of {', '.join(UNITS)}, got {units!r}")
+    for name, listed in boxes.items():
+        if not isinstance(listed, list) or not all(_is_box(box, units) for box in listed):
+            limit = " from 0 to 1" if units == "shares" else " from 0"
+            raise ValueError(
+                f"{path}: {name} must have a list of [top, left, bottom, right]{limit}, top above "
+                f"bottom and left before right; got {json.dumps(listed)[:100]}"
+            )
+    return Boxes(units, {name: [tuple(box) for box in listed] for name, listed in boxes.items()})
+
+
+def inside_mask(
+    boxes: Sequence[Box], units: str, image_size: tuple[int, int], size: tuple[int, int]
+) -> np.ndarray:
+    """Mark the positions of a map whose middle lies in a box.
+
+    Parameters
+    ----------
+    boxes : sequence of Box
+        In shares of the image, or in its pixels.
+    units : str
+        Which of `UNITS`.
+    image_size, size : tuple of int
+        Height and width of the image and of the map.
+
+    Returns
+    -------
+    np.ndarray [shape=size, bool]
+
+    Raises
+    ------
+    ValueError
+        If a box reaches beyond the image.
+    """
+    height, width = (1, 1) if units == "shares" else image_size
+    down, right = ((np.arange(side) + 0.5) / side for side in size)
+    inside = np.zeros(size, bool)
+    for top, left, bottom, end in boxes:
+        if bottom > height or end > width:
+            raise ValueError(
+                f"its box [{top:g}, {left:g}, {bottom:g}, {end:g}] reaches beyond its "
+                f"{height} x {width} {units} (height x width)"
+            )
+        rows = (down >= top / height) & (down < bottom / height)
+        columns = (right >= left / width) & (right < end / width)
+        inside |= rows[:, None] & columns
+    return inside
+
+
+def _is_box(box: Any, units: str) -> bool:
+    if not isinstance(box, list) or len(box) != 4:
+        return False
+    if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in box):
+        return False
+    top, left, bottom, right = box
+    most = 1 if units == "shares" else float("inf")
+    return 0 <= top < bottom <= most and 0 <= left < right <= most

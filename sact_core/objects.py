@@ -1,0 +1,272 @@
+"""Measure whether ponder maps prefer objects to their background.
+
+::
+
+    python -m sact_core.objects photos/ --checkpoint NAME.h5 --boxes docs/object_boxes.json
+    python -m sact_core.objects --dataset caltech101 --split test --checkpoint NAME.h5 \\
+        --boxes boxes.json
+
+``--boxes`` says where the objects of each image are, see `sact_core.boxes`: by its
+file name, in a data set by its id, or ``CLASS/ID`` where ids repeat.
+
+For the whole image, its longer side ``--image-size`` pixels, prints the mean
+ponder cost inside and outside the boxes and their ratio. A position costs one
+unit and a remainder in every block at least, so even a map that halts at once
+outside has a modest ratio; *chance* is the chance that a position inside costs
+more than one outside (0.5: no preference), *centre* the same of a Gaussian in the
+middle, which knows nothing of the image: objects stand in the middle.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sact_core.boxes import Boxes, inside_mask, read_boxes
+from sact_core.gaze import auc_judd, centre_map
+
+if TYPE_CHECKING:
+    from sact_core.backends import Net
+
+CHUNK = 100  # examples of a data set decoded at a time
+
+Image = tuple[str, np.ndarray | str]  # name; pixels [shape=(h, w, 3), uint8], or why there are none
+
+
+@dataclass(frozen=True)
+class Preference:
+    """What a map says of one image.
+
+    Attributes
+    ----------
+    name : str
+        The image.
+    inside, outside : float
+        Mean ponder cost of its positions, in units.
+    chance : float
+        Chance that a position inside costs more than one outside.
+    centre : float
+        The same of a Gaussian in the middle.
+    """
+
+    name: str
+    inside: float
+    outside: float
+    chance: float
+    centre: float
+
+
+def preference(name: str, values: np.ndarray, inside: np.ndarray) -> Preference:
+    """Compare a map inside and outside.
+
+    Parameters
+    ----------
+    name : str
+        The image.
+    values : np.ndarray [shape=(h, w)]
+        Its ponder map, in units.
+    inside : np.ndarray [shape=(h, w), bool]
+        Where its objects are.
+
+    Raises
+    ------
+    ValueError
+        If no position, or every one, is inside.
+    """
+    if inside.all() or not inside.any():
+        where = "every" if inside.any() else "no"
+        raise ValueError(f"{where} position lies in a box, so there is nothing to compare")
+    dear, cheap = (float(values[mask].mean(dtype=np.float64)) for mask in (inside, ~inside))
+    centre = centre_map(values.shape)
+    return Preference(name, dear, cheap, auc_judd(values, inside), auc_judd(centre, inside))
+
+
+def measure(
+    net: Net, images: Iterator[Image], boxes: Boxes, image_size: int | None = None
+) -> tuple[list[Preference], dict[str, str]]:
+    """Measure every image that has boxes.
+
+    Parameters
+    ----------
+    net : Net
+        A SACT network.
+    images : iterator of Image
+        By the names of the boxes.
+    boxes : Boxes
+        Where their objects are.
+    image_size : int, optional
+        Longer side of the input; the checkpoint's own where left out.
+
+    Returns
+    -------
+    found : list of Preference
+    left_out : dict of str to str
+        Images without a result, and boxes without an image; and why.
+
+    Raises
+    ------
+    ValueError
+        If the network has no maps by position.
+    """
+    if net.config.halting != "sact":
+        raise ValueError(f"{net.config.name} has no map by position: it is no SACT network")
+    net.preprocessing_for(image_size, "keep")
+    found: list[Preference] = []
+    left_out: dict[str, str] = {}
+    missing = dict.fromkeys(boxes.by_name)
+    for name, image in images:
+        missing.pop(name, None)
+        try:
+            if isinstance(image, str):
+                raise ValueError(image)
+            if name not in boxes.by_name:
+                raise ValueError("the boxes do not name it")
+            if not boxes.by_name[name]:
+                raise ValueError("it shows no object")
+            values = net.run([image], image_size, "keep")[0].map("ponder_cost")[0]
+            mask = inside_mask(
+                boxes.by_name[name], boxes.units, (image.shape[0], image.shape[1]), values.shape
+            )
+            found.append(preference(name, values, mask))
+        except ValueError as error:
+            left_out[name] = str(error).partition("\n")[0]
+    return found, left_out | dict.fromkeys(missing, "it is not among the images")
+
+
+def summary(found: Sequence[Preference]) -> dict[str, float]:
+    """Put the images together: means over images, each counting alike."""
+    inside, outside, chance, centre = (
+        float(np.mean([getattr(one, name) for one in found]))
+        for name in ("inside", "outside", "chance", "centre")
+    )
+    return {
+        "num_images": len(found),
+        "inside": inside,
+        "outside": outside,
+        "ratio": inside / outside,
+        "num_inside_dearer": sum(one.inside > one.outside for one in found),
+        "chance": chance,
+        "centre": centre,
+    }
+
+
+def table(found: Sequence[Preference]) -> str:
+    """Lay out the images and their summary for people."""
+    wide = max(len(one.name) for one in found)
+    head = f"{'inside':>9}{'outside':>9}{'ratio':>8}{'chance':>9}{'centre':>9}"
+    lines = [f"{'image':<{wide}}{head}"]
+    ordered = sorted(found, key=lambda one: -one.inside / one.outside)
+    total = summary(found)
+    lines += [
+        *(f"{one.name:<{wide}}{_cells(asdict(one))}" for one in ordered),
+        f"{'mean':<{wide}}{_cells(total)}",
+        f"\ndearer inside than outside: {total['num_inside_dearer']} of {total['num_images']} "
+        f"images",
+    ]
+    return "\n".join(lines)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Describe the command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m sact_core.objects",
+        description="Measure whether ponder maps prefer objects to their background.",
+    )
+    add = parser.add_argument
+    add("images", nargs="*", metavar="IMAGE", help="photographs, or folders of them")
+    add("--checkpoint", required=True, metavar="FILE", help="the network")
+    add("--boxes", required=True, metavar="FILE.json", help="where the objects are")
+    add("--dataset", help="TFDS name or folder of class folders")
+    add("--split", default="test", help="of the data set (default: test)")
+    add("--data-dir", help="where TFDS keeps its data")
+    add("--image-size", type=int, metavar="N", help="longer side (default: the checkpoint's)")
+    add("--backend", default="masked", help="masked (default), reference or dense")
+    add("--json", action="store_true", help="print one JSON object")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    args = build_parser().parse_args(argv)
+    try:
+        _measure(args)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _measure(args: argparse.Namespace) -> None:
+    if bool(args.images) == bool(args.dataset):
+        raise ValueError("give photographs, or a data set with --dataset")
+    boxes = read_boxes(args.boxes)
+    images = _examples(args, boxes.by_name) if args.dataset else _photographs(args.images)
+    from sact_core.backends import load
+
+    net = load(args.checkpoint, args.backend)
+    found, left_out = measure(net, images, boxes, args.image_size)
+    if not found:
+        name, reason = next(iter(left_out.items()))
+        raise ValueError(f"no image can be measured; {name}: {reason}")
+    for name, reason in left_out.items():
+        print(f"left out: {name}: {reason}", file=sys.stderr)
+    size = args.image_size or net.preprocessing.image_size
+    if args.json:
+        about: dict[str, Any] = {"checkpoint": args.checkpoint, "image_size": size}
+        by_image = {row.pop("name"): row for row in map(asdict, found)}
+        print(json.dumps(about | summary(found) | {"images": by_image, "left_out": left_out}))
+        return
+    more = f", {len(left_out)} left out" if left_out else ""
+    print(
+        f"{net.config.name}, {args.checkpoint}: ponder cost inside and outside of "
+        f"{args.boxes}, {len(found)} images{more}, longer side {size} pixels\n\n{table(found)}"
+    )
+
+
+def _photographs(paths: Sequence[str]) -> Iterator[Image]:
+    """Photographs, and those below folders, by their file names."""
+    from sact_core.data import IMAGE_SUFFIXES
+    from sact_core.images import ImageError, read_image
+
+    for path in map(Path, paths):
+        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
+        for file in inside:
+            if path.is_dir() and file.suffix.lower() not in IMAGE_SUFFIXES:
+                continue
+            try:
+                yield file.name, read_image(file)
+            except ImageError as error:
+                yield file.name, str(error)
+
+
+def _examples(args: argparse.Namespace, wanted: Mapping[str, Any]) -> Iterator[Image]:
+    """Those examples of a data set that are asked for."""
+    from sact_core.data import open_split
+
+    source = open_split(args.dataset, args.split, args.data_dir)
+    for chunk in source.chunks(CHUNK):
+        for image, label, key in source.read(chunk):
+            name = f"{source.class_names[label]}/{key}"
+            name = name if name in wanted else key
+            if name in wanted:
+                yield name, image
+
+
+def _cells(one: Mapping[str, float]) -> str:
+    return (
+        f"{one['inside']:9.3f}{one['outside']:9.3f}{one['inside'] / one['outside']:8.3f}"
+        f"{one['chance']:9.3f}{one['centre']:9.3f}"
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
