@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 from app.figures import Point
 from app.loaders import Model
@@ -13,6 +14,9 @@ AUTHORS = {
         Point("authors, published", "τ = 0.01", 82_393_168.0, 0.9182, line=False),
     ),
 }
+
+#: The authors' width of each kind of network, in channels of the first block.
+WIDTHS = {"cifar": 16, "imagenet": 64}
 
 
 @dataclass(frozen=True)
@@ -31,26 +35,37 @@ class Family:
     models: tuple[Model, ...]
 
     @property
+    def kind(self) -> str:
+        """``"imagenet"`` for photographs, ``"cifar"`` for small images."""
+        return self.models[0].config.family
+
+    @property
     def taus(self) -> list[float]:
         """Their values of tau."""
         return [model.tau for model in self.models if model.tau is not None]
 
 
 def families(models: list[Model]) -> list[Family]:
-    """Sort checkpoints into families, the largest first.
+    """Sort checkpoints into families: those for photographs first, the largest first.
 
-    A checkpoint without halting or without a known tau belongs to none.
+    A checkpoint without halting or without a known tau belongs to none. Families
+    of one name are told apart by the size of their images.
     """
     found: dict[tuple[object, ...], dict[float, Model]] = {}
     for model in models:
         if model.config.halting == "none" or model.tau is None:
             continue
         found.setdefault(_kind(model), {}).setdefault(model.tau, model)
-    made = []
-    for (config, data, _), members in found.items():
-        label = f"{config.name} on {data}"  # type: ignore[attr-defined]
+    made: list[Family] = []
+    labels = [_label(next(iter(members.values()))) for members in found.values()]
+    for label, members in zip(labels, found.values(), strict=True):
+        first = next(iter(members.values()))
+        if labels.count(label) > 1:
+            label += f" at {first.header.preprocessing.image_size} pixels"
+        again = sum(family.label.startswith(label) for family in made)
+        label += f" ({again + 1})" if again else ""
         made.append(Family(label, tuple(members[tau] for tau in sorted(members))))
-    return sorted(made, key=lambda family: (-len(family.models), family.label))
+    return sorted(made, key=lambda f: (f.kind != "imagenet", -len(f.models), f.label))
 
 
 def points(family: Family, models: list[Model]) -> list[Point]:
@@ -61,16 +76,15 @@ def points(family: Family, models: list[Model]) -> list[Point]:
     """
     first = family.models[0]
     found = [_point(model, family.label, f"τ = {model.tau:g}") for model in family.models]
+    groups = {m.digest: f.label for f in families(models) for m in f.models}
     for model in models:
         same = model.config.family == first.config.family and _data(model) == _data(first)
         if not same or model in family.models:
             continue
         if model.config.halting == "none":
-            found.append(_point(model, "static", model.config.name, line=False))
-        elif model.tau is not None:
-            group = f"{model.config.name} on {_data(model)}"
-            if group != family.label:
-                found.append(_point(model, group, f"τ = {model.tau:g}"))
+            found.append(_point(model, "static", _name(model).rstrip(","), line=False))
+        elif model.digest in groups:
+            found.append(_point(model, groups[model.digest], f"τ = {model.tau:g}"))
     known = [point for point in found if point is not None]
     return known + list(AUTHORS.get((first.config.family, _data(first)), ()))
 
@@ -83,6 +97,17 @@ def _point(model: Model, group: str, label: str, line: bool = True) -> Point | N
     if flops is None or accuracy is None:
         return None
     return Point(group, label, float(flops), float(accuracy), float(std or 0), line)
+
+
+def _label(model: Model) -> str:
+    return f"{_name(model)} on {_data(model)}"
+
+
+def _name(model: Model) -> str:
+    """Name of a network, with its width where that is not the authors'."""
+    config = model.config
+    width = Fraction(config.base_channels, WIDTHS[config.family])
+    return config.name if width == 1 else f"{config.name}, {width} width,"
 
 
 def _kind(model: Model) -> tuple[object, ...]:

@@ -2,8 +2,9 @@
 
 ``checkpoints`` and ``pictures`` open what can be chosen; ``running`` runs a
 network over an image, ``dataset`` over a test split; ``measuring`` takes times,
-``comparing`` compares backends; ``warming`` bridges the minute in which the masked
-engine is compiled; ``folders`` says what may be opened at all.
+``comparing`` compares backends; ``costs`` says what a run will take; ``warming``
+bridges the minute in which the masked engine is compiled; ``folders`` says what may be
+opened at all.
 
 Everything is keyed by content: a checkpoint by its content hash, an image by
 the hash of its pixels. Caches are bounded in memory and shared by all sessions;
@@ -19,20 +20,32 @@ from app.loaders.checkpoints import (
     checkpoint_files,
     checkpoint_names,
     first_checkpoint,
+    mean_share,
     model,
     net,
+    pretty_class,
     shipped_models,
     uploaded_model,
 )
 from app.loaders.comparing import Agreement, agreement
+from app.loaders.costs import Cost, cost, gigabytes
 from app.loaders.folders import InputError, data_dir, pretrained_dir, runs_dir, sentence
 from app.loaders.measuring import times, torch_flops, unit_seconds
 from app.loaders.pictures import Picture, example, example_names, picture, uploaded_picture
-from app.loaders.running import Run, dense_total, forward, num_runs, run, vanilla_flops
+from app.loaders.running import (
+    Run,
+    dense_total,
+    forward,
+    num_runs,
+    run,
+    seconds_of,
+    vanilla_flops,
+)
 from app.loaders.warming import ready
 
 __all__ = [
     "Agreement",
+    "Cost",
     "InputError",
     "Model",
     "Picture",
@@ -41,20 +54,25 @@ __all__ = [
     "agreement",
     "checkpoint_files",
     "checkpoint_names",
+    "cost",
     "data_dir",
     "dense_total",
     "example",
     "example_names",
     "first_checkpoint",
     "forward",
+    "gigabytes",
+    "mean_share",
     "model",
     "net",
     "num_runs",
     "picture",
     "pretrained_dir",
+    "pretty_class",
     "ready",
     "run",
     "runs_dir",
+    "seconds_of",
     "sentence",
     "shipped_models",
     "times",

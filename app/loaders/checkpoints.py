@@ -62,7 +62,12 @@ class Model:
     def class_name(self, index: int) -> str:
         """Name of a class, or its number."""
         names = self.header.class_names
-        return names[index] if index < len(names) else f"class {index}"
+        return pretty_class(names[index]) if index < len(names) else f"class {index}"
+
+
+def pretty_class(name: str) -> str:
+    """A class as people write it: ``car_side`` without the line, one name of several."""
+    return name.replace("_", " ").split(",")[0].strip() or name
 
 
 def checkpoint_files() -> dict[str, Path]:
@@ -87,7 +92,9 @@ def checkpoint_files() -> dict[str, Path]:
 
 
 def checkpoint_names(halting: tuple[str, ...] = ("sact", "act", "none")) -> list[str]:
-    """Names of the checkpoints, networks that halt first; damaged files come last.
+    """Names of the checkpoints: networks for photographs first, then those for small images.
+
+    Of either, networks that halt come first; damaged files come last.
 
     Parameters
     ----------
@@ -98,23 +105,35 @@ def checkpoint_names(halting: tuple[str, ...] = ("sact", "act", "none")) -> list
     ranked = []
     for name in checkpoint_files():
         try:
-            kind = model(name).config.halting
+            config = model(name).config
         except InputError:
-            ranked.append((3, name))  # choosing it says what is wrong
+            ranked.append((True, True, 3, name))  # choosing it says what is wrong
             continue
-        if kind in halting:
-            ranked.append((order[kind], name))
-    return [name for _, name in sorted(ranked)]
+        if config.halting in halting:
+            ranked.append((False, config.family != "imagenet", order[config.halting], name))
+    return [name for *_, name in sorted(ranked)]
 
 
-def first_checkpoint(halting: tuple[str, ...] = ("sact", "act", "none")) -> str | None:
+def first_checkpoint(
+    halting: tuple[str, ...] = ("sact", "act", "none"), family: str | None = None
+) -> str | None:
     """Name of the checkpoint that shows best what this is about; None without any.
 
     A network that halts by position, for photographs if there is one, that runs
     about two thirds of its units on average: bright and dark are both seen.
+
+    Parameters
+    ----------
+    halting : tuple of str
+        Kinds to choose from.
+    family : str, optional
+        ``"cifar"`` or ``"imagenet"``: of this family only.
     """
     names = checkpoint_names(halting)
     shipped = {model.name: model for model in shipped_models()}
+    if family is not None:
+        names = [name for name in names if name in shipped]
+        names = [name for name in names if shipped[name].config.family == family]
 
     def rank(name: str) -> tuple[bool, bool, bool, float]:
         found = shipped.get(name)
@@ -124,7 +143,7 @@ def first_checkpoint(halting: tuple[str, ...] = ("sact", "act", "none")) -> str 
         share = metrics.get("flops_share") if isinstance(metrics, dict) else None
         known = isinstance(share, int | float)
         distance = abs(share - 0.7) if isinstance(share, int | float) else 0.0
-        return False, not known, found.config.family != "imagenet", distance
+        return False, found.config.family != "imagenet", not known, distance
 
     return min(names, key=rank) if names else None
 
@@ -190,7 +209,19 @@ def accuracy(model: Model) -> str | None:
     if not isinstance(value, int | float):
         return None
     of = f" of {count:,} {split} images" if isinstance(count, int) and split else ""
-    return f"{value:.1%} right{of}"
+    among = metrics.get("eval/Recall@5")
+    five = f", {among:.1%} among the first five" if isinstance(among, int | float) else ""
+    return f"{value:.1%} right{of}{five}"
+
+
+def mean_share(model: Model) -> float | None:
+    """Mean share of dense FLOPs on the test images, where the checkpoint says."""
+    if model.config.halting == "none":
+        return 1.0
+    metrics = model.header.provenance.get("metrics")
+    share = metrics.get("flops_share") if isinstance(metrics, dict) else None
+    known = isinstance(share, int | float) and not isinstance(share, bool) and 0 < share <= 1
+    return float(share) if known else None  # type: ignore[arg-type]
 
 
 def net(model: Model, backend: str = "masked") -> Net:

@@ -5,8 +5,10 @@ The caching twin of ``sact_core.data``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from itertools import groupby
 
 import numpy as np
 import streamlit as st
@@ -16,6 +18,9 @@ from app.loaders.folders import InputError, data_dir, sentence
 from app.loaders.running import dense_total, forward
 from sact_core.backends import Net
 from sact_core.data import DataError, Source, download_command, open_split
+from sact_core.evaluate import label_offset
+from sact_core.preprocess import prepare
+from sact_core.records import Unreadable
 
 CHUNK = 100  # images of one part
 
@@ -26,22 +31,31 @@ class Outcomes:
 
     Attributes
     ----------
+    indices : np.ndarray [shape=(n,), int64]
+        Which images of the split; those that cannot be read are left out.
     labels, predictions : np.ndarray [shape=(n,), int64]
     flops : np.ndarray [shape=(n,), int64]
     sure : np.ndarray [shape=(n,), float32]
         Probability of the prediction.
+    among_five : np.ndarray [shape=(n,), bool]
+        Whether the label is among the five most likely classes.
     units : np.ndarray [shape=(n,), float32]
         Units that a position ran on average; all of them in vanilla networks.
     dense : np.ndarray [shape=(n,), int64]
         FLOPs if every unit ran.
+    left_out : np.ndarray [shape=(m,), str]
+        Names of the images that cannot be read.
     """
 
+    indices: np.ndarray
     labels: np.ndarray
     predictions: np.ndarray
     flops: np.ndarray
     sure: np.ndarray
+    among_five: np.ndarray
     units: np.ndarray
     dense: np.ndarray
+    left_out: np.ndarray
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -60,6 +74,14 @@ def name_of(model: Model) -> str | None:
     return name if isinstance(name, str) and name.isidentifier() else None
 
 
+def split_of(model: Model) -> str:
+    """Split that a checkpoint was evaluated on, such as ``test[60%:]``: not what it has learnt."""
+    metrics = model.header.provenance.get("metrics")
+    split = metrics.get("split") if isinstance(metrics, dict) else None
+    plain = isinstance(split, str) and re.fullmatch(r"[a-z_0-9]+(\[\d*%?:\d*%?\])?", split)
+    return str(split) if plain else "test"
+
+
 def is_here(model: Model) -> bool:
     """Whether the data set of a checkpoint is on this machine."""
     name = name_of(model)
@@ -72,7 +94,7 @@ def how_to_get_it(model: Model) -> str:
 
 
 def source(model: Model) -> Source:
-    """The test split of a checkpoint.
+    """The split that a checkpoint is tested on.
 
     Raises
     ------
@@ -80,7 +102,7 @@ def source(model: Model) -> Source:
         If it is absent or cannot be read.
     """
     try:
-        return _open(name_of(model) or "", "test", str(data_dir()))
+        return _open(name_of(model) or "", split_of(model), str(data_dir()))
     except DataError as error:
         raise InputError(sentence(error)) from None
 
@@ -106,7 +128,7 @@ def run(model: Model, count: int) -> Iterator[tuple[int, Outcomes]]:
     for begin in range(0, total, CHUNK):
         end = min(begin + CHUNK, total)
         try:
-            part = _part(model.digest, split.name, begin, end, network, split)
+            part = _part(model.digest, f"{split.name} {split.split}", begin, end, network, split)
         except (ValueError, OSError, MemoryError) as error:
             raise InputError(sentence(error)) from None
         yield end, part
@@ -114,7 +136,7 @@ def run(model: Model, count: int) -> Iterator[tuple[int, Outcomes]]:
 
 def join(parts: list[Outcomes]) -> Outcomes:
     """Put parts together."""
-    names = ("labels", "predictions", "flops", "sure", "units", "dense")
+    names = [each.name for each in fields(Outcomes)]
     return Outcomes(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
@@ -139,12 +161,15 @@ def _open(name: str, split: str, folder: str) -> Source:
 
 @st.cache_data(max_size="64MB", show_spinner=False)
 def _part(digest: str, name: str, begin: int, end: int, _net: Net, _source: Source) -> Outcomes:
-    examples = _source.read(range(begin, end))
-    pictures = [image for image, _, _ in examples]
-    if len({picture.shape for picture in pictures}) == 1:
-        results = [forward(_net, np.stack(pictures))]
-    else:
-        results = [forward(_net, picture[None]) for picture in pictures]
+    left_out = Unreadable()
+    examples = _source.readable(range(begin, end), left_out)
+    indices = np.array([i for i in range(begin, end) if i not in left_out.found], np.int64)
+    if not examples:
+        raise ValueError(left_out.line(end - begin))
+    labels = np.array([label for _, label, _ in examples], np.int64) + label_offset(_net, _source)
+    # Photographs come in natural sizes, but nearly always leave the crop in one.
+    inputs = (prepare(image, _net.preprocessing, _net.plan.divisor) for image, _, _ in examples)
+    results = [forward(_net, np.stack(list(x))) for _, x in groupby(inputs, lambda x: x.shape)]
     logits = np.concatenate([result.logits for result in results])
     units, dense = [], []
     for result in results:
@@ -159,11 +184,15 @@ def _part(digest: str, name: str, begin: int, end: int, _net: Net, _source: Sour
         flops = dense_total(_net, result.input_size)
         dense.append(np.full(n, flops, np.int64))
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    better = (logits > logits[np.arange(len(labels)), labels][:, None]).sum(axis=1)
     return Outcomes(
-        np.array([label for _, label, _ in examples], np.int64),
+        indices,
+        labels,
         logits.argmax(axis=1).astype(np.int64),
         np.concatenate([result.flops for result in results]),
         (shifted.max(axis=1) / shifted.sum(axis=1)).astype(np.float32),
+        better < 5,
         np.concatenate(units),
         np.concatenate(dense),
+        np.array(left_out.names, np.str_),
     )

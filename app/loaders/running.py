@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import OrderedDict
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,6 +12,7 @@ import streamlit as st
 
 from app.loaders import warming
 from app.loaders.checkpoints import Model, net
+from app.loaders.costs import input_size, require_memory
 from app.loaders.folders import InputError, sentence
 from app.loaders.pictures import Picture
 from sact_core.backends import Net
@@ -23,6 +25,9 @@ from sact_core.preprocess import fit_image
 ENGINE = threading.Lock()
 #: How often a network has run, for tests.
 _runs = 0
+#: Seconds that runs took, the latest, by network, image and size.
+_seconds: OrderedDict[tuple[str, str, tuple[int, int]], float] = OrderedDict()
+MAX_SECONDS = 2000
 
 
 @dataclass(frozen=True)
@@ -76,9 +81,11 @@ def run(
     Raises
     ------
     InputError
-        If the network cannot take the image, or as `net`.
+        If the network cannot take the image, needs more memory than is free, or
+        as `net`.
     """
     backend = backend or warming.backend()
+    require_memory(model, picture, image_size, fit)
     network = net(model, backend)
     try:
         return _run(model.digest, picture.digest, image_size, fit, backend, network, picture.pixels)
@@ -86,17 +93,24 @@ def run(
         raise InputError(sentence(error)) from None
 
 
-def forward(network: Net, images: np.ndarray) -> Result:
-    """Run a batch of images of one size, when no other network runs."""
+def forward(network: Net, x: np.ndarray) -> Result:
+    """Run a preprocessed batch, when no other network runs."""
     global _runs
     with ENGINE:
         _runs += 1
-        return network.run(images)
+        return network.forward(x)
 
 
 def num_runs() -> int:
     """How often a network has run in this process."""
     return _runs
+
+
+def seconds_of(
+    model: Model, picture: Picture, image_size: int | None, fit: str | None
+) -> float | None:
+    """How long the masked engine last took for an image at a size; None where it has not run."""
+    return _seconds.get((model.digest, picture.digest, input_size(model, picture, image_size, fit)))
 
 
 def vanilla_flops(config: NetworkConfig, size: tuple[int, int]) -> FlopCount:
@@ -127,6 +141,10 @@ def _run(
         began = time.perf_counter()
         result = _net.run([_pixels], image_size, fit)[0]
         seconds = time.perf_counter() - began
+        if backend == "masked":
+            _seconds[model_digest, picture_digest, result.input_size] = seconds
+            while len(_seconds) > MAX_SECONDS:
+                _seconds.popitem(last=False)
     return Run(
         result,
         _as_bytes(seen),

@@ -96,6 +96,7 @@ controls.heading(
     "every difference is listed.",
 )
 choice = controls.choose(PAGE)
+controls.price_list(PAGE, choice.model, choice.picture, choice.fitting)
 key = controls.checked_key(choice)
 if st.button("Check this image", icon=":material/fact_check:", key="check_run") or (
     key in st.session_state

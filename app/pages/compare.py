@@ -33,17 +33,18 @@ def choose() -> tuple[list[Model], list[Run], loaders.Picture]:
             with cell:
                 models.append(
                     controls.choose_model(
-                        PAGE, f"checkpoint_{i + 1}", f"Network {i + 1}", fallback=i
+                        PAGE, f"checkpoint_{i + 1}", f"Network {i + 1}", fallback=i, by_kind=False
                     )
                 )
         with columns[1]:
             picture = controls.choose_picture(PAGE, models[0])
         with row:
-            image_size, fit = controls.choose_input(PAGE, models[0], picture)
+            fitting = controls.choose_input(PAGE, models[0], picture)
         own = models[0].header.preprocessing
-        image_size, fit = image_size or own.image_size, fit or own.fit
+        image_size, fit = fitting.image_size or own.image_size, fitting.fit or own.fit
         with controls.guarded():
             runs = [loaders.run(model, picture, image_size, fit) for model in models]
+        controls.price_list(PAGE, models[0], picture, fitting)
         sides = {run.result.input_size for run in runs}
         crops = {
             (m.header.preprocessing.kind, m.header.preprocessing.crop_fraction) for m in models
@@ -170,20 +171,22 @@ if len(halting) >= 2 or (halting and st.session_state.get("compare_view", "side"
     maps([models[i] for i in halting], [runs[i] for i in halting], picture)
 elif halting:
     st.caption("Swipe and difference need two networks that halt.")
+rows = [
+    {
+        "network": f"{i + 1}  {model.name}",
+        "says": model.class_name(int(run.result.logits[0].argmax())),
+        "sure": float(run.result.probabilities[0].max()),
+        "flops": int(run.executed.total[0]),
+        "share": float(run.executed.total[0] / run.dense.total[0]),
+        "milliseconds": 1000 * run.seconds,
+        "units": units_by_block(run),
+        "tau": model.tau,
+        "accuracy": loaders.accuracy(model),
+    }
+    for i, (model, run) in enumerate(zip(models, runs, strict=True))
+]
 st.dataframe(
-    [
-        {
-            "network": f"{i + 1}  {model.name}",
-            "says": model.class_name(int(run.result.logits[0].argmax())),
-            "sure": float(run.result.probabilities[0].max()),
-            "flops": int(run.executed.total[0]),
-            "share": float(run.executed.total[0] / run.dense.total[0]),
-            "units": units_by_block(run),
-            "tau": model.tau,
-            "accuracy": loaders.accuracy(model),
-        }
-        for i, (model, run) in enumerate(zip(models, runs, strict=True))
-    ],
+    rows,
     hide_index=True,
     column_config={
         "network": "Network",
@@ -191,6 +194,7 @@ st.dataframe(
         "sure": st.column_config.ProgressColumn("Sure", min_value=0, max_value=1, format="percent"),
         "flops": st.column_config.NumberColumn("FLOPs", format="localized"),
         "share": st.column_config.NumberColumn("of dense", format="percent"),
+        "milliseconds": st.column_config.NumberColumn("Took, ms", format="%.0f"),
         "units": st.column_config.TextColumn("Units by block", help="On average over positions."),
         "tau": st.column_config.NumberColumn("τ", format="%g"),
         "accuracy": "Accuracy of the checkpoint",
@@ -198,6 +202,6 @@ st.dataframe(
     key="compare_table",
     alt="Predictions, FLOPs and units of each network",
 )
-says = {int(run.result.logits[0].argmax()) for run in runs}
-if len(says) > 1:
+says = {row["says"] for row in rows}
+if len(says) > 1 and len({model.header.class_names for model in models}) == 1:
     st.caption("The networks disagree on what this is.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import streamlit as st
 
@@ -12,6 +14,7 @@ from app.loaders.dataset import Outcomes
 PAGE = "data_set"
 SIZES = {200: "200", 1000: "1,000", 5000: "5,000", 1_000_000: "All"}
 SHOWN = 24
+MANY_CLASSES = 10  # beyond, the five most likely classes are counted too
 ORDERS = {"cheap": "Cheapest first", "dear": "Dearest first"}
 FILTERS = {"all": "All", "wrong": "Mistakes", "changed": "Change with τ"}
 
@@ -28,15 +31,23 @@ def evaluate(model: Model, count: int, label: str) -> Outcomes:
     return dataset.join(parts)
 
 
-def totals(outcomes: Outcomes) -> None:
+def totals(outcomes: Outcomes, num_classes: int) -> None:
     """The split in four numbers."""
     share = outcomes.flops / outcomes.dense
-    with st.grid(4, min_column_width=150):
+    many = num_classes > MANY_CLASSES
+    with st.grid(5 if many else 4, min_column_width=150):
         controls.number(
             "Right",
             f"{outcomes.right.mean():.2%}",
             f"{int(outcomes.right.sum()):,} of {len(outcomes):,}",
         )
+        if many:
+            controls.number(
+                "Among its first five",
+                f"{outcomes.among_five.mean():.2%}",
+                f"of {num_classes} classes",
+                help="How often the label is one of the five classes it finds most likely.",
+            )
         controls.number(
             "FLOPs an image",
             figures.si(outcomes.flops.mean()),
@@ -68,12 +79,12 @@ def charts(outcomes: Outcomes, names: tuple[str, ...]) -> None:
             alt="Share of right answers over FLOPs",
         )
     present = [i for i in range(len(names)) if (outcomes.labels == i).any()]
+    st.markdown("**What the images of each class cost**")
     if len(present) > 30:
-        st.caption(f"Cost by class: the 15 cheapest and 15 dearest of {len(present)} classes.")
+        st.caption(f"The 15 cheapest and 15 dearest of {len(present)} classes.")
         means = [outcomes.flops[outcomes.labels == i].mean() for i in present]
         order = np.argsort(means)
         present = [present[i] for i in (*order[:15], *order[-15:])]
-    st.markdown("**What the images of each class cost**")
     groups = [outcomes.labels == i for i in present]
     st.plotly_chart(
         figures.cost_by_class(
@@ -135,15 +146,17 @@ def gallery(
     st.caption(f"{len(found):,} images. The share is that of dense FLOPs.")
     page = st.pagination(pages, key="data_set_page", bind="query-params") if pages > 1 else 1
     shown = [int(i) for i in found[(page - 1) * SHOWN : page * SHOWN]]
-    pictures = dataset.images(model, shown)
+    pictures = dataset.images(model, [int(outcomes.indices[i]) for i in shown])
     with st.grid("auto", min_column_width=120, gap="small") as grid:
-        for index, picture in zip(shown, pictures, strict=True):
+        for i, picture in zip(shown, pictures, strict=True):
             with grid.cell():
-                says = model.class_name(int(outcomes.predictions[index]))
-                label = names[outcomes.labels[index]]
+                index = int(outcomes.indices[i])
+                says = names[outcomes.predictions[i]]
+                label = names[outcomes.labels[i]]
                 st.image(thumbnail(picture), width="stretch", alt=f"Test image {index}, {label}")
-                share = outcomes.flops[index] / outcomes.dense[index]
-                verdict = f":green[{says}]" if says == label else f":red[{says}], is {label}"
+                share = outcomes.flops[i] / outcomes.dense[i]
+                right = outcomes.right[i]
+                verdict = f":green[{says}]" if right else f":red[{says}], is {label}"
                 st.caption(f"{verdict} · {share:.0%}")
                 controls.page_link(
                     "explore",
@@ -153,6 +166,16 @@ def gallery(
                     explore_image=controls.TEST_IMAGE,
                     explore_index=str(index),
                 )
+
+
+def class_names(model: Model) -> tuple[str, ...]:
+    """What the classes are called, no two alike."""
+    given = [model.class_name(i) for i in range(model.config.num_classes)]
+    theirs = dataset.source(model).class_names
+    if not model.header.class_names and len(theirs) == len(given):
+        given = [loaders.pretty_class(name) for name in theirs]
+    counts = Counter(given)
+    return tuple(name if counts[name] == 1 else f"{name} ({i})" for i, name in enumerate(given))
 
 
 def thumbnail(picture: np.ndarray, side: int = 128) -> np.ndarray:
@@ -212,6 +235,11 @@ if not dataset.is_here(model):
         st.code(dataset.how_to_get_it(model), language="bash", wrap_lines=True)
         st.caption("Kept elsewhere? Start the app with TFDS_DATA_DIR set to that folder.")
     st.stop()
+with controls.guarded():
+    split = dataset.source(model)
+st.caption(
+    f"{split.name}, {split.split}: {len(split):,} images with {len(split.class_names)} classes."
+)
 this = (model.digest, int(count), with_family)
 if st.button("Run", icon=":material/play_arrow:", key="data_set_run", type="primary"):
     st.session_state["data_set_started"] = this
@@ -220,7 +248,7 @@ if st.session_state.get("data_set_started") != this:
     st.stop()
 with controls.guarded():
     outcomes = evaluate(model, int(count), model.name)
-    names = dataset.source(model).class_names
+    names = class_names(model)
     changed = None
     if with_family:
         others = [
@@ -234,6 +262,14 @@ with controls.guarded():
         st.caption(
             f"{int(changed.sum()):,} of {len(outcomes):,} images get another answer at another τ."
         )
-    totals(outcomes)
+    if len(outcomes.left_out):
+        st.warning(
+            f"Left out, since they cannot be read: {len(outcomes.left_out):,} of "
+            f"{len(outcomes.left_out) + len(outcomes):,} images: "
+            + ", ".join(outcomes.left_out[:5])
+            + (" and others" if len(outcomes.left_out) > 5 else "."),
+            icon=":material/broken_image:",
+        )
+    totals(outcomes, model.config.num_classes)
     charts(outcomes, names)
     gallery(model, outcomes, names, changed)

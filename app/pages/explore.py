@@ -18,8 +18,7 @@ controls.heading(
     "image** after how many residual units to stop. Bright positions took the most thought.",
 )
 choice = controls.choose(PAGE)
-with controls.guarded():
-    choice.run  # noqa: B018 - so that an error is said before anything is drawn
+controls.run(PAGE, choice)  # an error is said before anything is drawn
 hero(choice)
 numbers(choice)
 badge(choice)

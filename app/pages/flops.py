@@ -66,8 +66,7 @@ controls.heading(
     "runs, its **colour** how much of that this image really needed.",
 )
 choice = controls.choose(PAGE)
-with controls.guarded():
-    run = choice.run
+run = controls.run(PAGE, choice)
 counts = st.segmented_control(
     "Count",
     list(COUNTS),

@@ -13,7 +13,7 @@ from app.viewer import component as viewer
 PAGE = "sweep"
 
 
-def choose() -> tuple[Family, Picture, int | None, str | None]:
+def choose() -> tuple[Family, Picture, controls.Fitting]:
     """A family of checkpoints and an image."""
     models = loaders.shipped_models()
     found = families.families(models)
@@ -25,6 +25,11 @@ def choose() -> tuple[Family, Picture, int | None, str | None]:
         )
         st.stop()
     labels = [family.label for family in found]
+    kind = controls.offered(PAGE)
+    chosen = st.session_state.get("sweep_family") or st.query_params.get("sweep_family")
+    now = found[labels.index(chosen) if chosen in labels else 0]
+    if kind not in (None, now.kind) and kind in [family.kind for family in found]:
+        st.session_state["sweep_family"] = next(f.label for f in found if f.kind == kind)
     with st.container(border=True):
         columns = st.columns([5, 4, 4], vertical_alignment="bottom")
         row = columns[2].container(horizontal=True)
@@ -33,14 +38,23 @@ def choose() -> tuple[Family, Picture, int | None, str | None]:
         with columns[0]:
             label = st.selectbox("Network", labels, key="sweep_family", bind="query-params")
             family = found[labels.index(label) if label in labels else 0]
+        middle = family.models[len(family.models) // 2]
         with columns[1]:
-            picture = controls.choose_picture(PAGE, family.models[0])
+            picture = controls.choose_picture(PAGE, middle)
+        sized = controls.side_row(middle)
         with row:
-            image_size, fit = controls.choose_input(PAGE, family.models[0], picture)
+            fitting = controls.choose_input(PAGE, middle, picture, sized[0] if sized else None)
+        if sized:
+            with controls.guarded():
+                cost = loaders.cost(middle, picture, fitting.image_size, fitting.fit)
+            sized[1].markdown(
+                f"{controls.price(middle, cost)}, at τ = {middle.tau:g}. "
+                f"{len(family.models)} networks run once each."
+            )
         st.caption(
             f"{len(family.models)} checkpoints: τ = " + ", ".join(f"{t:g}" for t in family.taus)
         )
-    return family, picture, image_size, fit
+    return family, picture, fitting
 
 
 @st.fragment
@@ -186,6 +200,7 @@ def flips(family: Family, runs: list[Run]) -> None:
                 "sure": float(run.result.probabilities[0].max()),
                 "flops": int(run.executed.total[0]),
                 "share": float(run.executed.total[0] / run.dense.total[0]),
+                "milliseconds": 1000 * run.seconds,
                 "units": views.mean_units(run.result),
             }
             for tau, name, run in zip(family.taus, names, runs, strict=True)
@@ -199,6 +214,7 @@ def flips(family: Family, runs: list[Run]) -> None:
             ),
             "flops": st.column_config.NumberColumn("FLOPs", format="localized"),
             "share": st.column_config.NumberColumn("of dense", format="percent"),
+            "milliseconds": st.column_config.NumberColumn("Took, ms", format="%.0f"),
             "units": st.column_config.NumberColumn("Units a position", format="%.2f"),
         },
         key="sweep_table",
@@ -211,9 +227,10 @@ controls.heading(
     "**τ** is the price of a unit in training. The higher it is, the sooner positions stop: less "
     "work, and at some point less accuracy.",
 )
-family, picture, image_size, fit = choose()
+family, picture, fitting = choose()
 with controls.guarded():
-    runs = [loaders.run(model, picture, image_size, fit) for model in family.models]
+    runs = [loaders.run(model, picture, fitting.image_size, fitting.fit) for model in family.models]
+controls.price_list(PAGE, family.models[len(runs) // 2], picture, fitting)
 maps(family, runs, picture)
 flips(family, runs)
 st.header("Accuracy against FLOPs", anchor=False)

@@ -11,13 +11,14 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sact_core.checkpoint import Checkpoint, write
-from sact_core.config import NetworkConfig, default_preprocessing
+from sact_core.config import NetworkConfig, Preprocessing, default_preprocessing
 from sact_core.network import build_plan, init_params
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,8 +68,31 @@ def write_family(folder: Path) -> Path:
         make_checkpoint(NetworkConfig(halting="act", **small), 2, -0.5, 0.005),
     )
     write(folder / "tiny_vanilla.h5", make_checkpoint(NetworkConfig(**small), 3))
-    photos = NetworkConfig("imagenet", (2, 2, 2, 2), base_channels=4, num_classes=5, halting="sact")
-    write(folder / "zoo_photos.h5", make_checkpoint(photos, 4))
+    return folder
+
+
+def write_photographs(folder: Path) -> Path:
+    """Small checkpoints for photographs, of 102 classes, besides those for small images."""
+    write_family(folder)
+    shape = {"units_per_block": (3, 3, 3, 3), "base_channels": 4, "num_classes": 102}
+    network = NetworkConfig("imagenet", halting="sact", **shape)
+    names = [("background_google", "windsor_chair")[i % 2] + f"_{i}" for i in range(102)]
+    about = {"name": "caltech101", "train_split": "train+test[:60%]", "train_count": 6710}
+    for tau, bias in ((0.005, -0.6), (0.01, 0.0), (0.02, 0.6)):
+        made = make_checkpoint(network, 5, bias, tau)
+        metrics = made.provenance["metrics"] | {
+            "split": "test[60%:]",
+            "count": 2434,
+            "eval/Recall@5": 0.95,
+            "flops_share": 0.75 - 10 * tau,
+        }
+        made = replace(
+            made,
+            class_names=tuple(names),
+            preprocessing=Preprocessing("imagenet", 128, 0.875),
+            provenance=made.provenance | {"data_set": about, "metrics": metrics},
+        )
+        write(folder / f"zoo_photos_tau{tau}.h5", made)
     return folder
 
 
@@ -76,6 +100,12 @@ def write_family(folder: Path) -> Path:
 def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of tiny checkpoints."""
     return write_family(tmp_path_factory.mktemp("app") / "pretrained")
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of tiny checkpoints, some of them for photographs."""
+    return write_photographs(tmp_path_factory.mktemp("photographs") / "pretrained")
 
 
 @pytest.fixture(scope="session")
@@ -100,6 +130,13 @@ def app_env(
     st.cache_data.clear()
     st.cache_resource.clear()
     return monkeypatch
+
+
+@pytest.fixture
+def photo_env(app_env: pytest.MonkeyPatch, photographs: Path) -> pytest.MonkeyPatch:
+    """As `app_env`, with networks for photographs."""
+    app_env.setenv("SACT_PRETRAINED_DIR", str(photographs))
+    return app_env
 
 
 # --- the browser ---

@@ -302,6 +302,75 @@ class TestFamilies:
         assert "authors, published" in groups
         assert sum(point.group == found[0].label for point in points) == 3
 
+    def test_photographs_and_small_images_share_no_curve(self, photo_env):
+        shipped = loaders.shipped_models()
+        for family in families.families(shipped):
+            points = families.points(family, shipped)
+            labels = {point.group for point in points}
+
+            assert ("authors, published" in labels) == (family.kind == "cifar")
+            assert len(labels & {f.label for f in families.families(shipped)}) == (
+                1 if family.kind == "imagenet" else 2
+            )
+
+    def test_families_of_one_name_are_told_apart(self, photo_env, photographs, tmp_path):
+        from dataclasses import replace
+
+        from sact_core.checkpoint import read, write
+
+        for side in (128, 160):
+            made = read(photographs / "zoo_photos_tau0.01.h5")
+            fit = replace(made.preprocessing, image_size=side)
+            write(tmp_path / f"side{side}.h5", replace(made, preprocessing=fit))
+        photo_env.setenv("SACT_PRETRAINED_DIR", str(tmp_path))
+        labels = [family.label for family in families.families(loaders.shipped_models())]
+
+        assert [label[-13:] for label in labels] == ["at 128 pixels", "at 160 pixels"]
+
+
+class TestCosts:
+    @pytest.mark.parametrize("side", [128, 320])
+    @pytest.mark.parametrize("fit", ["crop", "keep"])
+    def test_price_is_that_of_the_run(self, photo_env, side, fit):
+        model, picture = loaders.model("zoo_photos_tau0.01"), loaders.example("Rocket")
+        cost = loaders.cost(model, picture, side, fit)
+        run = loaders.run(model, picture, side, fit)
+
+        assert cost.size == run.result.input_size
+        assert cost.dense == run.dense.total[0]
+        assert loaders.seconds_of(model, picture, side, fit) == run.seconds
+
+    def test_memory_is_asked_for_before_the_run(self, photo_env, monkeypatch):
+        from app.loaders import costs
+
+        monkeypatch.setattr(costs, "available_memory", lambda: 1_000_000)
+        before = loaders.num_runs()
+        with pytest.raises(InputError, match="of memory, but 1 MB are free: choose a smaller side"):
+            loaders.run(loaders.model("zoo_photos_tau0.01"), loaders.example("Cat"), 640, "keep")
+
+        assert loaders.num_runs() == before
+
+    @pytest.mark.parametrize(
+        ("split", "opened"),
+        [
+            ("test[60%:]", "test[60%:]"),
+            ("test[:100]", "test[:100]"),
+            ("validation", "validation"),
+            ("../train", "test"),
+            (7, "test"),
+        ],
+    )
+    def test_split_is_the_one_that_was_evaluated(self, photo_env, split, opened):
+        from dataclasses import replace
+
+        from app.loaders import dataset
+
+        model = loaders.model("zoo_photos_tau0.01")
+        provenance = model.header.provenance | {"metrics": {"split": split}}
+        asked = replace(model, header=replace(model.header, provenance=provenance))
+
+        assert dataset.split_of(asked) == opened
+
 
 class TestLab:
     def test_presets_show_what_they_say(self):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from app import loaders
-from tests.app.conftest import ROOT
+from tests.app.conftest import CLASSES, ROOT
 
 PAGES = sorted((ROOT / "app" / "pages").glob("*.py"))
 
@@ -81,8 +82,8 @@ class TestExplore:
         assert "stopped after" in texts(at) or "ran all" in texts(at)
         assert len(at.get("plotly_chart")) >= 5
 
-    @pytest.mark.parametrize("name", ["tiny_act", "tiny_vanilla", "zoo_photos"])
-    def test_every_kind_of_network(self, app_env, name):
+    @pytest.mark.parametrize("name", ["tiny_act", "tiny_vanilla", "zoo_photos_tau0.01"])
+    def test_every_kind_of_network(self, photo_env, name):
         at = run_page(explore_checkpoint=name)
 
         assert not at.exception
@@ -168,12 +169,11 @@ class TestExplore:
         assert not at.exception
         assert "--colour-map magma" in at.code[0].value
 
-    def test_settings_that_do_not_fit_the_next_network(self, app_env):
-        at = run_page(explore_checkpoint="zoo_photos", explore_row="200", explore_column="9")
-        assert at.number_input(key="explore_row").value == 200
-        at.select_slider(key="explore_side_imagenet").set_value(320).run()
-        at.slider(key="explore_unit").set_value(8).run()
-        at.selectbox(key="explore_checkpoint").set_value("tiny_sact_tau0.01").run()
+    def test_settings_that_do_not_fit_the_next_network(self, photo_env):
+        at = run_page(explore_side_imagenet="256", explore_row="150", explore_column="9")
+        assert at.number_input(key="explore_row").value == 150
+        at.slider(key="explore_unit").set_value(12).run()
+        at.button_group(key="explore_kind").set_value("cifar").run()
 
         assert not at.exception
         assert at.select_slider(key="explore_side_cifar").value == 128
@@ -247,6 +247,100 @@ class TestFit:
         assert "the central square of the 512 × 342 image, resized to 32 × 32" in texts(at)
 
 
+class TestPhotographs:
+    """Networks for photographs beside those for small images."""
+
+    def test_page_opens_on_a_photograph_network_and_its_price(self, photo_env):
+        at = run_page()
+
+        assert at.button_group(key="explore_kind").value == "imagenet"
+        assert at.selectbox(key="explore_checkpoint").value == "zoo_photos_tau0.005"
+        assert at.select_slider(key="explore_side_imagenet").value == 192
+        assert "at 192 pixels on its longer side (trained at 128)" in texts(at)
+        said = next(m.value for m in at.markdown if "192 × 128 pixels" in m.value)
+        assert "of dense; 70%, the mean of its test images at 128 pixels, was expected" in said
+        assert said.endswith("ms**")
+
+    def test_without_one_nothing_is_asked(self, app_env):
+        at = run_page()
+
+        assert not [group for group in at.button_group if group.key == "explore_kind"]
+        assert at.selectbox(key="explore_checkpoint").value.startswith("tiny")
+
+    def test_small_networks_are_one_click_away_and_in_the_link(self, photo_env):
+        at = run_page()
+        at.button_group(key="explore_kind").set_value("cifar").run()
+        assert at.selectbox(key="explore_checkpoint").value == "tiny_sact_tau0.01"
+        assert all("zoo" not in name for name in at.selectbox(key="explore_checkpoint").options)
+        assert at.query_params["explore_kind"] == "Small images"
+        again = run_page(explore_kind="Small images")
+
+        assert again.selectbox(key="explore_checkpoint").value == "tiny_sact_tau0.01"
+
+    def test_upload_goes_to_the_kind_that_it_is_for(self, photo_env):
+        at = run_page(explore_checkpoint="tiny_sact_tau0.001")
+        at.file_uploader(key="explore_upload").upload("large.png", png(100, 150)).run()
+        assert at.selectbox(key="explore_checkpoint").value == "zoo_photos_tau0.005"
+        at.file_uploader(key="explore_upload").upload("small.png", png(32, 32)).run()
+        assert at.selectbox(key="explore_checkpoint").value == "tiny_sact_tau0.001"
+        assert "sees 32 × 32 pixels, as it is" in texts(at)
+        at.selectbox(key="explore_image").set_value("Cat").run()
+
+        assert at.selectbox(key="explore_checkpoint").value == "zoo_photos_tau0.005"
+
+    def test_a_click_back_is_remembered(self, photo_env):
+        at = run_page()
+        at.file_uploader(key="explore_upload").upload("one.png", png(100, 150)).run()
+        at.button_group(key="explore_kind").set_value("cifar").run()
+        at.file_uploader(key="explore_upload").upload("two.png", png(100, 151)).run()
+
+        assert at.selectbox(key="explore_image").value == "two.png"
+        assert at.selectbox(key="explore_checkpoint").value == "tiny_sact_tau0.01"
+
+    def test_longer_side_goes_along_and_every_side_has_its_price(self, photo_env):
+        at = run_page()
+        at.select_slider(key="explore_side_imagenet").set_value(320).run()
+        prices = at.dataframe[0].value
+        took = prices[prices["milliseconds"] != "–"]["pixels"].tolist()
+        assert took == ["192 × 128", "320 × 214"]
+        assert prices["dense"].is_monotonic_increasing
+        at.switch_page("app/pages/flops.py").run()
+
+        assert at.select_slider(key="flops_side_imagenet").value == 320
+        assert at.query_params["flops_side_imagenet"] == "320"
+
+    def test_too_large_for_the_memory_is_refused(self, photo_env, monkeypatch):
+        from app.loaders import costs
+
+        at = run_page()
+        monkeypatch.setattr(costs, "available_memory", lambda: 5_000_000)
+        at.select_slider(key="explore_side_imagenet").set_value(640).run()
+
+        assert not at.exception
+        assert re.fullmatch(
+            r"Rocket at 640 × 428 pixels needs about \d+ MB of memory, but 5 MB are free: choose "
+            r"a smaller side\.",
+            at.error[0].value,
+        )
+        assert "about " in texts(at)
+        assert at.select_slider(key="explore_side_imagenet").value == 640
+
+    def test_sweep_shows_photograph_networks_alone(self, photo_env):
+        at = run_page("sweep")
+        families = at.selectbox(key="sweep_family").options
+        assert families[0] == "ResNet-38 SACT, 1/16 width, on caltech101"
+        assert at.dataframe[-1].value["tau"].tolist() == [0.005, 0.01, 0.02]
+        at.file_uploader(key="sweep_upload").upload("small.png", png(32, 32)).run()
+
+        assert at.selectbox(key="sweep_family").value == families[1]
+
+    def test_compare_starts_with_networks_of_one_kind(self, photo_env):
+        at = run_page("compare", compare_count="3")
+        chosen = [at.selectbox(key=f"compare_checkpoint_{i}").value for i in (1, 2, 3)]
+
+        assert sorted(chosen) == [f"zoo_photos_tau{tau}" for tau in (0.005, 0.01, 0.02)]
+
+
 class TestCarrying:
     def test_choice_goes_along_to_the_next_page(self, app_env):
         at = run_page(explore_checkpoint="tiny_sact_tau0.001", explore_image="Cat")
@@ -302,10 +396,14 @@ class TestCompare:
         assert "does not halt" in at.info[0].value
         assert len(at.dataframe[0].value) == 2
 
-    def test_networks_of_two_kinds(self, app_env):
-        at = run_page("compare", compare_checkpoint_2="zoo_photos")
+    def test_networks_of_two_kinds(self, photo_env):
+        two = {
+            "compare_checkpoint_1": "tiny_sact_tau0.01",
+            "compare_checkpoint_2": "zoo_photos_tau0.01",
+        }
+        at = run_page("compare", **two)
         assert not at.exception
-        at = run_page("compare", compare_checkpoint_2="zoo_photos", compare_fit_cifar="Square crop")
+        at = run_page("compare", **two, compare_fit_cifar="Square crop")
 
         assert not at.exception
         assert any("do not line up" in caption.value for caption in at.caption)
@@ -404,7 +502,7 @@ class TestDataSet:
                 return [{"image": self.images[i], "label": i % 10, "id": str(i)} for i in indices]
 
         (tmp_path / "data" / "cifar10").mkdir(parents=True)
-        split = Source("cifar10", "test", tuple("abcdefghij"), TfdsRecords(Records()))
+        split = Source("cifar10", "test", CLASSES, TfdsRecords(Records()))
         monkeypatch.setattr(dataset, "open_split", lambda *_: split)
         return app_env
 
@@ -433,6 +531,46 @@ class TestDataSet:
         assert not at.exception
         assert loaders.num_runs() == before
 
+    def test_photographs_in_natural_sizes(self, photo_env, tmp_path, monkeypatch):
+        from app.loaders import dataset
+        from sact_core.data import Source
+        from sact_core.records import TfdsRecords
+
+        class Records:
+            def __len__(self) -> int:
+                return 40
+
+            def __getitems__(self, indices):
+                rng = np.random.default_rng(0)
+                sizes = [(90 + i % 7, 120) for i in indices]
+                images = [rng.integers(0, 255, (*size, 3), np.uint8) for size in sizes]
+                found = [
+                    {"image": image, "label": i % 102, "id": str(i)}
+                    for i, image in zip(indices, images, strict=True)
+                ]
+                return [r | {"image": b"damaged"} if r["id"] == "5" else r for r in found]
+
+        opened = []
+        names = loaders.model("zoo_photos_tau0.01").header.class_names
+
+        def open_split(name, split, _folder):
+            opened.append((name, split))
+            return Source(name, split, names, TfdsRecords(Records()))
+
+        (tmp_path / "data" / "caltech101").mkdir(parents=True)
+        monkeypatch.setattr(dataset, "open_split", open_split)
+        at = run_page("data_set")
+        at.button(key="data_set_run").click().run()
+
+        assert not at.exception
+        assert opened == [("caltech101", "test[60%:]")]  # what it was not trained on
+        assert [m.label for m in at.metric][:2] == ["Right", "Among its first five"]
+        assert "of 39" in at.metric[0].delta
+        assert at.warning[0].value == "Left out, since they cannot be read: 1 of 40 images: 5."
+        assert "windsor chair 13" in texts(at)
+        at = run_page(explore_image="Test image", explore_index="3")
+        assert "the middle 87.5% of the 120 × 93 image" in texts(at)  # as it was evaluated
+
     def test_all_tau_find_changes(self, with_data):
         at = run_page("data_set", data_set_family="true")
         at.button(key="data_set_run").click().run()
@@ -445,7 +583,7 @@ class TestDataSet:
 
         assert not at.exception
         assert at.number_input(key="explore_index").value == 12
-        assert "labelled c" in texts(at)
+        assert "labelled bird" in texts(at)
 
 
 class TestRuns:

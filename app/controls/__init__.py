@@ -1,0 +1,135 @@
+"""What the pages share: choosing a checkpoint and an image, and saying what went wrong.
+
+``networks`` chooses a checkpoint, ``pictures`` an image, ``sizes`` how one is
+fitted to the other and what that costs; ``basics`` holds what every page has.
+
+Every widget's key starts with the page's name and lives in the URL. What was
+chosen on one page is offered first on the next.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import streamlit as st
+
+from app import loaders
+from app.controls.basics import choose_metric, guarded, heading, number, page_link
+from app.controls.networks import KINDS, choose_model, offered
+from app.controls.pictures import TEST_IMAGE, add_your_own, choose_picture
+from app.controls.sizes import Fitting, choose_input, describe, price, price_list, side_row
+from app.loaders import InputError, Model, Picture, Run
+
+__all__ = [
+    "KINDS",
+    "TEST_IMAGE",
+    "Choice",
+    "Fitting",
+    "add_your_own",
+    "checked_key",
+    "choose",
+    "choose_input",
+    "choose_metric",
+    "choose_model",
+    "choose_picture",
+    "describe",
+    "guarded",
+    "heading",
+    "number",
+    "offered",
+    "page_link",
+    "price",
+    "price_list",
+    "run",
+    "side_row",
+]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A network and what it looks at.
+
+    Attributes
+    ----------
+    model, picture : Model, Picture
+        What was chosen.
+    fitting : Fitting
+        How the image is fitted.
+    price : container, optional
+        Where the page says what the image costs.
+    """
+
+    model: Model
+    picture: Picture
+    fitting: Fitting
+    price: Any = field(default=None, repr=False, compare=False)
+
+    @property
+    def image_size(self) -> int | None:
+        """Side of the input; None where it is the checkpoint's own."""
+        return self.fitting.image_size
+
+    @property
+    def fit(self) -> str | None:
+        """How the image is fitted; None where it is the checkpoint's own way."""
+        return self.fitting.fit
+
+    @property
+    def run(self) -> Run:
+        """The network's run over the image, cached."""
+        return loaders.run(self.model, self.picture, self.image_size, self.fit)
+
+
+def choose(page: str, halting: tuple[str, ...] = ("sact", "act", "none")) -> Choice:
+    """Let the user choose a checkpoint and an image; stop where there is none.
+
+    Parameters
+    ----------
+    page : str
+        Name of the page; keys start with it.
+    halting : tuple of str
+        Kinds of networks that the page can show.
+    """
+    line = None
+    with st.container(border=True):
+        columns = st.columns([5, 4, 4], vertical_alignment="bottom")
+        row = columns[2].container(horizontal=True)
+        with row:
+            add_your_own(page)
+        with columns[0]:
+            model = choose_model(page, halting=halting)
+        with columns[1]:
+            picture = choose_picture(page, model)
+        sized = side_row(model)
+        with row:
+            fitting = choose_input(page, model, picture, sized[0] if sized else None)
+        if sized:
+            line = sized[1].empty()
+            with guarded():
+                cost = loaders.cost(model, picture, fitting.image_size, fitting.fit)
+            line.markdown(price(model, cost))
+        st.caption(describe(model, picture, fitting.image_size, fitting.fit))
+    return Choice(model, picture, fitting, line)
+
+
+def run(page: str, choice: Choice) -> Run:
+    """Run the network; where its price stood, stands what it was. Stops where it cannot."""
+    model, picture = choice.model, choice.picture
+    try:
+        done = choice.run
+    except InputError as error:
+        price_list(page, model, picture, choice.fitting)  # says what would be possible
+        st.error(str(error), icon=":material/error:")
+        st.stop()
+    if choice.price is not None:
+        cost = loaders.cost(model, picture, choice.image_size, choice.fit)
+        choice.price.markdown(price(model, cost, done))
+    price_list(page, model, picture, choice.fitting)
+    return done
+
+
+def checked_key(choice: Choice) -> str:
+    """Where the session keeps whether the backends agreed on this run."""
+    parts = (choice.model.digest, choice.picture.digest, choice.image_size, choice.fit)
+    return "checked_" + "_".join(map(str, parts))

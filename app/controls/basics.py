@@ -1,0 +1,124 @@
+"""Parts of every page: headings, numbers, links, errors, and choices that go along.
+
+Every widget's key starts with the page's name and lives in the URL. What was
+chosen on one page is offered first on the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import streamlit as st
+
+from app import views
+from app.loaders import InputError
+
+
+def heading(title: str, sentence: str) -> None:
+    """Title of a page and the one sentence that explains it."""
+    st.title(title, anchor=False)
+    st.markdown(sentence)
+
+
+def number(label: str, value: str, note: str = "", help: str | None = None) -> None:
+    """A number that matters, with a note beneath."""
+    st.metric(
+        label,
+        value,
+        note or None,
+        delta_color="off",
+        delta_arrow="off",
+        border=True,
+        help=help,
+    )
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Turn what a user did wrong into one sentence; the page stops, the app goes on."""
+    try:
+        yield
+    except InputError as error:
+        st.error(str(error), icon=":material/error:")
+        st.stop()
+
+
+def page_link(file: str, label: str, icon: str, **query: str) -> None:
+    """Link to another page, where this one is part of the whole app."""
+    from streamlit.errors import StreamlitAPIException
+
+    try:
+        st.page_link(f"app/pages/{file}.py", label=label, icon=icon, query_params=query or None)
+    except (StreamlitAPIException, KeyError):
+        return
+
+
+def choose_metric(
+    page: str, on_change: Callable[..., None] | None = None, args: tuple[Any, ...] = ()
+) -> str:
+    """Let the user choose what a map shows: ``"ponder_cost"`` or ``"num_units"``."""
+    return st.segmented_control(
+        "Map",
+        list(views.METRICS),
+        default="ponder_cost",
+        required=True,
+        format_func=views.METRICS.__getitem__,
+        key=f"{page}_metric",
+        bind="query-params",
+        on_change=on_change,
+        args=args,
+    )
+
+
+def select(
+    page: str,
+    name: str,
+    label: str,
+    options: list[str],
+    index: int,
+    on_change: Callable[..., None] | None = None,
+    label_visibility: Literal["visible", "collapsed"] = "visible",
+) -> str:
+    """A select box whose choice goes along to the other pages.
+
+    A link to something that is not here is said, and the default taken.
+    """
+    key = f"{page}_{name}"
+    wanted = st.query_params.get(key)
+    if wanted is not None and wanted not in options and key not in st.session_state:
+        st.warning(f"The link asks for {wanted}, which is not here.", icon=":material/link_off:")
+    carry(page, name, options)
+    chosen = st.selectbox(
+        label,
+        options,
+        index=index,
+        key=key,
+        bind="query-params",
+        on_change=on_change,
+        args=(page,) if on_change is not None else (),
+        label_visibility=label_visibility,
+    )
+    chosen = chosen if chosen in options else options[index]  # it comes from the browser
+    st.session_state[f"chosen_{name}"] = chosen
+    return chosen
+
+
+def carry(page: str, name: str, options: Container[Any], shown: Callable[[Any], str] = str) -> None:
+    """Offer first what was chosen on another page, and put it into the URL.
+
+    Parameters
+    ----------
+    page, name : str
+        Make the key.
+    options : container
+        What can be chosen here; anything else is not carried.
+    shown : callable
+        How the widget writes an option, which is what the URL holds.
+    """
+    key, carried = f"{page}_{name}", st.session_state.get(f"chosen_{name}")
+    if key in st.session_state or key in st.query_params or carried not in options:
+        return
+    st.query_params[key] = shown(carried)
+    st.session_state[key] = carried

@@ -1,0 +1,163 @@
+"""Choosing a checkpoint: networks for photographs and for small images apart.
+
+Where both kinds are here, a photograph that somebody hands in goes to a network
+for photographs and a small image to one for small images; the other kind stays
+one click away, and a click is remembered for what is handed in next.
+"""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app import loaders
+from app.controls.basics import guarded, select
+from app.loaders import InputError, Model, Picture
+
+#: Families of networks by what they were trained on.
+KINDS = {"imagenet": "Photographs", "cifar": "Small images"}
+#: Longer side in pixels up to which an image is small.
+SMALL_SIDE = 64
+ALL = ("sact", "act", "none")
+
+
+def choose_model(
+    page: str,
+    name: str = "checkpoint",
+    label: str = "Checkpoint",
+    halting: tuple[str, ...] = ALL,
+    fallback: int = 0,
+    by_kind: bool = True,
+) -> Model:
+    """Let the user choose a checkpoint; stop where there is none.
+
+    Parameters
+    ----------
+    page, name : str
+        Make the key.
+    label : str
+        Above the widget.
+    halting : tuple of str
+        Kinds of networks to offer.
+    fallback : int
+        Which one is chosen at first: 0 the striking one, 1 the next, and so on.
+    by_kind : bool
+        Whether to offer one kind at a time where both are here.
+    """
+    uploaded: dict[str, Model] = st.session_state.get("uploaded_models", {})
+    names = [*uploaded, *loaders.checkpoint_names(halting)]
+    if not names:
+        st.info(
+            "Put a checkpoint (.h5) into the folder pretrained/ to begin, or upload one here.",
+            icon=":material/folder_open:",
+        )
+        st.stop()
+    first = loaders.first_checkpoint(halting)
+    shown = label
+    if by_kind:
+        names, first, shown = _one_kind(page, name, names, first, label)
+    of_first = kind_of(first)
+    order = sorted(names, key=lambda other: (other != first, kind_of(other) not in (of_first, "")))
+    chosen = select(
+        page,
+        name,
+        label,
+        names,
+        names.index(order[fallback % len(order)]),
+        label_visibility="visible" if shown else "collapsed",
+    )
+    st.session_state[f"last_{kind_of(chosen)}"] = chosen
+    with guarded():
+        return uploaded.get(chosen) or loaders.model(chosen)
+
+
+def kind_of(name: str | None) -> str:
+    """Family of a listed or uploaded checkpoint; empty where it cannot be read."""
+    uploaded: dict[str, Model] = st.session_state.get("uploaded_models", {})
+    if name in uploaded:
+        return uploaded[name].config.family
+    try:
+        return loaders.model(name or "").config.family
+    except InputError:
+        return ""
+
+
+def kind_for(picture: Picture) -> str:
+    """The kind of network that an image is for."""
+    return "cifar" if max(picture.pixels.shape[:2]) <= SMALL_SIDE else "imagenet"
+
+
+def offer(page: str, picture: Picture) -> None:
+    """Have the page show the kind of network that is for this image, unless told otherwise."""
+    kind = kind_for(picture)
+    if st.session_state.get("wanted_kind", kind) == kind:
+        st.session_state[f"{page}_offered_kind"] = kind
+
+
+def offered(page: str) -> str | None:
+    """The kind that `offer` asked for since the page was last drawn."""
+    return st.session_state.pop(f"{page}_offered_kind", None)
+
+
+# --- parts ---
+
+
+def _one_kind(
+    page: str, name: str, names: list[str], first: str | None, label: str
+) -> tuple[list[str], str | None, str]:
+    """Names of the chosen kind, the first of them, and the label that is still to be shown."""
+    kinds = [kind for kind in KINDS if any(kind_of(other) == kind for other in names)]
+    wanted = offered(page)
+    if len(kinds) < 2:
+        return names, first, label
+    key = f"{page}_{name}"
+    linked = {shown: kind for kind, shown in KINDS.items()}.get(
+        st.query_params.get(f"{page}_kind", "") if key not in st.session_state else ""
+    )
+    candidates = (
+        st.session_state.get(key),
+        st.query_params.get(key),
+        _first_of(linked, names) if linked in kinds else None,
+        st.session_state.get(f"chosen_{name}"),
+        first,
+    )
+    current = next((other for other in candidates if other in names), names[0])
+    kind = kind_of(current) or kinds[0]
+    if wanted in kinds and wanted != kind:
+        kind = wanted
+        st.session_state[key] = _first_of(kind, names)
+    default = kind_of(first) if kind_of(first) in kinds else kinds[0]
+    if f"{page}_kind" not in st.session_state and kind != default:
+        st.query_params[f"{page}_kind"] = KINDS[kind]
+    st.session_state[f"{page}_kind"] = kind
+    st.segmented_control(
+        "Networks for",
+        kinds,
+        default=default,
+        required=True,
+        format_func=KINDS.__getitem__,
+        key=f"{page}_kind",
+        bind="query-params",
+        on_change=_switch,
+        args=(page, name, names),
+        label_visibility="collapsed",
+    )
+    of_kind = [other for other in names if kind_of(other) in (kind, "")]
+    return of_kind, first if kind_of(first) == kind else _first_of(kind, names), ""
+
+
+def _switch(page: str, name: str, names: list[str]) -> None:
+    """A click on the other kind."""
+    kind = st.session_state.get(f"{page}_kind")
+    if kind not in KINDS:
+        return
+    st.session_state[f"{page}_{name}"] = _first_of(kind, names)
+    picture = st.session_state.get(f"{page}_image")
+    if picture in st.session_state.get("uploaded_pictures", {}):
+        st.session_state["wanted_kind"] = kind
+
+
+def _first_of(kind: str, names: list[str]) -> str:
+    """The one of a kind that was used last, or the striking one."""
+    last, first = st.session_state.get(f"last_{kind}"), loaders.first_checkpoint(family=kind)
+    of_kind = [name for name in names if kind_of(name) == kind]
+    return next((name for name in (last, first) if name in of_kind), of_kind[0])

@@ -1,0 +1,158 @@
+"""Choosing an image: an example, a test image, or one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import streamlit as st
+
+from app import loaders
+from app.controls.basics import carry, guarded, select
+from app.controls.networks import kind_for, offer
+from app.loaders import InputError, Model, Picture, dataset
+
+TEST_IMAGE = "Test image"
+FIRST_IMAGE = "Rocket"
+IMAGE_TYPES = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"]
+MAX_IMAGE_MB = 50
+#: Pixels and checkpoints that one session keeps.
+MAX_KEPT_BYTES = 96 << 20
+MAX_KEPT_MODEL_BYTES = 256 << 20
+
+
+def choose_picture(page: str, model: Model) -> Picture:
+    """Let the user choose an image."""
+    uploaded: dict[str, Picture] = st.session_state.get("uploaded_pictures", {})
+    names = [*uploaded, *loaders.example_names()]
+    with_test = dataset.is_here(model)
+    row = st.container(horizontal=True, vertical_alignment="bottom")
+    with row:
+        chosen = select(
+            page,
+            "image",
+            "Image",
+            [*names, TEST_IMAGE] if with_test else names,
+            names.index(FIRST_IMAGE) if FIRST_IMAGE in names else 0,
+            on_change=_picked,
+        )
+    with guarded():
+        if chosen == TEST_IMAGE:
+            picture = _test_image(page, model, row)
+        else:
+            picture = uploaded.get(chosen) or loaders.example(chosen)
+    st.session_state[f"{page}_shows"] = kind_for(picture)
+    return picture
+
+
+def add_your_own(page: str) -> None:
+    """Popover that takes images, a photograph or a checkpoint."""
+    with st.popover("Add", icon=":material/add_photo_alternate:", width="stretch"):
+        st.file_uploader(
+            "Images",
+            type=IMAGE_TYPES,
+            accept_multiple_files=True,
+            max_upload_size=MAX_IMAGE_MB,
+            key=f"{page}_upload",
+            on_change=_take_images,
+            args=(page,),
+        )
+        if st.toggle("Use the camera", key=f"{page}_use_camera"):
+            st.camera_input(
+                "Photograph", key=f"{page}_camera", on_change=_take_photograph, args=(page,)
+            )
+        st.file_uploader(
+            "Checkpoint (.h5)",
+            type=["h5"],
+            key=f"{page}_upload_checkpoint",
+            on_change=_take_checkpoint,
+            args=(page,),
+        )
+        st.caption(
+            f"Up to {MAX_IMAGE_MB} MB and 50 megapixels an image. Files stay in the memory of this "
+            f"server until you close the page; links cannot carry them."
+        )
+    for sentence in st.session_state.pop(f"{page}_problems", []):
+        st.error(sentence, icon=":material/error:")
+
+
+# --- parts ---
+
+
+def _test_image(page: str, model: Model, row: st.delta_generator.DeltaGenerator) -> Picture:
+    split = dataset.source(model)
+    carry(page, "index", range(len(split)))
+    if st.session_state.get(f"{page}_index", 0) >= len(split):  # of a larger data set
+        st.session_state[f"{page}_index"] = 0
+    index = row.number_input(
+        "Number",
+        0,
+        len(split) - 1,
+        key=f"{page}_index",
+        bind="query-params",
+        width=140,
+        help=f"From 0 to {len(split) - 1}.",
+    )
+    st.session_state["chosen_index"] = index
+    image, label, _ = split.read([int(index)])[0]
+    name = loaders.pretty_class(split.class_names[label])
+    return loaders.picture(f"Test image {index}", image, "test", f"labelled {name}")
+
+
+def _picked(page: str) -> None:
+    """Another image was picked; a photograph after a small image wants another network."""
+    chosen = st.session_state.get(f"{page}_image")
+    uploaded: dict[str, Picture] = st.session_state.get("uploaded_pictures", {})
+    try:
+        picture = uploaded.get(chosen or "") or loaders.example(chosen or "")
+    except InputError:
+        return  # a test image, which goes with its network
+    if st.session_state.get(f"{page}_shows") != kind_for(picture):
+        offer(page, picture)
+
+
+def _take_images(page: str) -> None:
+    for file in st.session_state.get(f"{page}_upload") or []:
+        _keep_picture(page, file.name, file.getvalue)
+
+
+def _take_photograph(page: str) -> None:
+    file = st.session_state.get(f"{page}_camera")
+    if file is not None:
+        _keep_picture(page, "Photograph", file.getvalue)
+
+
+def _keep_picture(page: str, name: str, data: Callable[[], bytes]) -> None:
+    pictures: dict[str, Picture] = st.session_state.setdefault("uploaded_pictures", {})
+    try:
+        picture = loaders.uploaded_picture(name, data())
+    except InputError as error:
+        st.session_state.setdefault(f"{page}_problems", []).append(str(error))
+        return
+    pictures.pop(picture.name, None)
+    pictures[picture.name] = picture
+    while sum(p.pixels.nbytes for p in pictures.values()) > MAX_KEPT_BYTES and len(pictures) > 1:
+        pictures.pop(next(iter(pictures)))
+    st.session_state[f"{page}_image"] = picture.name
+    offer(page, picture)
+
+
+def _take_checkpoint(page: str) -> None:
+    file = st.session_state.get(f"{page}_upload_checkpoint")
+    if file is None:
+        return
+    models: dict[str, Model] = st.session_state.setdefault("uploaded_models", {})
+    try:
+        model = loaders.uploaded_model(Path(file.name).name, file.getvalue())
+    except InputError as error:
+        st.session_state.setdefault(f"{page}_problems", []).append(str(error))
+        return
+    models.pop(model.name, None)
+    models[model.name] = model
+    while sum(map(_size, models.values())) > MAX_KEPT_MODEL_BYTES and len(models) > 1:
+        models.pop(next(iter(models)))
+    st.session_state[f"{page}_checkpoint"] = model.name
+
+
+def _size(model: Model) -> int:
+    return len(model.source) if isinstance(model.source, bytes) else 0
