@@ -241,6 +241,32 @@ def test_fine_tuning_draws_the_shift_anew(tmp_path: Path) -> None:
     np.testing.assert_array_equal(kept[names[0]], made.params[names[0]])
 
 
+def test_halting_branches_of_a_fixed_tau_go_on_from_there(tmp_path: Path) -> None:
+    fixed = NetworkConfig(units_per_block=(2, 2, 2), base_channels=4, num_classes=3, halting="sact")
+    plan = build_plan(fixed)
+    made = checkpoints.Checkpoint(
+        fixed,
+        random_params(np.random.default_rng(1), fixed),
+        checkpoints.Preprocessing("cifar", 8),
+        provenance={"tau": 0.05},
+    )
+    file = str(tmp_path / "fixed.h5")
+    checkpoints.write(file, made)
+    config = TrainingConfig(TINY, finetune_from=file, finetune_halting=True)
+    params = initial_params(config, build_plan(TINY))
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(4, 3, 8, 8)).astype(np.float32))
+    told = dense.Network(build_plan(TINY), params).eval()
+    logits, traces = told(x, tau=torch.full((4,), 0.05))
+    ref_logits, ref_traces = dense.Network(plan, made.params).eval()(x)
+    torch.testing.assert_close(logits, ref_logits, rtol=0, atol=1e-4)
+    for trace, ref in zip(traces, ref_traces, strict=True):
+        torch.testing.assert_close(trace.num_units, ref.num_units)
+    assert not torch.allclose(told(x, tau=torch.full((4,), HIGH))[0], ref_logits, atol=1e-4)
+    narrow = dataclasses.replace(TINY, tau_high=0.04, tau_default=None)
+    with pytest.raises(ValueError, match=r"was trained at tau 0\.05, which is not in the range"):
+        initial_params(dataclasses.replace(config, network=narrow, tau=0.0), build_plan(narrow))
+
+
 def test_recipes_evaluate_at_the_networks_default() -> None:
     config = TrainingConfig(TINY, tau=0.7)
     assert config.tau == TINY.tau_default == pytest.approx(0.02)

@@ -9,7 +9,7 @@ import numpy as np
 
 from sact_core import checkpoint as checkpoints
 from sact_core.config import NetworkConfig, Preprocessing, default_preprocessing
-from sact_core.network import Plan, check_params, init_params
+from sact_core.network import TAU_SPAN, Plan, check_params, init_params
 from sact_core.train.recipes import TrainingConfig
 
 MAX_LISTED = 20
@@ -56,6 +56,8 @@ def transferable(
     halting : bool
         Take the halting branches too; else all but them, as the authors
         fine-tuned from a vanilla network.
+        Where the network is conditioned on tau and the source is not, they start
+        as the source's at its own tau, and are shifted away from there.
     first_units : bool
         Take the first units of each block where the source has more: a static
         network of the depth at which an adaptive one stops on average.
@@ -63,10 +65,14 @@ def transferable(
     Raises
     ------
     ValueError
-        If they do not fit; what does not is listed.
+        If they do not fit; what does not is listed. If halting branches are to be
+        shifted away from a tau that is unknown or out of the range.
     """
+    newly_conditioned = plan.config.tau_conditioned and not source.config.tau_conditioned
 
     def counts(name: str) -> bool:
+        if name.endswith("/tau_shift") and newly_conditioned:
+            return False
         return halting or "/halting_proba/" not in name
 
     had = {name: value for name, value in source.params.items() if counts(name)}
@@ -82,7 +88,27 @@ def transferable(
         raise ValueError(
             f"{where} does not fit {plan.config.name} in {len(problems)} parameters: {listed}"
         )
+    if halting and newly_conditioned:
+        had |= _shifted_back(had, plan, source.provenance.get("tau"), where)
     return had
+
+
+def _shifted_back(
+    params: dict[str, np.ndarray], plan: Plan, tau: object, where: str | Path
+) -> dict[str, np.ndarray]:
+    """Biases of halting logits, less what fresh shifts add at the tau they were trained at."""
+    low, high = plan.config.tau_low, plan.config.tau_high
+    assert low is not None
+    assert high is not None
+    if not isinstance(tau, int | float) or not low <= tau <= high:
+        raise ValueError(
+            f"{where} was trained at tau {tau}, which is not in the range from {low:g} to "
+            f"{high:g}: its halting branches cannot be taken over; leave --finetune-halting out"
+        )
+    added = TAU_SPAN * np.log(tau / low) / np.log(high / low)
+    branches = [unit.halting for unit in plan.units if unit.halting is not None]
+    names = [f"{(branch.local_conv or branch.global_conv).name}/bias" for branch in branches]
+    return {name: (params[name] - added).astype(np.float32) for name in names}
 
 
 def _units_beyond(source: NetworkConfig, wanted: NetworkConfig) -> tuple[str, ...]:
