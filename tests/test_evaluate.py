@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -309,11 +308,11 @@ def test_a_processes_share_of_batches_and_cores(monkeypatch: pytest.MonkeyPatch)
 def torchrun(*argv: str) -> subprocess.CompletedProcess[str]:
     start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     return subprocess.run(
-        [*start, "-m", "sact_core.evaluate", *argv],
+        [*start, *argv],
         capture_output=True,
         text=True,
         timeout=240,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
         cwd=ROOT,
     )
 
@@ -324,7 +323,7 @@ def test_two_processes_of_torchrun_give_what_one_gives(
     file = str(write_checkpoint(tmp_path / "it.h5"))
     argv = ("--checkpoint", file, "--dataset", data_set, "--backend", "reference")
     ref = run_json(capsys, *argv, "--batch-size", "3")
-    done = torchrun(*argv, "--batch-size", "3", "--json")
+    done = torchrun("-m", "sact_core.evaluate", *argv, "--batch-size", "3", "--json")
     assert done.returncode == 0, done.stderr
     comp = json.loads(done.stdout)  # one object: the second process says nothing
     assert comp.keys() == ref.keys()
@@ -340,18 +339,20 @@ def test_what_fails_in_one_process_ends_all_with_one_sentence(
 ) -> None:
     file = str(write_checkpoint(tmp_path / "it.h5"))
     argv = ("--checkpoint", file, "--dataset", data_set, "--backend", "reference")
-    wrong = torchrun(*argv, "--split", "dev")
-    broken = tmp_path / "broken"
-    shutil.copytree(data_set, broken)
-    path = sorted((broken / "test" / NAMES[-1]).iterdir())[-1]
-    path.write_bytes(b"no image")
-    late = torchrun(
-        *("--checkpoint", file, "--dataset", str(broken), "--backend", "reference"),
-        *("--batch-size", "5"),
+    wrong = torchrun("-m", "sact_core.evaluate", *argv, "--split", "dev")
+    script = tmp_path / "fails_in_process_1.py"
+    script.write_text(
+        "import os, sys\n"
+        "from sact_core.evaluate import run\n"
+        "from sact_core.evaluate.__main__ import main\n"
+        "def fail(*_, **__): raise ValueError('made to fail')\n"
+        "if os.environ['RANK'] == '1': run.evaluate = fail\n"
+        "raise SystemExit(main(sys.argv[1:]))\n"
     )
+    late = torchrun(str(script), *argv)
     for done, sentence in (
         (wrong, f"error: {data_set} has no sub-folder 'dev'"),
-        (late, f"error (process 1): {path} is no image"),
+        (late, "error (process 1): made to fail"),
     ):
         assert done.returncode != 0
         assert not done.stdout

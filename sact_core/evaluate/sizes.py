@@ -162,7 +162,7 @@ def plot_sizes(path: str | Path, curves: Sequence[Curve]) -> None:
     axes.set_ylabel(f"accuracy on {count:,} images of {source.name} {source.split}, %")
     axes.set_title(f"Input size in pixels ({curves[0].size_means}) beside each point", fontsize=10)
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower right")
+    axes.legend(loc="best", fontsize=8)
     figure.tight_layout()
     with written_beside(path) as beside:
         figure.savefig(beside, format=Path(path).suffix[1:].lower())
