@@ -17,6 +17,9 @@ backend reports the output positions that each convolution had to compute.
   convolutions before the 3x3 that reads them (conv1) the active positions grown
   by one pixel; the local halting convolution those that were active in its own
   unit. The global halting convolution always counts as one position an image.
+- What tau adds to halting logits is no convolution but a sum, like a bias, of one
+  number for each image and unit, and free as biases are: a network conditioned on
+  tau costs as much as the same network without.
 
 Source: Figurnov et al. 2017, arXiv:1612.02297, and the authors' published code.
 """

@@ -298,6 +298,8 @@ class Result:
         FLOPs are counted from.
     input_size : tuple of int
         Height and width of the input.
+    taus : np.ndarray [shape=(n,), float64], optional
+        The price of a unit that each image was run at, in a network conditioned on it.
     """
 
     logits: np.ndarray
@@ -305,6 +307,7 @@ class Result:
     blocks: tuple[BlockResult, ...]
     positions: dict[str, np.ndarray]
     input_size: tuple[int, int]
+    taus: np.ndarray | None = None
 
     @property
     def probabilities(self) -> np.ndarray:

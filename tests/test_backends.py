@@ -207,12 +207,12 @@ def test_more_memory_than_there_is_is_refused_before_any_work(net, monkeypatch):
 def test_what_fits_in_memory_is_not_refused(rng, net, monkeypatch):
     x = rng.standard_normal((1, 8, 8, 3), dtype=np.float32)
     needed = memory.estimate_memory(net.plan, x.shape)
-    monkeypatch.setattr("sact_core.backends.available_memory", lambda: needed)
+    monkeypatch.setattr("sact_core.backends.checks.available_memory", lambda: needed)
     net.forward(x)
-    monkeypatch.setattr("sact_core.backends.available_memory", lambda: needed - 1)
+    monkeypatch.setattr("sact_core.backends.checks.available_memory", lambda: needed - 1)
     with pytest.raises(ValueError, match="run fewer or smaller images at once"):
         net.forward(x)
-    monkeypatch.setattr("sact_core.backends.available_memory", lambda: None)  # unknown
+    monkeypatch.setattr("sact_core.backends.checks.available_memory", lambda: None)  # unknown
     net.forward(x)
 
 

@@ -279,7 +279,7 @@ def test_no_image_at_all(tmp_path, net, images):
 
 
 def test_too_large_an_input_is_refused_with_its_estimate(tmp_path, net, images, monkeypatch):
-    monkeypatch.setattr("sact_core.backends.available_memory", lambda: 1000)
+    monkeypatch.setattr("sact_core.backends.checks.available_memory", lambda: 1000)
     with pytest.raises(ValueError, match=r"need about .* GiB of memory"):
         export(net, in_memory(images), tmp_path / "maps.h5")
 

@@ -300,7 +300,7 @@ def test_a_run_tells_both_ends_and_leaves_a_checkpoint(tmp_path: Path) -> None:
     x = (images - images.mean((1, 2, 3), keepdims=True)) / images.std((1, 2, 3), keepdims=True)
     for tau in (LOW, HIGH, None):
         taus = None if tau is None else np.full(24, tau)
-        result = dense.infer(network, x.astype(np.float32), tau=taus)
+        result = dense.infer(network, x.astype(np.float32), taus=taus)
         prefix = "" if tau is None else f"eval@{tau:g}/"
         assert row[f"{prefix}Total Flops/mean"] == result.flops.mean()
         accuracy = row["eval/Accuracy"] if tau is None else row[f"eval@{tau:g}/Accuracy"]

@@ -11,7 +11,8 @@ What a caller hands in is checked here, once, before any work.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
@@ -19,11 +20,14 @@ from typing import Any, Protocol, overload
 
 import numpy as np
 
-from sact_core.backends.memory import available_memory, estimate_memory
+from sact_core.backends.budget import Budget, check_target, find_tau
+from sact_core.backends.checks import check_input, image_batches
 from sact_core.checkpoint import Checkpoint, read
 from sact_core.config import NetworkConfig, Preprocessing
-from sact_core.network import Plan, Result, build_plan, check_input_size, require_params
+from sact_core.flops import dense_flops
+from sact_core.network import Plan, Result, build_plan, require_params
 from sact_core.preprocess import check_image, prepare
+from sact_core.taus import Tau, check_taus, tau_range
 
 BACKENDS = ("reference", "masked", "dense")
 
@@ -32,9 +36,17 @@ class Engine(Protocol):
     """What every backend's ``Engine(plan, params, **options)`` can do."""
 
     def forward(
-        self, x: np.ndarray, *, keep_outputs: bool = False, keep_seconds: bool = False
+        self,
+        x: np.ndarray,
+        *,
+        keep_outputs: bool = False,
+        keep_seconds: bool = False,
+        taus: np.ndarray | None = None,
     ) -> Result:
-        """Run a batch that has been checked [shape=(n, H, W, 3), float32]."""
+        """Run a batch that has been checked [shape=(n, H, W, 3), float32].
+
+        ``taus`` [shape=(n,), float64] is the price of a unit for each image.
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,8 +113,28 @@ class Net:
             engine,
         )
 
+    def at_tau(self, tau: float, clamp_tau: bool = False) -> Net:
+        """Give the same network with another tau as its default.
+
+        Raises
+        ------
+        ValueError
+            If it is not conditioned on tau or, unless ``clamp_tau``, was not trained
+            for this one.
+        """
+        taus = check_taus(self.config, tau, 1, clamp_tau)
+        assert taus is not None
+        config = replace(self.config, tau_default=float(taus[0]))
+        return replace(self, config=config, plan=replace(self.plan, config=config))
+
     def forward(
-        self, x: np.ndarray, *, keep_outputs: bool = False, keep_seconds: bool = False
+        self,
+        x: np.ndarray,
+        *,
+        keep_outputs: bool = False,
+        keep_seconds: bool = False,
+        tau: Tau | None = None,
+        clamp_tau: bool = False,
     ) -> Result:
         """Run images that are already preprocessed.
 
@@ -114,25 +146,34 @@ class Net:
             Keep every block's output in ``result.blocks[i].output``.
         keep_seconds : bool
             Measure every unit in ``result.blocks[i].seconds``.
+        tau : float or sequence of float [shape=(n,)], optional
+            Price of a unit, for all images or for each, in a network that is
+            conditioned on it; its default where left out.
+        clamp_tau : bool
+            Take the nearest end of the trained range for a tau outside of it.
 
         Returns
         -------
         Result
-            Logits, FLOPs and what each block did.
+            Logits, FLOPs and what each block did; ``result.taus`` if conditioned.
 
         Raises
         ------
         ValueError
             If ``x`` is no float32 array of shape (n, H, W, 3), is empty, holds
             NaN or infinite values, has a size that the network cannot take, or
-            needs more memory than there is.
+            needs more memory than there is. If ``tau`` is no number in the trained
+            range, there is not one per image, or the network is not conditioned on it.
         """
-        _check_input(self.plan, x, keep_outputs)
-        return self.engine.forward(
+        check_input(self.plan, x, keep_outputs)
+        taus = check_taus(self.config, tau, len(x), clamp_tau)
+        result = self.engine.forward(
             np.require(x, requirements=("C", "W")),
             keep_outputs=keep_outputs,
             keep_seconds=keep_seconds,
+            **({} if taus is None else {"taus": taus}),
         )
+        return result if taus is None else replace(result, taus=taus)
 
     @overload
     def run(
@@ -143,6 +184,9 @@ class Net:
         *,
         keep_outputs: bool = False,
         keep_seconds: bool = False,
+        tau: Tau | None = None,
+        clamp_tau: bool = False,
+        target_flops: float | None = None,
     ) -> Result: ...
 
     @overload
@@ -154,6 +198,9 @@ class Net:
         *,
         keep_outputs: bool = False,
         keep_seconds: bool = False,
+        tau: Tau | None = None,
+        clamp_tau: bool = False,
+        target_flops: float | None = None,
     ) -> list[Result]: ...
 
     def run(
@@ -164,6 +211,9 @@ class Net:
         *,
         keep_outputs: bool = False,
         keep_seconds: bool = False,
+        tau: Tau | None = None,
+        clamp_tau: bool = False,
+        target_flops: float | None = None,
     ) -> Result | list[Result]:
         """Preprocess images as the checkpoint says, and run them.
 
@@ -177,8 +227,12 @@ class Net:
             kept; the checkpoint's own where left out.
         fit : str, optional
             ``"crop"`` or ``"keep"``; the checkpoint's own where left out.
-        keep_outputs, keep_seconds : bool
+        keep_outputs, keep_seconds, tau, clamp_tau
             As in `forward`.
+        target_flops : float, optional
+            Instead of ``tau``: find the one tau at which all of these images together
+            spend this share of their dense FLOPs, see `Net.find_tau`. Where none
+            does, the nearest is taken with a `UserWarning`. ``result.taus`` tells it.
 
         Returns
         -------
@@ -189,19 +243,74 @@ class Net:
         ------
         ValueError
             If an image is no uint8 RGB image, there is none, ``image_size`` or
-            ``fit`` is out of range, or as in `forward`.
+            ``fit`` is out of range, ``target_flops`` is not in (0, 1] or comes with a
+            ``tau``, or as in `forward`.
         """
+        if target_flops is not None:
+            if tau is not None:
+                raise ValueError("give tau or target_flops, not both")
+            tau_range(self.config)
+            check_target(target_flops)
         preprocessing = self.preprocessing_for(image_size, fit)
-        batches = _batches(images)
+        batches = image_batches(images)
         for batch in batches:
             check_image(batch[0])
-        results = []
-        for batch in batches:
-            x = [prepare(image, preprocessing, self.plan.divisor) for image in batch]
+        taus = check_taus(self.config, tau, sum(map(len, batches)), clamp_tau)
+
+        def prepared(batch: np.ndarray) -> np.ndarray:
+            return np.stack([prepare(image, preprocessing, self.plan.divisor) for image in batch])
+
+        inputs: Iterable[np.ndarray] = map(prepared, batches)
+        if target_flops is not None:
+            inputs = list(inputs)
+            budget = self.find_tau(inputs, target_flops)
+            if budget.warning is not None:
+                warnings.warn(budget.warning, stacklevel=2)
+            taus = np.full(sum(map(len, batches)), budget.tau)
+        results, begin = [], 0
+        for x in inputs:
             results.append(
-                self.forward(np.stack(x), keep_outputs=keep_outputs, keep_seconds=keep_seconds)
+                self.forward(
+                    x,
+                    keep_outputs=keep_outputs,
+                    keep_seconds=keep_seconds,
+                    tau=None if taus is None else taus[begin : begin + len(x)],
+                )
             )
+            begin += len(x)
         return results[0] if isinstance(images, np.ndarray) else results
+
+    def find_tau(self, inputs: Sequence[np.ndarray], target_flops: float) -> Budget:
+        """Find the tau at which images together spend a share of their dense FLOPs.
+
+        Parameters
+        ----------
+        inputs : sequence of np.ndarray [shape=(n, H, W, 3), float32]
+            Preprocessed images, in batches whose sizes may differ.
+        target_flops : float
+            The share, in (0, 1].
+
+        Returns
+        -------
+        Budget
+            The nearest tau of the trained range, what it spends, and a warning where
+            that is not the target.
+
+        Raises
+        ------
+        ValueError
+            If the network is not conditioned on tau, the target is out of range, or
+            as in `forward`.
+        """
+
+        def dense(x: np.ndarray) -> int:
+            return len(x) * int(dense_flops(self.plan, (x.shape[1], x.shape[2])).total[0])
+
+        def spend(tau: float) -> float:
+            spent = sum(int(self.forward(x, tau=tau).flops.sum()) for x in inputs)
+            return spent / sum(map(dense, inputs))
+
+        return find_tau(spend, self.config, target_flops)
 
     def preprocessing_for(
         self, image_size: int | None = None, fit: str | None = None
@@ -258,51 +367,3 @@ def backend_module(backend: str) -> ModuleType:
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}; got {backend!r}")
     return importlib.import_module(f"sact_core.backends.{backend}")
-
-
-def _batches(images: np.ndarray | Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Arrays of images of one size, each to be run at once [shape=(n, h, w, 3)]."""
-    if isinstance(images, np.ndarray):
-        if images.ndim == 3:
-            raise ValueError(
-                f"images must have shape (n, h, w, 3), got {images.shape}; "
-                f"for a single image pass images[None]"
-            )
-        if images.ndim != 4:
-            raise ValueError(f"images must have shape (n, h, w, 3), got {images.shape}")
-        if not len(images):
-            raise ValueError("images holds no image")
-        return [images]
-    if not isinstance(images, Sequence) or isinstance(images, str | bytes):
-        raise ValueError(
-            "images must be an array of shape (n, h, w, 3) or a list of arrays of shape "
-            f"(h, w, 3), got {type(images).__name__}"
-        )
-    if not len(images):
-        raise ValueError("images holds no image")
-    for image in images:
-        check_image(image)
-    return [image[None] for image in images]
-
-
-def _check_input(plan: Plan, x: np.ndarray, keep_outputs: bool) -> None:
-    if not isinstance(x, np.ndarray):
-        raise ValueError(f"x must be a NumPy array, got {type(x).__name__}")
-    if x.dtype != np.float32:
-        raise ValueError(
-            f"x must be float32, got {x.dtype}; images as they are, in uint8, go through run"
-        )
-    if x.ndim != 4 or x.shape[3] != 3:
-        raise ValueError(f"x must have shape (n, height, width, 3), got {x.shape}")
-    if not len(x):
-        raise ValueError("x is an empty batch")
-    check_input_size(plan, (x.shape[1], x.shape[2]))
-    needed, there = estimate_memory(plan, x.shape, keep_outputs), available_memory()
-    if there is not None and needed > there:
-        raise ValueError(
-            f"{len(x)} images of {x.shape[1]} x {x.shape[2]} pixels need about "
-            f"{needed / 2**30:.1f} GiB of memory, but {there / 2**30:.1f} GiB are free; "
-            f"run fewer or smaller images at once"
-        )
-    if not np.isfinite(x).all():
-        raise ValueError("x holds NaN or infinite values")

@@ -27,6 +27,7 @@ from sact_core.backends.kernels.cpu import INTERPRETED
 from sact_core.backends.kernels.halting import halt_positions
 from sact_core.backends.kernels.network import run_batch
 from sact_core.backends.packing import Packed, Sizes, aligned, lay_out, pack
+from sact_core.backends.shifts import Shifts
 from sact_core.flops import count_flops
 from sact_core.halting import Halting, check_halting_proba, halting_threshold
 from sact_core.network import BlockResult, Plan, Result, require_params
@@ -127,11 +128,17 @@ class Engine:
         self.num_threads = thread_count(num_threads)
         self.vectors = vectors and not INTERPRETED
         self._packed = pack(plan, params)
+        self._shifts = Shifts(plan, params)
         self._room: _Room | None = None
         self._lock = threading.Lock()
 
     def forward(
-        self, x: np.ndarray, *, keep_outputs: bool = False, keep_seconds: bool = False
+        self,
+        x: np.ndarray,
+        *,
+        keep_outputs: bool = False,
+        keep_seconds: bool = False,
+        taus: np.ndarray | None = None,
     ) -> Result:
         """Run a batch.
 
@@ -143,6 +150,9 @@ class Engine:
             Keep the output of every block.
         keep_seconds : bool
             Measure the time of every unit.
+        taus : np.ndarray [shape=(n,), float64], optional
+            Price of a unit for each image, where the network is conditioned on it;
+            its default where left out.
 
         Returns
         -------
@@ -154,7 +164,8 @@ class Engine:
             if self._room is None or self._room.size != size:
                 self._room = None  # give the old one up before the new one is made
                 self._room = _Room(self.plan, self._packed, size, self.num_threads)
-            return _run(self, self._room, x, keep_outputs, keep_seconds)
+            shifts = self._shifts.at(taus, len(x))
+            return _run(self, self._room, x, shifts, keep_outputs, keep_seconds)
 
 
 def thread_count(num_threads: int | None) -> int:
@@ -252,7 +263,12 @@ class _Outputs:
 
 
 def _run(
-    engine: Engine, room: _Room, x: np.ndarray, keep_outputs: bool, keep_seconds: bool
+    engine: Engine,
+    room: _Room,
+    x: np.ndarray,
+    shifts: np.ndarray,
+    keep_outputs: bool,
+    keep_seconds: bool,
 ) -> Result:
     plan, threads, n = engine.plan, engine.num_threads, len(x)
     outputs = _Outputs.make(plan, room.sizes, n, keep_outputs)
@@ -271,6 +287,7 @@ def _run(
         "units": engine._packed.units,
         "weights": engine._packed.weights,
         "images": x,
+        "shifts": shifts,
         "vectors": engine.vectors,
         **outputs.arrays,
     }

@@ -15,6 +15,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from sact_core.config import NetworkConfig
 from sact_core.flops import count_flops
 from sact_core.halting import Halting, halt, start, step
 from sact_core.network import (
@@ -50,7 +51,12 @@ class Engine:
         self.params = {name: np.asarray(params[name], np.float32) for name in plan.param_shapes}
 
     def forward(
-        self, x: np.ndarray, *, keep_outputs: bool = False, keep_seconds: bool = False
+        self,
+        x: np.ndarray,
+        *,
+        keep_outputs: bool = False,
+        keep_seconds: bool = False,
+        taus: np.ndarray | None = None,
     ) -> Result:
         """Run a batch.
 
@@ -62,6 +68,9 @@ class Engine:
             Keep the output of every block.
         keep_seconds : bool
             Measure the time of every unit.
+        taus : np.ndarray [shape=(n,), float64], optional
+            Price of a unit for each image, where the network is conditioned on it;
+            its default where left out.
 
         Returns
         -------
@@ -71,6 +80,8 @@ class Engine:
         plan, params = self.plan, self.params
         n, *input_size = x.shape[:3]
         positions: dict[str, np.ndarray] = {}
+        if taus is None:
+            taus = np.full(n, plan.config.tau_default or np.nan)
 
         x = conv_same(x, plan.stem, params)
         positions[plan.stem.name] = _everywhere(x)
@@ -78,7 +89,7 @@ class Engine:
             x = max_pool(x)
         blocks = []
         for block in plan.blocks:
-            x, result, counted = self._run_block(block, x, keep_seconds)
+            x, result, counted = self._run_block(block, x, taus, keep_seconds)
             positions |= counted
             blocks.append(replace(result, output=x) if keep_outputs else result)
 
@@ -99,7 +110,7 @@ class Engine:
         )
 
     def _run_block(
-        self, block: Block, x: np.ndarray, keep_seconds: bool
+        self, block: Block, x: np.ndarray, taus: np.ndarray, keep_seconds: bool
     ) -> tuple[np.ndarray, BlockResult, dict[str, np.ndarray]]:
         """Run the units of a block; give its output, its result and its positions."""
         kind = self.plan.config.halting
@@ -122,7 +133,8 @@ class Engine:
             if kind != "none":
                 proba = None
                 if unit.halting is not None:
-                    proba = read_halting_proba(x, unit.halting, self.params)
+                    shift = read_tau_shift(taus, unit.halting, self.plan.config, self.params)
+                    proba = read_halting_proba(x, unit.halting, self.params, shift)
                     proba = proba[..., 0] if kind == "sact" else proba[:, 0, 0, 0]
                     probas.append(np.where(active, proba, np.float32(np.nan)))
                 state, weight = step(state, proba)
@@ -184,7 +196,36 @@ def residual_unit(
     return shortcut + residual
 
 
-def read_halting_proba(x: np.ndarray, branch: HaltingBranch, params: Params) -> np.ndarray:
+def read_tau_shift(
+    taus: np.ndarray, branch: HaltingBranch, config: NetworkConfig, params: Params
+) -> np.ndarray | None:
+    """Read what a price adds to a unit's halting logits; see `sact_core.network.TauShift`.
+
+    Parameters
+    ----------
+    taus : np.ndarray [shape=(n,), float64]
+        In the range of ``config``.
+    branch : HaltingBranch
+    config : NetworkConfig
+    params : dict of str to np.ndarray
+
+    Returns
+    -------
+    np.ndarray [shape=(n, 1, 1, 1), float32], optional
+        0 at the low end, rising; None where the network is not conditioned on tau.
+    """
+    if branch.tau_shift is None or config.tau_low is None or config.tau_high is None:
+        return None
+    t = np.log(taus / config.tau_low) / np.log(config.tau_high / config.tau_low)  # 0 to 1
+    shift = np.zeros(len(taus))
+    for k, w in enumerate(params[branch.tau_shift.name].astype(np.float64)):
+        shift += np.logaddexp(0, w) * np.clip(branch.tau_shift.pieces * t - k, 0, 1)
+    return shift.astype(np.float32).reshape(-1, 1, 1, 1)
+
+
+def read_halting_proba(
+    x: np.ndarray, branch: HaltingBranch, params: Params, shift: np.ndarray | None = None
+) -> np.ndarray:
     """Read the chance of stopping off a unit's output.
 
     Parameters
@@ -192,6 +233,8 @@ def read_halting_proba(x: np.ndarray, branch: HaltingBranch, params: Params) -> 
     x : np.ndarray [shape=(n, h, w, channels), float32]
     branch : HaltingBranch
     params : dict of str to np.ndarray
+    shift : np.ndarray [shape=(n, 1, 1, 1), float32], optional
+        What tau adds to the logits.
 
     Returns
     -------
@@ -203,6 +246,8 @@ def read_halting_proba(x: np.ndarray, branch: HaltingBranch, params: Params) -> 
     if branch.local_bn is not None and branch.local_conv is not None:
         local = batch_norm(x, branch.local_bn, params)
         logit = conv_same(local, branch.local_conv, params) + logit
+    if shift is not None:
+        logit = logit + shift
     return np.exp(-np.logaddexp(np.float32(0), -logit))  # sigmoid, safe at any size
 
 

@@ -287,7 +287,7 @@ class Trainer:
             for tau, seen in metrics.items():
                 if tau == self.config.tau or seen.count < END_EXAMPLES:
                     taus = np.full(len(images), tau) if ends else None
-                    seen.update(dense.infer(network, images, tau=taus), labels)
+                    seen.update(dense.infer(network, images, taus=taus), labels)
         found = self._with_share(metrics[self.config.tau])
         for tau in ends:
             there = self._with_share(metrics[tau])

@@ -54,7 +54,12 @@ class Engine:
             raise ValueError(f"device {device!r} is not to be had: {reason}") from None
 
     def forward(
-        self, x: np.ndarray, *, keep_outputs: bool = False, keep_seconds: bool = False
+        self,
+        x: np.ndarray,
+        *,
+        keep_outputs: bool = False,
+        keep_seconds: bool = False,
+        taus: np.ndarray | None = None,
     ) -> Result:
         """Run a batch.
 
@@ -66,6 +71,9 @@ class Engine:
             Keep each block's output.
         keep_seconds : bool
             Time each unit. On CUDA these are launch times only.
+        taus : np.ndarray [shape=(n,), float64], optional
+            Price of a unit for each image, where the network is conditioned on it;
+            its default where left out.
 
         Returns
         -------
@@ -75,7 +83,7 @@ class Engine:
         if self.num_threads is not None:
             torch.set_num_threads(self.num_threads)
         try:
-            return infer(self.network, x, keep_outputs, keep_seconds)
+            return infer(self.network, x, keep_outputs, keep_seconds, taus)
         finally:
             torch.set_num_threads(before)
 
@@ -85,15 +93,15 @@ def infer(
     x: np.ndarray,
     keep_outputs: bool = False,
     keep_seconds: bool = False,
-    tau: np.ndarray | None = None,
+    taus: np.ndarray | None = None,
 ) -> Result:
     """Run a batch, see `Engine.forward`; the network's mode and device are its own."""
     plan, size = network.plan, (x.shape[1], x.shape[2])
     device = next(network.parameters()).device
     with torch.inference_mode():
         batch = torch.from_numpy(np.ascontiguousarray(x)).to(device).permute(0, 3, 1, 2)
-        taus = None if tau is None else torch.from_numpy(tau).to(device)
-        logits, traces = network(batch, keep_outputs, keep_seconds, taus)
+        tau = None if taus is None else torch.from_numpy(taus).to(device)
+        logits, traces = network(batch, keep_outputs, keep_seconds, tau)
     positions = count_positions(plan, traces, len(x), size)
     counts = count_flops(plan, positions)
     blocks = tuple(

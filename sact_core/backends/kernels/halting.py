@@ -145,8 +145,8 @@ def halt_image(work, u, image):
 
 
 @kernel
-def global_halting(work, u):
-    """Halting logit of the whole map, from the mean of the state.
+def global_halting(work, u, image):
+    """Halting logit of the whole map, from the mean of the state, and tau's shift.
 
     Only the positions that ran have changed: the sum over all grows by theirs.
     """
@@ -166,4 +166,4 @@ def global_halting(work, u):
         value = mean * work.weights[norm + c] + work.weights[norm + channels + c]
         leaked = value * slope
         logit += (value if value > leaked else leaked) * work.weights[weight + c]
-    work.floats[work.net[at.GLOBAL_AT]] = logit
+    work.floats[work.net[at.GLOBAL_AT]] = logit + work.shifts[image, u]

@@ -82,6 +82,7 @@ class Work(NamedTuple):
     units: np.ndarray  # [units, NUM_UNIT_FACTS] int64
     weights: np.ndarray  # float32
     images: np.ndarray  # [n, H, W, 3] float32
+    shifts: np.ndarray  # [n, units] float32: what tau adds to the halting logits
     counts: np.ndarray  # [n, units, 2] int64: active places, and grown by one
     num_units: np.ndarray  # int32
     results: np.ndarray  # float32: logits, then what the blocks give

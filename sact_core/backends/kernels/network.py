@@ -50,7 +50,7 @@ def run_other(work, records, phase, kind, u, image, task):
         else:
             steps.open_head(work, records)
     elif kind == at.LOCAL:
-        halting.global_halting(work, u)
+        halting.global_halting(work, u, image)
     elif kind == at.HALT:
         if work.net[at.KIND] == at.ACT:
             halting.halt_image(work, u, image)
