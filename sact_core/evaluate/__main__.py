@@ -6,6 +6,9 @@
     python -m sact_core.evaluate --checkpoint NAME.h5 --num-examples 1000 --json
     python -m sact_core.evaluate --checkpoint NAME.h5 --image-size 224
     python -m sact_core.evaluate --checkpoint A.h5 B.h5 --sizes 128,160,224,320 --plot sizes.png
+    python -m sact_core.evaluate --checkpoint ANYTAU.h5 --tau 0.01    # trained with --tau-range
+    python -m sact_core.evaluate --checkpoint ANYTAU.h5 --taus 9 --json > ANYTAU.curve.json
+    python -m sact_core.evaluate --checkpoint ANYTAU.h5 --target-flops 0.5
     torchrun --nproc-per-node=2 -m sact_core.evaluate --checkpoint …    # shared by two processes
     python -m sact_core.evaluate --watch runs/cifar10_resnet32      # in a second terminal
 
@@ -19,6 +22,12 @@ A network takes images of any size. ``--image-size`` is the side of the square
 that the checkpoint's crop is resized to, or, where the aspect is kept (``--fit
 keep``), the longer side. ``--sizes`` evaluates at several: accuracy against
 FLOPs, as a table and as a plot.
+
+A network that was trained for a range of tau runs at ``--tau``, its default where
+left out. ``--taus`` gives accuracy against FLOPs at several, and counts the images
+for which more tau meant more work. ``--target-flops`` looks for the one tau that
+spends this share of dense on the first 500 images, without their labels, and
+evaluates all images there.
 
 Processes of ``torchrun`` share the batches, and the cores of a machine. The
 first one prints what a single process would: counts and FLOPs are equal, means
@@ -49,6 +58,13 @@ from sact_core.evaluate.sizes import (
     sizes_table,
 )
 from sact_core.evaluate.table import table
+from sact_core.evaluate.taus import (
+    check_budget,
+    find_budget,
+    measure_taus,
+    parse_taus,
+    print_taus,
+)
 from sact_core.evaluate.watch import watch
 
 if TYPE_CHECKING:
@@ -82,7 +98,20 @@ def build_parser() -> argparse.ArgumentParser:
     add("--backend", choices=BACKENDS, default=BACKENDS[0], help=f"default: {BACKENDS[0]}")
     add("--num-threads", type=int, help="threads of the masked or dense backend")
     add("--device", help="of the dense backend: cpu (default) or cuda")
-    add("--tau", type=float, help="price of a unit in the loss (default: the checkpoint's)")
+    tau = parser.add_mutually_exclusive_group()
+    tau.add_argument(
+        "--tau",
+        type=float,
+        help="price of a unit in the loss (default: the checkpoint's); "
+        "a network trained for a range of tau runs at it",
+    )
+    tau.add_argument(
+        "--taus", metavar="N", help="evaluate at N taus of the range, or at each of T,T,…"
+    )
+    tau.add_argument(
+        "--target-flops", type=float, metavar="SHARE", help="find the tau that spends it"
+    )
+    add("--clamp-tau", action="store_true", help="take the nearest end for a tau out of range")
     add("--json", action="store_true", help="print one JSON object")
     return parser
 
@@ -138,10 +167,27 @@ def _evaluate(args: argparse.Namespace, processes: Processes) -> None:
         if processes.is_first:
             _print_sizes(args, curves)
         return
-    metrics = curves[0].job.run(processes)
+    job = curves[0].job
+    if args.taus is not None:
+        taus = parse_taus(args.taus, job.net.config, args.clamp_tau)
+        curve = measure_taus(job, taus, processes)
+        if processes.is_first:
+            print_taus(curve, curves[0].file, args.backend, args.json)
+        return
+    about_tau: dict[str, float] = {}
+    searched = 0
+    if args.target_flops is not None:
+        budget, searched = find_budget(job, args.target_flops, processes)
+        job = job.at_tau(budget.tau)
+        about_tau = {"target_flops": args.target_flops, "tau_found_on": searched}
+        if budget.warning is not None and processes.is_first:
+            print(f"warning: {budget.warning}", file=sys.stderr)
+    metrics = job.run(processes)
     if not processes.is_first:
         return
-    net, source = curves[0].job.net, curves[0].job.source
+    net, source = job.net, job.source
+    if net.config.tau_conditioned:
+        about_tau["tau"] = metrics.tau
     if args.json:
         about = {
             "num_examples": metrics.count,
@@ -150,12 +196,15 @@ def _evaluate(args: argparse.Namespace, processes: Processes) -> None:
             "image_size": net.preprocessing.image_size,
             "Dense Flops/mean": metrics.dense.mean,
         }
-        print(json.dumps(metrics.summary() | about))
+        print(json.dumps(metrics.summary() | about | about_tau))
         return
     print(
         f"{net.config.name}, {curves[0].file}: {metrics.count:,} images of {source.name} "
         f"{source.split}, {args.backend} backend, {curves[0].size_means} "
-        f"{net.preprocessing.image_size} pixels\n\n{table(metrics)}"
+        f"{net.preprocessing.image_size} pixels"
+        + (f", tau {metrics.tau:.4g}" if net.config.tau_conditioned else "")
+        + (f", found on the first {about_tau['tau_found_on']:,} images" if searched else "")
+        + f"\n\n{table(metrics)}"
     )
 
 
@@ -167,6 +216,9 @@ def _check(args: argparse.Namespace, processes: Processes) -> None:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
     if args.watch is not None and processes.world > 1:
         raise ValueError("--watch runs in a single process, without torchrun")
+    several = args.taus is not None or args.target_flops is not None
+    if several and (args.watch is not None or args.sizes is not None):
+        raise ValueError("--taus and --target-flops go with neither --watch nor --sizes")
     if args.sizes is None:
         if args.plot is not None:
             raise ValueError("--plot draws what --sizes finds: give --sizes too")
@@ -188,6 +240,10 @@ def _curves(args: argparse.Namespace, processes: Processes) -> list[Curve]:
     for curve in curves:
         for size in parse_sizes(args.sizes) if args.sizes is not None else ():
             curve.job.at_size(size)
+    if args.taus is not None:
+        parse_taus(args.taus, curves[0].job.net.config, args.clamp_tau)
+    if args.target_flops is not None:
+        check_budget(curves[0].job, args.target_flops)
     return curves
 
 

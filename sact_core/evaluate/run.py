@@ -6,6 +6,7 @@ Images are read and run in batches, so that memory stays constant.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -76,6 +77,30 @@ class Job:
             check_input_size(self.net.plan, (wanted.image_size, wanted.image_size))
         return replace(self, net=replace(self.net, preprocessing=wanted))
 
+    def first(self, num_examples: int) -> Job:
+        """The same with at most so many images, the first ones."""
+        return replace(self, num_examples=min(self.num_examples, num_examples))
+
+    def at_tau(self, tau: float) -> Job:
+        """The same at another price of a unit, for a network conditioned on it.
+
+        Raises
+        ------
+        ValueError
+            As `sact_core.backends.Net.at_tau`.
+        """
+        return replace(self, net=self.net.at_tau(tau), tau=tau)
+
+    @contextlib.contextmanager
+    def progress(self, processes: Processes) -> Iterator[Callable[[int], object]]:
+        """Show on a terminal how many images are done; give what is to be told."""
+        from tqdm import tqdm
+
+        quiet = not processes.is_first or not sys.stderr.isatty()
+        share = -(-self.num_examples // processes.world)
+        with tqdm(total=share, unit=" images", leave=False, disable=quiet) as bar:
+            yield bar.update
+
     def run(self, processes: Processes) -> Metrics:
         """Evaluate together with the other processes; give the metrics of all images.
 
@@ -84,20 +109,16 @@ class Job:
         ValueError, OSError
             As `evaluate`; if another process has stopped.
         """
-        from tqdm import tqdm
-
-        quiet = not processes.is_first or not sys.stderr.isatty()
-        share = -(-self.num_examples // processes.world)
-        with tqdm(total=share, unit=" images", leave=False, disable=quiet) as bar:
+        with self.progress(processes) as done:
             mine = evaluate(
                 self.net,
                 self.source,
-                batch_size=min(self.batch_size, share),
+                batch_size=self.batch_size,
                 num_examples=self.num_examples,
                 shard=(processes.rank, processes.world),
                 tau=self.tau,
                 regularization=self.regularization,
-                done=bar.update,
+                done=done,
             )
         together = Metrics(self.net.plan, self.tau, self.regularization)
         for counts in processes.gather(mine.counts()):
@@ -149,19 +170,48 @@ def evaluate(
     ValueError
         If the classes do not fit, the split is empty, or an image cannot be run.
     """
+    metrics = Metrics(net.plan, tau, regularization)
+    total = len(source) if num_examples is None else min(num_examples, len(source))
+    job = Job(net, source, tau, regularization, total, batch_size)
+    for x, labels in inputs(job, shard):
+        metrics.update(net.forward(x), labels)
+        done(len(labels))
+    return metrics
+
+
+def inputs(job: Job, shard: tuple[int, int] = (0, 1)) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Give the images of a job that fit in memory together, and their labels.
+
+    Parameters
+    ----------
+    job : Job
+        Its data, preprocessing and batches count.
+    shard : tuple of int
+        As in `evaluate`.
+
+    Yields
+    ------
+    x : np.ndarray [shape=(n, H, W, 3), float32]
+    labels : np.ndarray [shape=(n,), int64]
+        Classes of the network.
+
+    Raises
+    ------
+    ValueError
+        As `evaluate`.
+    """
+    net, source = job.net, job.source
     offset = label_offset(net, source)
     if not len(source):
         raise ValueError(f"{source.name} {source.split} has no examples")
-    metrics = Metrics(net.plan, tau, regularization)
-    for number, chunk in enumerate(source.chunks(batch_size, num_examples)):
+    # No process gets nothing while another has all.
+    batch_size = min(job.batch_size, -(-job.num_examples // shard[1]))
+    for number, chunk in enumerate(source.chunks(batch_size, job.num_examples)):
         if number % shard[1] == shard[0]:
             for x, labels in _prepared(net, source, chunk):
                 at_once = _at_once(net, x.shape, shard[1])
                 for i in range(0, len(x), at_once):
-                    part = labels[i : i + at_once]
-                    metrics.update(net.forward(x[i : i + at_once]), part + offset)
-                    done(len(part))
-    return metrics
+                    yield x[i : i + at_once], labels[i : i + at_once] + offset
 
 
 def label_offset(net: Net, source: Source) -> int:
@@ -215,11 +265,16 @@ def prepare_job(checkpoint: Checkpoint, args: argparse.Namespace, processes: Pro
     from sact_core.data import open_split
 
     net = Net.from_checkpoint(checkpoint, args.backend, **_options(args, processes))
+    tau, regularization = loss_terms(checkpoint, args.tau)
+    if net.config.tau_conditioned:  # there it is what the network runs at
+        net = net if args.tau is None else net.at_tau(args.tau, args.clamp_tau)
+        assert net.config.tau_default is not None
+        tau = net.config.tau_default
     name, split = _recorded_split(checkpoint)
     source = open_split(args.dataset or name, args.split or split, args.data_dir)
     label_offset(net, source)
     num_examples = min(args.num_examples or len(source), len(source))
-    job = Job(net, source, *loss_terms(checkpoint, args.tau), num_examples, args.batch_size)
+    job = Job(net, source, tau, regularization, num_examples, args.batch_size)
     return job.at_size(args.image_size, args.fit)
 
 
