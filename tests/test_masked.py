@@ -14,10 +14,11 @@ import threading
 
 import numpy as np
 import pytest
+from numba import njit
 
 from sact_core import halting
 from sact_core.backends import masked, reference
-from sact_core.backends.kernels import cpu, network
+from sact_core.backends.kernels import cpu, network, plain, vector
 from sact_core.backends.packing import lay_out, pack
 from sact_core.config import NetworkConfig
 from sact_core.network import Conv, build_plan, init_params
@@ -408,13 +409,13 @@ def test_runs_as_plain_python():
         SMALL_NETWORKS
         + """
     from sact_core.backends import masked
-    from sact_core.backends.kernels import cpu, network
+    from sact_core.backends.kernels import cpu, network, plain, vector
     assert cpu.INTERPRETED and not hasattr(network.run_batch, "signatures")
     assert masked.Engine(plan, steered_params(plan, rng), num_threads=8).num_threads == 1
     from sact_core.backends.kernels import places
     marks = np.zeros(22 * 22 + 64, np.uint8)
     marks.reshape(-1)[: 22 * 22].reshape(22, 22)[1:21, 1:21] = 1
-    assert places.list_marked(marks, 0, np.zeros(500, np.int64), 0, 20, 20) == 400
+    assert places.list_marked(False, marks, 0, np.zeros(500, np.int64), 0, 20, 20) == 400
     """
     )
     run_python(code, NUMBA_DISABLE_JIT="1")
@@ -437,20 +438,59 @@ def test_kernels_come_from_the_cache(rng):
     assert hits.split() == ["1", "1"]
 
 
-def test_runs_where_there_is_no_avx512():
-    """The other shape of tile; elsewhere the kernels are made for this processor."""
-    if cpu.TILE_ROWS != 8:
-        pytest.skip("this processor takes the other tiles anyway")
-    told = run_python(
-        SMALL_NETWORKS
-        + """
+#: Makes the kernels for the tiles of AVX-512, which any processor can run, if slowly.
+TILES_OF_AVX512 = """
     from sact_core.backends.kernels import cpu
-    print(cpu.TILE_ROWS, cpu.WIDE)
-    """,
-        NUMBA_CPU_NAME="haswell",
-        NUMBA_CPU_FEATURES="+sse4.2,+avx,+avx2,+fma,+bmi,+bmi2,+popcnt,+64bit",
-    )
-    assert told.split() == ["6", "16"]
+    cpu.TILE_ROWS, cpu.TILE_VECTORS, cpu.WIDE, cpu.HALF_ROWS = 8, 2, 32, 4
+"""
+
+
+def test_runs_on_the_tiles_of_other_processors(tmp_path):
+    """Those of AVX-512 here where there is none, and the others where there is."""
+    networks = SMALL_NETWORKS.replace("base_channels=2", "base_channels=20")  # wide and narrow
+    if cpu.TILE_ROWS == 8:
+        code, environment = networks, {
+            "NUMBA_CPU_NAME": "haswell",
+            "NUMBA_CPU_FEATURES": "+sse4.2,+avx,+avx2,+fma,+bmi,+bmi2,+popcnt,+64bit",
+        }  # fmt: skip
+    else:  # Numba's cache does not know of these
+        code, environment = TILES_OF_AVX512 + networks, {"NUMBA_CACHE_DIR": str(tmp_path)}
+    code += """
+    from sact_core.backends.kernels import layout
+    print(layout.TILE_ROWS, layout.WIDE)
+    """
+    told = run_python(code, **environment)
+    assert told.split() == (["6", "16"] if cpu.TILE_ROWS == 8 else ["8", "32"])
+
+
+@pytest.mark.parametrize("count", [1, 63, 64, 65, 200])
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_marked_places_are_listed(rng, list_marks, count, share):
+    marks = np.ones(512, np.uint8)  # marked before and after, which must not count
+    marks[10 : 10 + count] = rng.random(count) < share
+    ref = 1000 + np.flatnonzero(marks[10 : 10 + count])
+    for which in list_marks:
+        comp = np.full(count + 5, -1, np.int32)
+        assert which(count, marks, 10, 1000, comp, 3) == len(ref)
+        np.testing.assert_array_equal(comp[3 : 3 + len(ref)], ref)
+        assert (comp[:3] == -1).all()
+
+
+@pytest.fixture(scope="module")
+def list_marks():
+    """Vector code and plain loops, callable from Python."""
+    if cpu.INTERPRETED:
+        return [plain.list_marks]
+
+    @njit
+    def by_vectors(count, marks, x0, base, places, at):
+        return vector.list_marks(count, marks, x0, base, places, at)
+
+    @njit
+    def by_loops(count, marks, x0, base, places, at):
+        return plain.list_marks(count, marks, x0, base, places, at)
+
+    return [by_vectors, by_loops]
 
 
 def test_runs_where_nothing_can_be_cached(monkeypatch):

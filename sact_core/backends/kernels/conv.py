@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sact_core.backends.kernels import plain, vector
-from sact_core.backends.kernels.cpu import TILE_ROWS, WIDE, kernel, stay_apart
+from sact_core.backends.kernels.cpu import HALF_ROWS, TILE_ROWS, WIDE, kernel, stay_apart
 
 
 class Product(NamedTuple):
@@ -74,6 +74,11 @@ def store_panels(vectors, spare, p, panel, last_panel, x, w, places, y):
                     valid, x, p.x0, p.x_stride, places, p.x_list + i, p.taps, p.tap_stride,
                     p.depth, w, wp, bp, y, yp, p.y_stride, places, p.y_list + i, p.slope,
                 )  # fmt: skip
+            elif width == WIDE and valid <= HALF_ROWS:
+                vector.store_half_wide(
+                    valid, x, p.x0, p.x_stride, places, p.x_list + i, p.taps, p.tap_stride,
+                    p.depth, w, wp, bp, y, yp, p.y_stride, places, p.y_list + i, p.slope,
+                )  # fmt: skip
             elif width == WIDE:
                 vector.store_tile_wide(
                     valid, x, p.x0, p.x_stride, places, p.x_list + i, p.taps, p.tap_stride,
@@ -101,6 +106,12 @@ def add_panels(vectors, spare, p, s, panel, last_panel, x, w, places, y):
             if not vectors:
                 plain.add_tile(
                     width, spare,
+                    valid, x, p.x0, p.x_stride, places, p.x_list + i, p.taps, p.tap_stride,
+                    p.depth, w, wp, bp, y, yp, p.y_stride, places, p.y_list + i,
+                    s.mode, s.out0 + c, s.left0, s.sum0 + c,
+                )  # fmt: skip
+            elif width == WIDE and valid <= HALF_ROWS:
+                vector.add_half_wide(
                     valid, x, p.x0, p.x_stride, places, p.x_list + i, p.taps, p.tap_stride,
                     p.depth, w, wp, bp, y, yp, p.y_stride, places, p.y_list + i,
                     s.mode, s.out0 + c, s.left0, s.sum0 + c,

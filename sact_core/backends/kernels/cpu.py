@@ -39,13 +39,17 @@ def _has_avx512() -> bool:
 TILE_ROWS, TILE_VECTORS = (8, 2) if _has_avx512() else (6, 1)
 WIDE = TILE_VECTORS * LANES
 
+#: Positions of the smaller tile that ends a list with no more than that.
+HALF_ROWS = TILE_ROWS // 2
+
 #: Bytes in a vector of marks; maps of marks have room for one more at their end.
 MARKS_AT_ONCE = 64
 
 #: Numba compiles a function anew for every literal number that it is called
 #: with; it does not for these.
 ZERO, ONE, TWO, THREE, SIX, SEVEN, NINE, SIXTEEN = map(np.int64, (0, 1, 2, 3, 6, 7, 9, 16))
-UNIT_SLOPE = np.float32(1)
+UNIT_SLOPE, NOTHING, EVERYTHING = np.float32(1), np.float32(0), np.float32(1)
+NO_MARK, MARK = np.uint8(0), np.uint8(1)
 FOREVER = np.int64(1 << 62)
 
 

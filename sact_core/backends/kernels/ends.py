@@ -169,3 +169,10 @@ def zero_border(floats, start, height, width, channels, border):
         for i in range(side):
             floats[start + y * row + i] = 0
             floats[start + (y + 1) * row - side + i] = 0
+
+
+@kernel
+def fill(array, start, count, value):
+    """Set ``count`` elements to one value."""
+    for i in range(start, start + count):
+        array[i] = value

@@ -6,7 +6,7 @@ import numpy as np
 
 from sact_core.backends.kernels import layout as at
 from sact_core.backends.kernels import plain, vector
-from sact_core.backends.kernels.cpu import ZERO, entry, kernel
+from sact_core.backends.kernels.cpu import MARK, NO_MARK, NOTHING, ZERO, entry, kernel
 
 
 @entry
@@ -86,16 +86,18 @@ def halt_listed(work, u, image, first, rows):
         y = (place * inverse) >> 40
         position = before + (y - 1) * width + place - y * row - 1
         left = floats[left_at + place]
-        weight, goes_on = left, np.uint8(0)
+        weight, goes_on = left, NO_MARK
         if halts:
             proba = scratch[i]
             total = floats[cumsum_at + place] + proba
             floats[cumsum_at + place] = total
             results[proba_at + position * (units - 1)] = proba
-            if total < threshold:
-                weight, goes_on = proba, np.uint8(1)
-                left -= proba
-                floats[left_at + place] = left
+            # Chosen, not branched to: who goes on is hard to foretell.
+            on = total < threshold
+            goes_on = MARK if on else NO_MARK
+            weight = proba if on else left
+            left -= proba if on else NOTHING
+            floats[left_at + place] = left
         results[distribution_at + position * units] = weight
         num_units[num_units_at + position] = index + 1
         results[remainder_at + position] = left

@@ -64,15 +64,13 @@ def grow(vectors, marks, source, target, spare, height, width):
 
 
 @kernel
-def list_marked(marks, source, places, at, height, width):
-    """List the marked places of a padded map; give how many there are."""
+def list_marked(vectors, marks, source, places, at, height, width):
+    """List the marked places of a padded map without marks in its side borders."""
     row = width + 2
-    count = 0
-    for y in range(1, height + 1):
-        for x in range(1, width + 1):
-            place = y * row + x
-            places[at + count] = place
-            count += int(marks[source + place])  # a byte would overflow in plain Python
+    if vectors:
+        count = vector.list_marks(height * row, marks, source + row, row, places, at)
+    else:
+        count = plain.list_marks(height * row, marks, source + row, row, places, at)
     return fill_tile(places, at, count)
 
 

@@ -138,3 +138,13 @@ def either_mark(count, marks, x0, step, y0):
     for i in range(count):
         x = x0 + i
         marks[y0 + i] = marks[x] | marks[x + step] | marks[x + 2 * step]
+
+
+@kernel
+def list_marks(count, marks, x0, base, places, at):
+    """List the marked of ``count`` places, the first of which is number ``base``."""
+    found = 0
+    for i in range(count):
+        places[at + found] = base + i
+        found += int(marks[x0 + i])  # a byte would overflow in plain Python
+    return found

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sact_core.backends.kernels import ends, places, products, team
 from sact_core.backends.kernels import layout as at
-from sact_core.backends.kernels.cpu import ONE, SIXTEEN, ZERO, kernel
+from sact_core.backends.kernels.cpu import EVERYTHING, NO_MARK, NOTHING, ONE, SIXTEEN, ZERO, kernel
 
 #: Tasks wanted for each thread of a team, so that none waits long at the end.
 SHARES = 4
@@ -101,13 +101,12 @@ def begin_block(work, u):
         ends.zero_border(work.floats, net[at.MID1_AT], height, width, unit[at.U_MID], ONE)
     if net[at.KIND] == at.NONE:
         return
-    for place in range(block[at.B_PLACES]):
-        work.floats[net[at.LEFT_AT] + place] = 1
-        work.floats[net[at.CUMSUM_AT] + place] = 0
+    num_places = block[at.B_PLACES]
+    ends.fill(work.floats, net[at.LEFT_AT], num_places, EVERYTHING)
+    ends.fill(work.floats, net[at.CUMSUM_AT], num_places, NOTHING)
     if net[at.KIND] == at.SACT:
         places.mark_all(work.marks, height, width)
-        for place in range(block[at.B_PLACES]):
-            work.marks[net[at.GROWN_MARKS] + place] = 0
+        ends.fill(work.marks, net[at.GROWN_MARKS], num_places, NO_MARK)
         ends.zero_border(work.floats, net[at.LOCAL_AT], height, width, SIXTEEN, ONE)
 
 
@@ -130,7 +129,7 @@ def go_on(work, u):
         marks, spare = work.marks, net[at.SPARE_MARKS]
         places.grow(work.vectors, marks, ZERO, net[at.GROWN_MARKS], spare, height, width)
         state[at.S_GROWN] = places.list_marked(
-            marks, net[at.GROWN_MARKS], work.places, grown_at, height, width
+            work.vectors, marks, net[at.GROWN_MARKS], work.places, grown_at, height, width
         )
         state[at.S_GROWN_LIST] = grown_at
         if not net[at.BOTTLENECK]:
@@ -138,7 +137,7 @@ def go_on(work, u):
                 work.vectors, marks, net[at.GROWN_MARKS], net[at.WIDER_MARKS], spare, height, width
             )
             state[at.S_WIDER] = places.list_marked(
-                marks, net[at.WIDER_MARKS], work.places, wider_at, height, width
+                work.vectors, marks, net[at.WIDER_MARKS], work.places, wider_at, height, width
             )
             state[at.S_WIDER_LIST] = wider_at
     state[at.S_SOURCE_LIST] = active_at if net[at.BOTTLENECK] else state[at.S_GROWN_LIST]

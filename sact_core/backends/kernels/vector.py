@@ -19,9 +19,16 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
-from sact_core.backends.kernels.cpu import LANES, MARKS_AT_ONCE, TILE_ROWS, TILE_VECTORS
+from sact_core.backends.kernels.cpu import (
+    HALF_ROWS,
+    LANES,
+    MARKS_AT_ONCE,
+    TILE_ROWS,
+    TILE_VECTORS,
+)
 
 FLOAT, INT, INT32 = ir.FloatType(), ir.IntType(64), ir.IntType(32)
 VECTOR = ir.VectorType(FLOAT, LANES)
@@ -478,6 +485,62 @@ def _either_mark(typing, count, marks, x0, step, y0):
     return signature, codegen
 
 
+@intrinsic
+def _list_marks(typing, count, marks, x0, base, places, at):
+    """List the marked of ``count`` places, the first of which is number ``base``.
+
+    Gives how many there are. Only marked places cost anything; marks past the
+    last place are read, and ignored.
+    """
+    number = types.int64
+    signature = number(number, types.uint8[::1], number, number, types.int32[::1], number)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        emit = _Emitter(context, builder)
+        count, marks, x0, base, places, at = args
+        marks, places = emit.data(types.uint8[::1], marks), emit.data(types.int32[::1], places)
+        kind = ir.VectorType(ir.IntType(8), MARKS_AT_ONCE)
+        whole = ir.IntType(MARKS_AT_ONCE)
+        found = cgutils.alloca_once_value(builder, INT(0))
+        with _loop(emit, count, MARKS_AT_ONCE) as i:
+            place = builder.gep(marks, [builder.add(x0, i)])
+            values = builder.load(builder.bitcast(place, kind.as_pointer()))
+            values.align = 1
+            zeros = ir.Constant(kind, [0] * MARKS_AT_ONCE)
+            bits = builder.bitcast(builder.icmp_unsigned("!=", values, zeros), whole)
+            left = builder.sub(count, i)
+            some = builder.sub(builder.shl(whole(1), left), whole(1))
+            in_full = builder.icmp_signed(">=", left, INT(MARKS_AT_ONCE))
+            bits = builder.and_(bits, builder.select(in_full, whole(-1), some))
+            first = builder.add(base, i)
+            before, test = builder.block, builder.append_basic_block("any_left")
+            body, done = (builder.append_basic_block(name) for name in ("one", "none_left"))
+            number_before = builder.load(found)
+            builder.branch(test)
+            builder.position_at_end(test)
+            rest, number_found = builder.phi(whole), builder.phi(INT)
+            builder.cbranch(builder.icmp_unsigned("!=", rest, whole(0)), body, done)
+            builder.position_at_end(body)
+            lowest = builder.cttz(rest, ir.Constant(ir.IntType(1), 1))
+            value = builder.trunc(builder.add(first, lowest), INT32)
+            builder.store(value, builder.gep(places, [builder.add(at, number_found)]))
+            rest_next = builder.and_(rest, builder.sub(rest, whole(1)))
+            number_next = builder.add(number_found, INT(1))
+            builder.branch(test)
+            for phi, start, following in (
+                (rest, bits, rest_next),
+                (number_found, number_before, number_next),
+            ):
+                phi.add_incoming(start, before)
+                phi.add_incoming(following, body)
+            builder.position_at_end(done)
+            builder.store(number_found, found)
+        return builder.load(found)
+
+    return signature, codegen
+
+
+list_marks: Callable[..., int] = _list_marks
 either_mark: Callable[..., None] = _either_mark
 affine_rows: Callable[..., None] = _affine_rows
 copy_row = _make_row(lambda emit, x, y: x, "``y = x``.")
@@ -487,6 +550,8 @@ max_row = _make_row(
     "``y = max(x, y)``.",
 )
 store_tile_wide = make_store_tile(TILE_ROWS, TILE_VECTORS)
+store_half_wide = make_store_tile(HALF_ROWS, TILE_VECTORS)
 store_tile_narrow = make_store_tile(TILE_ROWS, 1)
 add_tile_wide = make_add_tile(TILE_ROWS, TILE_VECTORS)
+add_half_wide = make_add_tile(HALF_ROWS, TILE_VECTORS)
 add_tile_narrow = make_add_tile(TILE_ROWS, 1)
