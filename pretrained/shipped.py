@@ -79,6 +79,7 @@ class File:
     header: Header
     point: Point
     curve: tuple[Point, ...] = ()
+    rises: str = ""  # for how many images of the curve more tau meant more work
     ms: dict[Timing, float] = field(default_factory=dict)
 
     @property
@@ -133,8 +134,8 @@ def read_files(folder: Path, results: Path) -> list[File]:
             for timing, name, content_hash, value in timings
             if (name, content_hash) == (path.name, header.content_hash)
         }
-        curve = _curve(path, header)
-        found.append(File(path.name, header, Point.of(metrics, tau), curve, ms))
+        point, (curve, rises) = Point.of(metrics, tau), _curve(path, header)
+        found.append(File(path.name, header, point, curve, rises, ms))
     return sorted(found, key=lambda file: file.point.mflops)
 
 
@@ -157,17 +158,25 @@ def _timings(results: Path) -> list[tuple[Timing, str, str, float]]:
     return found
 
 
-def _curve(path: Path, header: Header) -> tuple[Point, ...]:
-    """The curve beside a checkpoint, if there is one."""
+def _curve(path: Path, header: Header) -> tuple[tuple[Point, ...], str]:
+    """The curve beside a checkpoint, if there is one, and whether work falls along it."""
     beside = path.with_suffix(".curve.json")
     if not beside.exists():
-        return ()
+        return (), ""
     try:
         values = json.loads(beside.read_text())
         content_hash, rows = values["content_hash"], values["rows"]
         points = [Point.of(row, row["tau"]) for row in rows]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        rises = values.get("more_work_for_more_tau")
+        said = ""
+        if rises is not None:
+            said = (
+                f"More tau meant more work somewhere along the curve for {rises['images']:,} of "
+                f"{points[0].count:,} images, by {rises['largest_share_of_dense']:.3%} of dense "
+                "at most."
+            )
+    except (json.JSONDecodeError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise ValueError(f"{beside.name} is no curve: {error!r}") from None
     if content_hash != header.content_hash:
         raise ValueError(f"{beside.name} belongs to another {path.name}: measure the curve again")
-    return tuple(sorted(points, key=lambda point: point.tau or 0.0))
+    return tuple(sorted(points, key=lambda point: point.tau or 0.0)), said

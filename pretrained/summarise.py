@@ -8,9 +8,8 @@ row. Three more sources, each named in the tables:
 
 - Milliseconds come from ``benchmarks/family-*.json`` (``python -m sact_core.benchmark
   family``). A row counts only if it was measured on the very file, by its content hash.
-- A network that takes any tau has a curve: ``NAME.curve.json`` beside ``NAME.h5``,
-  ``{"content_hash": …, "rows": [{"tau": …, "eval/Accuracy": …, "Total Flops/mean": …,
-  "count": …}, …]}``, the rows as ``python -m sact_core.evaluate --json`` prints them.
+- A network that takes any tau has a curve, ``NAME.curve.json`` beside ``NAME.h5``:
+  ``python -m sact_core.evaluate --checkpoint NAME.h5 --taus 9 --json > NAME.curve.json``.
 - A SACT file's static rival is the file without halting whose units are the rounded
   mean units of the SACT file.
 """
@@ -73,6 +72,7 @@ def section(data_set: str, files: list[File]) -> str:
             parts += [
                 f"### One file, every tau: `{file.name}`",
                 curve_table(file),
+                file.rises,
                 "Beside the networks trained for one tau, at equal FLOPs (between two taus of "
                 "the curve, on a straight line):",
                 specialists_table(file, files),

@@ -147,7 +147,9 @@ def curve(path, points, content_hash=None):
     ]  # fmt: skip
     content_hash = content_hash or read_header(path).content_hash
     beside = path.with_suffix(".curve.json")
-    beside.write_text(json.dumps({"content_hash": content_hash, "rows": rows}))
+    rises = {"images": 3, "mean_share_of_dense": 0.001, "largest_share_of_dense": 0.0125}
+    values = {"content_hash": content_hash, "rows": rows, "more_work_for_more_tau": rises}
+    beside.write_text(json.dumps(values))
     return beside
 
 
@@ -157,6 +159,7 @@ def test_a_file_for_every_tau_has_its_curve(folder):
     summarise.summarise(folder, folder / "results")
     text = (folder / "README.md").read_text()
     assert "### One file, every tau: `any.h5`" in text
+    assert "for 3 of 10,000 images, by 1.250% of dense at most." in text
     assert line_of(text, "| 0.01 |") == ["0.01", "80.00% of 10,000", "30.0 ± 2.0", "–"]
     assert text.index("\n| 0.01 |") < text.index("\n| 0.1 |")
     table = text.partition("| trained for one tau |")[2]
