@@ -150,7 +150,7 @@ def test_rises_are_counted_by_hand() -> None:
     parts[0].merge(parts[1])
     assert parts[0].sentence(4) == whole.sentence(4)
     assert Rises(0, [0]).sentence(1000) == (
-        "More tau never meant more work, for none of the 1,000 images."
+        "More tau never meant more work, for any of the 1,000 images."
     )
 
 

@@ -69,7 +69,7 @@ class Rises:
     def sentence(self, count: int) -> str:
         """Say it of so many images."""
         if not self.images:
-            return f"More tau never meant more work, for none of the {count:,} images."
+            return f"More tau never meant more work, for any of the {count:,} images."
         mean = self.total / sum(self.steps)
         return (
             f"More tau meant more work somewhere on this curve for {self.images:,} of the "
