@@ -129,13 +129,12 @@ class Source:
         """
         found = []
         for index, record in zip(indices, self.records.get(indices), strict=True):
-            if isinstance(record, ImageError):
-                left_out.add(index, f"example {index}", record)
-                continue
             try:
+                if isinstance(record, ImageError):
+                    raise record
                 found.append((record.pixels(shrink), record.label, record.name))
             except ImageError as error:
-                left_out.add(index, record.name, error)
+                left_out.add(index, error.name or f"example {index}", error)
         return found
 
     def chunks(self, size: int, stop: int | None = None) -> Iterator[range]:

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sact_core.map_parts import PART_BYTES, Parts, Skipped, remove_parts, start
+from sact_core.records import Unreadable
 
 if TYPE_CHECKING:
     from sact_core.backends import Net
@@ -70,7 +71,7 @@ def photographs(paths: Sequence[str | Path]) -> Examples:
         If a path does not exist.
     """
     from sact_core.data import IMAGE_SUFFIXES
-    from sact_core.images import read_image
+    from sact_core.records import Record
 
     found: list[tuple[Path, str]] = []
     for path in map(Path, paths):
@@ -84,7 +85,12 @@ def photographs(paths: Sequence[str | Path]) -> Examples:
         raise ValueError(f"there are no photographs in {', '.join(map(str, paths))}")
     listed = "\n".join(f"{path} {path.stat().st_size}" for path, _ in found)
     what = {"photographs": hashlib.sha256(listed.encode()).hexdigest()}
-    return Examples(what, len(found), lambda i: (read_image(found[i][0]), -1, found[i][1]))
+
+    def read(index: int) -> Example:
+        path, name = found[index]
+        return Record(path, -1, name).pixels(), -1, name
+
+    return Examples(what, len(found), read)
 
 
 def data_set(name: str, split: str, data_dir: str | None = None) -> Examples:
@@ -208,8 +214,11 @@ def export(
     barrier()
     if rank:
         return 0, []
-    left_out = parts.skipped()
-    return parts.join(about), left_out
+    skipped = parts.skipped()
+    if skipped:
+        record = _unreadable(skipped).record()
+        about = ponder_maps.attributes(net.config, names, (provenance or {}) | {"skipped": record})
+    return parts.join(about), skipped
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -297,13 +306,13 @@ def _export(args: argparse.Namespace, command: str, rank: int, world: int) -> in
     finally:
         finish()
     if rank == 0:
-        for example in skipped:
-            print(f"left out: example {example.index}: {example.reason}", file=sys.stderr)
-        print(summary(out, num_images, len(skipped)))
+        print(summary(out, num_images))
+        if skipped:
+            print(_unreadable(skipped).line(num_images + len(skipped)))
     return 0
 
 
-def summary(out: Path, num_images: int, num_skipped: int) -> str:
+def summary(out: Path, num_images: int) -> str:
     """Say in one line what is in an exported file."""
     from sact_core.ponder_maps import MapFile
 
@@ -312,12 +321,15 @@ def summary(out: Path, num_images: int, num_skipped: int) -> str:
         labels, predictions = file.root["labels"][()], file.root["predictions"][()]
     known = labels >= 0
     accuracy = f", accuracy {(labels == predictions)[known].mean():.2%}" if known.any() else ""
-    left_out = f", {num_skipped} left out" if num_skipped else ""
     size = out.stat().st_size / 1e6
     return (
-        f"{out}: {num_images} images{left_out}, {flops / 1e6:,.1f} MFLOPs on average{accuracy}; "
+        f"{out}: {num_images} images, {flops / 1e6:,.1f} MFLOPs on average{accuracy}; "
         f"{size:,.1f} MB"
     )
+
+
+def _unreadable(skipped: Sequence[Skipped]) -> Unreadable:
+    return Unreadable({s.index: (s.name, s.reason) for s in skipped})
 
 
 def _processes(world: int) -> tuple[Callable[[], None], Callable[[], None]]:
@@ -357,6 +369,7 @@ def _prepared(
     """Network inputs of each batch, read two batches ahead."""
     from concurrent.futures import Future, ThreadPoolExecutor
 
+    from sact_core.images import ImageError
     from sact_core.preprocess import prepare
 
     preprocessing = net.preprocessing_for(image_size, "crop")
@@ -366,7 +379,9 @@ def _prepared(
             image, label, name = examples.read(index)
             return prepare(image, preprocessing, net.plan.divisor), label, name
         except (ValueError, OSError, RuntimeError) as error:
-            return Skipped(index, str(error).strip().partition("\n")[0])
+            known = error.name if isinstance(error, ImageError) else None
+            reason = str(error).strip().partition("\n")[0]
+            return Skipped(index, reason, known or f"example {index}")
 
     waiting: deque[list[Future[Example | Skipped]]] = deque()
     with ThreadPoolExecutor(max(1, num_workers)) as pool:

@@ -25,7 +25,12 @@ MAX_BYTES = 50_000_000
 
 
 class ImageError(ValueError):
-    """The file is no image that can be used; the message says why in one sentence."""
+    """The file is no image that can be used; the message says why in one sentence.
+
+    ``name`` is what a data set calls the image, where it comes from one.
+    """
+
+    name: str | None = None
 
 
 def read_image(

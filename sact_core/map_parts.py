@@ -24,10 +24,11 @@ PART_BYTES = 1 << 25
 
 @dataclass(frozen=True)
 class Skipped:
-    """An example that was left out: its index, and why."""
+    """An example that was left out: its index, why, and its name."""
 
     index: int
     reason: str
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class Parts:
             num_rows = len(found["images"])
             part = [indices.start, indices.stop, self.num_examples]
             ponder_maps.write(self._file(indices), found, {**about, "part": part})
-        note = {"rows": num_rows, "skipped": [[s.index, s.reason] for s in skipped]}
+        note = {"rows": num_rows, "skipped": [[s.index, s.reason, s.name] for s in skipped]}
         write_bytes(self._note(indices), json.dumps(note).encode())
 
     def skipped(self) -> list[Skipped]:

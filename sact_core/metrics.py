@@ -93,6 +93,8 @@ class Metrics:
         self.right = 0
         self.right_of_5 = 0
         self.entropy = 0.0
+        #: Images that could not be read: by index, name and reason.
+        self.left_out: dict[int, tuple[str, str]] = {}
         self.flops = Spread()
         self.dense = Spread()  # FLOPs of the same images if every unit ran
         self.blocks: dict[str, dict[str, Spread]] = {}
@@ -132,6 +134,7 @@ class Metrics:
         return {
             "numbers": [self.count, self.right, self.right_of_5, self.entropy],
             "spreads": [astuple(spread) for spread in self._spreads()],
+            "left_out": [(index, *what) for index, what in self.left_out.items()],
         }
 
     def add_counts(self, counts: Mapping[str, Any]) -> None:
@@ -143,6 +146,7 @@ class Metrics:
         self.entropy += entropy
         for spread, others in zip(self._spreads(), counts["spreads"], strict=True):
             spread.merge(Spread(*others))
+        self.left_out |= {index: (name, reason) for index, name, reason in counts["left_out"]}
 
     def summary(self) -> dict[str, float]:
         """Give the metrics so far by the authors' names.

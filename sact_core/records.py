@@ -16,7 +16,8 @@ import numpy as np
 
 from sact_core.images import ImageError, read_image
 
-MAX_NAMED = 5
+MAX_NAMED = 5  # in a line
+MAX_RECORDED = 100  # in a file
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,11 @@ class Record:
         try:
             return read_image(self.image, self.name, shrink)
         except OSError as error:
-            raise ImageError(f"{self.name} cannot be opened: {error.strerror or error}") from None
+            problem = ImageError(f"{self.name} cannot be opened: {error.strerror or error}")
+        except ImageError as error:
+            problem = error
+        problem.name = self.name
+        raise problem from None
 
 
 class Records(Protocol):
@@ -93,12 +98,18 @@ class Unreadable:
         """Names in the data set's order."""
         return [self.found[index][0] for index in sorted(self.found)]
 
-    def line(self, total: int) -> str:
+    def record(self) -> dict[str, Any]:
+        """Say how many there are, and which: the first ones, as plain JSON values."""
+        first = [self.found[index] for index in sorted(self.found)[:MAX_RECORDED]]
+        images = [{"name": name, "reason": reason} for name, reason in first]
+        return {"count": len(self), "images": images}
+
+    def line(self, total: int, what: str = "images") -> str:
         """Say in one line how many of ``total`` images were left out, and which."""
         names = self.names
         more = f" and {len(names) - MAX_NAMED:,} more" if len(names) > MAX_NAMED else ""
         return (
-            f"skipped {len(names):,} of {total:,} images that cannot be read: "
+            f"skipped {len(names):,} of {total:,} {what} that cannot be read: "
             f"{', '.join(names[:MAX_NAMED])}{more}"
         )
 
@@ -151,7 +162,9 @@ class TfdsRecords:
             if len(indices) > 1:
                 return [record for index in indices for record in self.get([index])]
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
-            return [ImageError(f"example {indices[0]} cannot be read: {reason}")]
+            problem = ImageError(f"example {indices[0]} cannot be read: {reason}")
+            problem.name = f"example {indices[0]}"
+            return [problem]
 
 
 def _record(raw: dict[str, Any], index: int) -> Record:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ from PIL import Image
 from sact_core import data
 from sact_core.config import Preprocessing
 from sact_core.data import DataError, load_split, open_split
+from sact_core.images import ImageError
+from sact_core.records import TfdsRecords, Unreadable
 
 CLASSES = ("cat", "dog", "owl")
 
@@ -164,6 +167,107 @@ def test_sizes_that_differ_need_a_size(tmp_path: Path) -> None:
     assert found.images[:, 0, 0, 0].tolist() == [0, 10]
     found = load_split(str(folder), "all", fit=Preprocessing("imagenet", 8))
     assert found.images[:, 0, 0, 0].tolist() == [0, 10]
+
+
+def test_images_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "pets", {"a": [(6, 6)] * 3, "b": [(6, 6)] * 2})
+    (folder / "a" / "1.png").write_text("no image")
+    cut = folder / "b" / "0.png"
+    noise = np.random.default_rng(0).integers(0, 256, (6, 6, 3), np.uint8)
+    Image.fromarray(noise).save(cut)
+    cut.write_bytes(cut.read_bytes()[:90])
+    found = load_split(str(folder), "all")
+    assert found.images.shape == (3, 6, 6, 3)
+    assert found.labels.tolist() == [0, 0, 1]
+    assert found.images[:, 0, 0, 0].tolist() == [0, 20, 10]
+    assert found.left_out.names == ["a/1.png", "b/0.png"]
+    assert "b/0.png is truncated or damaged" in found.left_out.found[3][1]
+    source = open_split(str(folder), "all")
+    with pytest.raises(ImageError, match=r"^a/1\.png is no image"):
+        source.read([0, 1])
+    for path in folder.rglob("*.png"):
+        path.write_text("no image")
+    with pytest.raises(DataError, match=r"not one image of .*pets all can be read"):
+        load_split(str(folder), "all")
+
+
+def test_a_file_that_cannot_be_opened_is_left_out(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "pets", {"a": [(6, 6)] * 2})
+    source = open_split(str(folder), "all")
+    (folder / "a" / "1.png").unlink()  # since the folder was listed
+    left_out = Unreadable()
+    assert [name for *_, name in source.readable([0, 1], left_out)] == ["a/0.png"]
+    assert left_out.found == {1: ("a/1.png", "a/1.png cannot be opened: No such file or directory")}
+
+
+def test_a_line_names_the_first_ones() -> None:
+    left_out = Unreadable({i: (f"a/{i}.jpg", "it is none") for i in (9, 4, 5, 6, 7, 2000)})
+    assert left_out.line(3060) == (
+        "skipped 6 of 3,060 images that cannot be read: "
+        "a/4.jpg, a/5.jpg, a/6.jpg, a/7.jpg, a/9.jpg and 1 more"
+    )
+    assert left_out.record()["count"] == 6
+    assert left_out.record()["images"][0] == {"name": "a/4.jpg", "reason": "it is none"}
+
+
+@pytest.mark.parametrize("bad", ["image", "record"])
+def test_a_damaged_record_is_left_out(tfds_dir: Path, bad: str) -> None:
+    source = open_split("tiny_squares", "train", tfds_dir)
+    records = source.records.source
+
+    class Damaged:
+        def __len__(self) -> int:
+            return len(records)
+
+        def __getitems__(self, indices: list[int]) -> list[Any]:
+            if bad == "record" and 4 in indices:
+                raise RuntimeError("checksum\nof record 4")
+            found = records.__getitems__(indices)
+            if bad == "image" and 4 in indices:
+                found[indices.index(4)]["image"] = b"\x89PNG no image"
+            return found
+
+    source = dataclasses.replace(source, records=TfdsRecords(Damaged()))
+    left_out = Unreadable()
+    found = source.readable(range(9), left_out)
+    assert [int(image[0, 0, 0]) for image, *_ in found] == [
+        10 * int(name[2:]) for *_, name in found
+    ]
+    assert len(found) == 8
+    ((name, reason),) = left_out.found.values()
+    assert name == {"image": found_name(records, 4), "record": "example 4"}[bad]
+    assert reason.startswith(name)
+    assert "checksum" in reason or "is no image" in reason
+
+
+def found_name(records: Any, index: int) -> str:
+    return records[index]["id"].decode()
+
+
+def test_every_colour_mode_becomes_upright_rgb(tmp_path: Path) -> None:
+    """Grey, palette, CMYK, transparent and turned photographs in one folder."""
+    pixels = np.zeros((8, 12, 3), np.uint8)
+    pixels[:, 6:] = 255
+    image = Image.fromarray(pixels)
+    where = tmp_path / "it"
+    where.mkdir()
+    image.convert("L").save(where / "grey.png")
+    image.convert("P").save(where / "palette.gif")
+    image.convert("CMYK").save(where / "print.jpg", quality=95)
+    clear = image.convert("RGBA")
+    clear.putalpha(Image.fromarray(255 - pixels[..., 0]))  # the right half becomes clear
+    clear.save(where / "clear.webp", lossless=True)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.transpose(Image.Transpose.ROTATE_90).save(where / "turned.jpg", exif=exif, quality=95)
+    found = open_split(str(tmp_path), "all").read(range(5))
+    assert [name for *_, name in found] == [
+        f"it/{name}"
+        for name in ("clear.webp", "grey.png", "palette.gif", "print.jpg", "turned.jpg")
+    ]
+    for comp, _, name in found:
+        assert comp.shape == (8, 12, 3), name
+        np.testing.assert_allclose(comp.astype(int), pixels, atol=8, err_msg=name)
 
 
 def test_images_that_are_not_square_need_a_size(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -77,7 +78,7 @@ def test_all_backends_give_the_same(
         assert comp.keys() == ref.keys()
         for key in ref:
             exact = key == "eval/Accuracy" or "lops" in key or "num_units" in key
-            if exact or isinstance(ref[key], str):
+            if exact or isinstance(ref[key], str | dict):
                 assert comp[key] == ref[key], (name, key)
             else:
                 assert comp[key] == pytest.approx(ref[key], rel=1e-5), (name, key)
@@ -102,6 +103,44 @@ def test_batches_and_shards_change_nothing(data_set: str, tmp_path: Path) -> Non
     assert merged.right == whole.right
     first = evaluation.evaluate(net, source, num_examples=3, batch_size=2)
     assert first.count == 3
+
+
+@pytest.mark.parametrize("num_shards", [1, 3])
+def test_images_that_cannot_be_read_are_named_and_counted(
+    data_set: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], num_shards: int
+) -> None:
+    broken = tmp_path / "data"
+    shutil.copytree(data_set, broken)
+    (broken / "test" / "ant" / "3.png").write_text("no image")
+    whole = broken / "test" / "bee" / "1.png"
+    whole.write_bytes(whole.read_bytes()[:200])
+    file = str(write_checkpoint(tmp_path / "it.h5"))
+    argv = ["--checkpoint", file, "--dataset", str(broken), "--backend", "reference"]
+    found = run_json(capsys, *argv)
+    assert found["num_examples"] == 8
+    assert found["skipped"]["count"] == 2
+    assert [image["name"] for image in found["skipped"]["images"]] == ["ant/3.png", "bee/1.png"]
+    assert "ant/3.png is no image" in found["skipped"]["images"][0]["reason"]
+    line = "skipped 2 of 10 images that cannot be read: ant/3.png, bee/1.png"
+    assert command.main(argv) == 0
+    assert capsys.readouterr().out.endswith(f"\n{line}\n")
+    assert command.main([*argv, "--sizes", "16,32"]) == 0
+    assert capsys.readouterr().out.count(line) == 1
+
+    net = Net.from_checkpoint(checkpoints.read(file), "reference")
+    merged = Metrics(net.plan)
+    for rank in range(num_shards):
+        shard = evaluation.evaluate(
+            net, open_split(str(broken), "test"), batch_size=2, shard=(rank, num_shards)
+        )
+        merged.add_counts(json.loads(json.dumps(shard.counts())))
+    assert merged.count == 8
+    assert {name for name, _ in merged.left_out.values()} == {"ant/3.png", "bee/1.png"}
+
+    for path in (broken / "test").rglob("*.png"):
+        path.write_text("no image")
+    assert command.main(argv) == 2
+    assert "not one image of " in capsys.readouterr().err
 
 
 def test_the_table_is_readable(

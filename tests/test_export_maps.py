@@ -366,11 +366,13 @@ def test_the_command_says_what_it_did(tmp_path, checkpoint, folder, capsys):
     argv = ["--checkpoint", checkpoint, "--dataset", folder, "--backend", "reference", "--out", out]
     assert main([str(arg) for arg in argv]) == 0
     captured = capsys.readouterr()
-    assert f"{out}: 6 images, 1 left out, " in captured.out
+    assert f"{out}: 6 images, " in captured.out
     assert "MFLOPs on average, accuracy " in captured.out
-    assert "left out: example 3: " in captured.err
-    assert "3.png is no image" in captured.err
+    assert captured.out.endswith("skipped 1 of 7 images that cannot be read: b/3.png\n")
+    assert captured.err == ""
     with MapFile(out) as file:
+        (skipped,) = file.provenance["skipped"]["images"]
+        assert skipped["reason"].startswith("b/3.png is no image")
         assert file.provenance["examples"]["split"] == "test"
         assert file.provenance["command"].startswith("python -m sact_core.export_maps --checkpoint")
         accuracy = (file.root["labels"][()] == file.root["predictions"][()]).mean()

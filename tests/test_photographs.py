@@ -7,6 +7,7 @@ differ in hue.
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -334,6 +335,29 @@ def test_a_run_that_was_stopped_ends_bit_identical(
         np.testing.assert_array_equal(other.params[name], value, err_msg=name)
     losses = [[row["train/Total Loss"] for row in read_metrics(path)] for path in (whole, parted)]
     assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("crop", ["resized", "padded"])
+def test_a_run_names_and_counts_what_it_skipped(
+    photographs: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], crop: str
+) -> None:
+    broken, run_dir = tmp_path / "broken", tmp_path / "run"
+    shutil.copytree(photographs, broken)
+    for name in ("train/blue/04.jpg", "train/red/01.jpg", "test/red/03.jpg"):
+        (broken / name).write_bytes((broken / name).read_bytes()[:300])
+    more = ("--crop", crop, "--colour", "0", "--epochs", "1", "--eval-every", "1")
+    assert command.main(flags(str(broken), run_dir, *more)) == 0
+    said = capsys.readouterr().out.splitlines()
+    lines = [line for line in said if line.startswith("skipped")]
+    assert lines == [
+        "skipped 2 of 24 training images that cannot be read: blue/04.jpg, red/01.jpg",
+        "skipped 1 of 10 test images that cannot be read: red/03.jpg",
+    ]
+    record = checkpoints.read(run_dir / "last.h5").provenance
+    assert (record["data_set"]["train_count"], record["metrics"]["count"]) == (22, 9)
+    names = [image["name"] for image in record["data_set"]["skipped"]["images"]]
+    assert names == ["blue/04.jpg", "red/01.jpg"]
+    assert record["metrics"]["skipped"]["count"] == 1
 
 
 def test_the_imagenet_family_trains_on_photographs_unless_told_otherwise() -> None:

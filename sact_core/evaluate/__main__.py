@@ -66,8 +66,11 @@ from sact_core.evaluate.taus import (
     print_taus,
 )
 from sact_core.evaluate.watch import watch
+from sact_core.records import Unreadable
 
 if TYPE_CHECKING:
+    from sact_core.evaluate.run import Job
+    from sact_core.metrics import Metrics
     from sact_core.train.processes import Processes
 
 #: Names of `sact_core.backends.BACKENDS`, the default first; not imported for --help.
@@ -195,6 +198,7 @@ def _evaluate(args: argparse.Namespace, processes: Processes) -> None:
             "split": source.split,
             "image_size": net.preprocessing.image_size,
             "Dense Flops/mean": metrics.dense.mean,
+            "skipped": Unreadable(metrics.left_out).record(),
         }
         print(json.dumps(metrics.summary() | about | about_tau))
         return
@@ -206,6 +210,7 @@ def _evaluate(args: argparse.Namespace, processes: Processes) -> None:
         + (f", found on the first {about_tau['tau_found_on']:,} images" if searched else "")
         + f"\n\n{table(metrics)}"
     )
+    _say_left_out(job, metrics)
 
 
 def _check(args: argparse.Namespace, processes: Processes) -> None:
@@ -260,8 +265,15 @@ def _print_sizes(args: argparse.Namespace, curves: Sequence[Curve]) -> None:
             f"{source.split}, {args.backend} backend; size: {curve.size_means} in pixels\n\n"
             f"{sizes_table(curve)}\n"
         )
+        _say_left_out(curve.job, next(iter(curve.metrics.values())))
     if args.plot is not None:
         print(f"drawn: {args.plot}")
+
+
+def _say_left_out(job: Job, metrics: Metrics) -> None:
+    """Name and count the images that could not be read; they are the same at every size."""
+    if left_out := Unreadable(metrics.left_out):
+        print(left_out.line(job.num_examples))
 
 
 if __name__ == "__main__":

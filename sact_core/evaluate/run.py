@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sact_core.metrics import AUTHORS_L2, Metrics, l2_loss
+from sact_core.records import Unreadable
 
 if TYPE_CHECKING:
     from sact_core.backends import Net
@@ -123,6 +124,8 @@ class Job:
         together = Metrics(self.net.plan, self.tau, self.regularization)
         for counts in processes.gather(mine.counts()):
             together.add_counts(counts)
+        if not together.count:
+            raise ValueError(f"not one image of {self.source.name} {self.source.split} can be read")
         return together
 
 
@@ -163,7 +166,7 @@ def evaluate(
     Returns
     -------
     Metrics
-        Of the images of this shard.
+        Of the images of this shard; ``left_out`` has those that cannot be read.
 
     Raises
     ------
@@ -173,13 +176,15 @@ def evaluate(
     metrics = Metrics(net.plan, tau, regularization)
     total = len(source) if num_examples is None else min(num_examples, len(source))
     job = Job(net, source, tau, regularization, total, batch_size)
-    for x, labels in inputs(job, shard):
+    for x, labels in inputs(job, shard, Unreadable(metrics.left_out)):
         metrics.update(net.forward(x), labels)
         done(len(labels))
     return metrics
 
 
-def inputs(job: Job, shard: tuple[int, int] = (0, 1)) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def inputs(
+    job: Job, shard: tuple[int, int] = (0, 1), left_out: Unreadable | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Give the images of a job that fit in memory together, and their labels.
 
     Parameters
@@ -188,6 +193,8 @@ def inputs(job: Job, shard: tuple[int, int] = (0, 1)) -> Iterator[tuple[np.ndarr
         Its data, preprocessing and batches count.
     shard : tuple of int
         As in `evaluate`.
+    left_out : Unreadable, optional
+        Gets the images that cannot be read.
 
     Yields
     ------
@@ -204,11 +211,12 @@ def inputs(job: Job, shard: tuple[int, int] = (0, 1)) -> Iterator[tuple[np.ndarr
     offset = label_offset(net, source)
     if not len(source):
         raise ValueError(f"{source.name} {source.split} has no examples")
+    left_out = Unreadable() if left_out is None else left_out
     # No process gets nothing while another has all.
     batch_size = min(job.batch_size, -(-job.num_examples // shard[1]))
     for number, chunk in enumerate(source.chunks(batch_size, job.num_examples)):
         if number % shard[1] == shard[0]:
-            for x, labels in _prepared(net, source, chunk):
+            for x, labels in _prepared(net, source, chunk, left_out):
                 at_once = _at_once(net, x.shape, shard[1])
                 for i in range(0, len(x), at_once):
                     yield x[i : i + at_once], labels[i : i + at_once] + offset
@@ -307,12 +315,14 @@ def _options(args: argparse.Namespace, processes: Processes) -> dict[str, Any]:
     return options
 
 
-def _prepared(net: Net, source: Source, chunk: range) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _prepared(
+    net: Net, source: Source, chunk: range, left_out: Unreadable
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Inputs [shape=(n, H, W, 3)] of one size each, and their labels."""
     from sact_core.preprocess import prepare
 
     sizes: dict[tuple[int, ...], list[tuple[np.ndarray, int]]] = {}
-    for image, label, _ in source.read(chunk):
+    for image, label, _ in source.readable(chunk, left_out):
         x = prepare(image, net.preprocessing, net.plan.divisor)
         sizes.setdefault(x.shape, []).append((x, label))
     for together in sizes.values():

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sact_core.files import written_beside
 from sact_core.metrics import Metrics
+from sact_core.records import Unreadable
 
 if TYPE_CHECKING:
     from sact_core.evaluate.run import Job
@@ -59,7 +60,10 @@ class Curve:
             "sizes": [
                 {"image_size": size, "num_examples": metrics.count}
                 | metrics.summary()
-                | {"Dense Flops/mean": metrics.dense.mean}
+                | {
+                    "Dense Flops/mean": metrics.dense.mean,
+                    "skipped": Unreadable(metrics.left_out).record(),
+                }
                 for size, metrics in self.metrics.items()
             ],
         }

@@ -19,6 +19,7 @@ import numpy as np
 from sact_core.config import NetworkConfig
 from sact_core.evaluate.run import inputs
 from sact_core.metrics import Metrics
+from sact_core.records import Unreadable
 from sact_core.taus import check_taus, tau_range
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class TauCurve:
             "dataset": source.name,
             "split": source.split,
             "image_size": self.job.net.preprocessing.image_size,
+            "skipped": Unreadable(next(iter(self.metrics.values())).left_out).record(),
             "rows": [
                 {"tau": tau, "count": metrics.count}
                 | metrics.summary()
@@ -177,7 +179,8 @@ def measure_taus(job: Job, taus: Sequence[float], processes: Processes) -> TauCu
 
     mine, rises = fresh(), Rises(0, [0] * (len(taus) - 1))
     with job.progress(processes) as done:
-        for x, labels in inputs(job, (processes.rank, processes.world)):
+        left_out = Unreadable(mine[taus[0]].left_out)
+        for x, labels in inputs(job, (processes.rank, processes.world), left_out):
             shares = []
             for tau, metrics in mine.items():
                 result = job.net.forward(x, tau=tau)
@@ -251,11 +254,13 @@ def print_taus(curve: TauCurve, file: str, backend: str, as_json: bool) -> None:
 
         print(json.dumps({"content_hash": read_header(file).content_hash} | curve.as_json()))
         return
-    job, count = curve.job, next(iter(curve.metrics.values())).count
+    job, first = curve.job, next(iter(curve.metrics.values()))
     print(
-        f"{job.net.config.name}, {file}: {count:,} images of {job.source.name} "
+        f"{job.net.config.name}, {file}: {first.count:,} images of {job.source.name} "
         f"{job.source.split}, {backend} backend\n\n{taus_table(curve)}"
     )
+    if left_out := Unreadable(first.left_out):
+        print(left_out.line(job.num_examples))
 
 
 def taus_table(curve: TauCurve) -> str:

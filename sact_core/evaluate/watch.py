@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sact_core.evaluate.run import prepare_job
+from sact_core.records import Unreadable
 
 POLL_SECONDS = 2.0
 
@@ -53,7 +54,13 @@ def watch(args: argparse.Namespace) -> None:
             job = prepare_job(checkpoint, args, Processes())
             metrics = job.run(Processes())
             found = metrics.summary()
-            about = {"split": job.source.split, "count": metrics.count, "backend": args.backend}
+            about: dict[str, Any] = {
+                "split": job.source.split,
+                "count": metrics.count,
+                "backend": args.backend,
+            }
+            if left_out := Unreadable(metrics.left_out):
+                about["skipped"] = left_out.record()
             rows.append({"epoch": record.get("epochs"), "step": step} | found | about)
             RunDir(folder).write_metrics(rows, "watch.jsonl")
             events.write(step, found)
@@ -61,6 +68,8 @@ def watch(args: argparse.Namespace) -> None:
                 print(json.dumps(rows[-1]), flush=True)
             else:
                 print(_line(rows[-1]), flush=True)
+                if left_out:
+                    print(left_out.line(job.num_examples), flush=True)
         if step >= record.get("steps_planned", math.inf):
             return
 

@@ -241,6 +241,8 @@ def _train(args: argparse.Namespace, argv: list[str], processes: Processes) -> i
     finally:
         processes.end()
         run_dir.close()
+    for line in trainer.skipped():
+        say(line)
     say(f"done: {summary(row)}; {run_dir.path / 'last.h5'}")
     return 0
 

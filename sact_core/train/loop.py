@@ -20,7 +20,7 @@ import numpy as np
 from sact_core import checkpoint as checkpoints
 from sact_core.backends import dense
 from sact_core.config import Preprocessing
-from sact_core.data import Examples, Source
+from sact_core.data import DataError, Examples, Source
 from sact_core.flops import dense_flops
 from sact_core.metrics import Metrics, l2_loss
 from sact_core.network import build_plan, init_params
@@ -145,12 +145,14 @@ class Trainer:
         kind = self.preprocessing.kind
         if isinstance(train, Examples):
             self.augmenter = Augmenter(train.images, train.labels, config, kind)
+            self.left_out = train.left_out
         else:
             self.augmenter = PhotographAugmenter(
                 train, config, kind, data_workers, KEEP_BYTES // self.processes.world
             )
+            self.left_out = self.augmenter.left_out
+        self.left_out_of_test = test.left_out if isinstance(test, Examples) else Unreadable()
         self.num_train = len(self.augmenter.order(0))
-        self.left_out_of_test = Unreadable()
         self.steps_per_epoch = max(self.num_train // config.batch_size, 1)
         self.num_steps = config.max_steps or max(round(config.epochs * self.steps_per_epoch), 1)
         self.progress = Progress()
@@ -159,6 +161,8 @@ class Trainer:
         if state is not None:
             self.learner.load(state)
             self.progress = Progress(**state["progress"])
+            self.left_out.found.update(state.get("left_out", {}))
+            self.left_out_of_test.found.update(state.get("left_out_of_test", {}))
         self._events = EventWriter(run_dir.path, self.global_step + 1 if self.resumed else 0)
 
     @property
@@ -258,6 +262,9 @@ class Trainer:
         every = self.config.eval_every
         if self.processes.is_first and every and (over or (progress.epoch + 1) % every == 0):
             row |= self.evaluate()
+        if isinstance(self.augmenter, PhotographAugmenter):  # each process met others
+            for found in self.processes.gather(list(self.left_out.found.items())):
+                self.left_out.found.update({index: (name, why) for index, (name, why) in found})
         progress.rows.append(row)
         progress.epoch += 1
         progress.step = 0
@@ -288,6 +295,8 @@ class Trainer:
                 if tau == self.config.tau or seen.count < END_EXAMPLES:
                     taus = np.full(len(images), tau) if ends else None
                     seen.update(dense.infer(network, images, taus=taus), labels)
+        if not metrics[self.config.tau].count:
+            raise DataError(f"not one image of {self.test.name} {self.test.split} can be read")
         found = self._with_share(metrics[self.config.tau])
         for tau in ends:
             there = self._with_share(metrics[tau])
@@ -310,12 +319,31 @@ class Trainer:
             row["step"], {k: v for k, v in row.items() if k not in ("epoch", "step")}
         )
 
+    def skipped(self) -> list[str]:
+        """Say which images could not be read, a line for training and one for test images."""
+        found = []
+        for what, count, left_out in (
+            ("training images", self.num_train, self.left_out),
+            ("test images", len(self.test), self.left_out_of_test),
+        ):
+            if left_out:
+                total = count + (len(left_out) if isinstance(self.test, Examples) else 0)
+                found.append(left_out.line(total, what))
+        return found
+
     def checkpoint(self, row: dict[str, Any]) -> checkpoints.Checkpoint:
         """Make a checkpoint of the network as it stands."""
-        counts = self.num_train, len(self.test)
+        in_memory = isinstance(self.test, Examples)
+        counts = (
+            self.num_train - (0 if in_memory else len(self.left_out)),
+            len(self.test) - (0 if in_memory else len(self.left_out_of_test)),
+        )
         record = provenance.describe(
             self.config, row, counts, self.num_steps, self.command, self.learner.device
         )
+        for part, left_out in (("data_set", self.left_out), ("metrics", self.left_out_of_test)):
+            if left_out:
+                record[part]["skipped"] = left_out.record()
         return checkpoints.Checkpoint(
             config=self.config.network,
             params=self.learner.network.params(),
@@ -328,7 +356,14 @@ class Trainer:
         if not self.learner.is_finite():
             raise Diverged
         if self.processes.is_first:
-            self.run_dir.save_state(self.learner.state() | {"progress": vars(self.progress)})
+            self.run_dir.save_state(
+                self.learner.state()
+                | {
+                    "progress": vars(self.progress),
+                    "left_out": dict(self.left_out.found),
+                    "left_out_of_test": dict(self.left_out_of_test.found),
+                }
+            )
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:

@@ -38,11 +38,12 @@ class Processes:
         return self.rank == 0
 
     def start(self, device: str) -> None:
-        """Let the processes find each other: nccl between GPUs, gloo elsewhere."""
+        """Let the processes find each other: nccl for what is on GPUs, gloo elsewhere."""
         if self.world > 1:
             from torch import distributed
 
-            distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+            on_gpus = device.startswith("cuda")
+            distributed.init_process_group("cpu:gloo,cuda:nccl" if on_gpus else "gloo")
 
     def end(self) -> None:
         """Let them part."""
