@@ -73,10 +73,14 @@ def section(data_set: str, files: list[File]) -> str:
                 f"### One file, every tau: `{file.name}`",
                 curve_table(file),
                 file.rises,
-                "Beside the networks trained for one tau, at equal FLOPs (between two taus of "
-                "the curve, on a straight line):",
-                specialists_table(file, files),
             ]
+            specialists = specialists_table(file, files)
+            if specialists:
+                parts += [
+                    "Beside the networks trained for one tau, at equal FLOPs (between two taus "
+                    "of the curve, on a straight line):",
+                    specialists,
+                ]
     parts += ["### How each was made", "\n".join(_made(file) for file in files)]
     return "\n\n".join(part for part in parts if part)
 

@@ -176,6 +176,20 @@ def test_a_file_for_every_tau_has_its_curve(folder):
     assert "`any.h5`" not in table.partition("###")[0]
 
 
+def test_a_curve_with_nothing_beside_it_stands_alone(folder):
+    path = ship(
+        folder, "caltech101_any", "sact", 0.6, 30.0, mean=(1, 1, 1), tau=0.03,
+        data_set={"name": "caltech101"},
+    )  # fmt: skip
+    curve(path, [(0.1, 10.0, 0.5), (0.01, 30.0, 0.6)])
+    for cifar in ("cheap.h5", "dear.h5"):
+        (folder / cifar).unlink()
+    summarise.summarise(folder, folder / "results")
+    text = (folder / "README.md").read_text()
+    assert "### One file, every tau: `caltech101_any.h5`" in text
+    assert "Beside the networks trained for one tau" not in text
+
+
 def test_a_curve_of_other_weights_is_refused(folder):
     beside = curve(folder / "cheap.h5", [(0.1, 10.0, 0.7)], content_hash="0" * 64)
     with pytest.raises(ValueError, match=r"belongs to another cheap\.h5: measure the curve again"):
