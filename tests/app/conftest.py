@@ -123,12 +123,15 @@ def app_env(
     """The app sees the tiny checkpoints, no runs and no data sets; caches are empty."""
     import streamlit as st
 
+    from app.loaders import running
+
     monkeypatch.setenv("SACT_PRETRAINED_DIR", str(pretrained))
     monkeypatch.setenv("SACT_RUNS_DIR", str(tmp_path / "runs"))
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.delenv("SACT_CHECKPOINT_DIRS", raising=False)
     st.cache_data.clear()
     st.cache_resource.clear()
+    running._seconds.clear()
     return monkeypatch
 
 
