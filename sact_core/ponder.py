@@ -211,6 +211,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--image-size", type=int, metavar="N", help="take the whole image, its longer side N pixels"
     )
     parser.add_argument("--fit", choices=FITS, help="crop to a square, or keep the aspect")
+    parser.add_argument(
+        "--tau", type=float, help="price of a unit, for a network trained with --tau-range"
+    )
     parser.add_argument("--colour-map", choices=COLOUR_MAPS, default="viridis")
     parser.add_argument(
         "--scale",
@@ -238,6 +241,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"{args.checkpoint} is a vanilla network: every position runs every unit, so it "
                 f"has no ponder map"
             )
+        if args.tau is not None:
+            net = net.at_tau(args.tau)
         net.preprocessing_for(args.image_size, args.fit)
         Path(args.out).mkdir(parents=True, exist_ok=True)
         provenance = _provenance(net, args, shlex.join(["python", "-m", "sact_core.ponder", *argv]))

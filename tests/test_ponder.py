@@ -108,6 +108,25 @@ def test_colours_follow_the_scale(tmp_path, network, photo, scale):
         np.testing.assert_array_equal(np.asarray(image)[::16, ::16], ref)
 
 
+def test_tau_of_a_network_that_takes_any(tmp_path, network, photo, capsys):
+    config = NetworkConfig(
+        units_per_block=(2, 2, 2), base_channels=2, halting="sact", halting_bias=-1.0,
+        tau_conditioned=True, tau_low=0.001, tau_high=0.1,
+    )  # fmt: skip
+    made = Checkpoint(config, init_params(build_plan(config), 0), Preprocessing("cifar", 16))
+    checkpoints.write(tmp_path / "any.h5", made)
+    means = []
+    for tau in ("0.001", "0.1"):
+        argv = [photo, "--checkpoint", tmp_path / "any.h5", "--out", tmp_path / tau, *BACKEND]
+        assert main([str(arg) for arg in [*argv, "--tau", tau]]) == 0
+        with MapFile(tmp_path / tau / "photo_maps.h5") as file:
+            means.append(file.map(0).mean())
+    assert means[0] > means[1]
+    capsys.readouterr()
+    argv = ["--checkpoint", network, "--out", tmp_path / "out", *BACKEND]
+    assert "is not conditioned on tau" in fails(capsys, photo, *argv, "--tau", "0.01")
+
+
 def test_photographs_of_one_name_are_told_apart(tmp_path):
     stems = output_stems(["a/cat.jpg", "b/cat.png", "cat_2.jpg", "c/cat.jpg"], tmp_path)
     assert [stem.name for stem in stems] == ["cat", "cat_2", "cat_2_2", "cat_3"]
