@@ -99,6 +99,7 @@ def command(
     fit: str | None,
     colour_map: str,
     scale: str,
+    tau: float | None = None,
 ) -> str:
     """The command line that gives the same pictures and numbers."""
     source = f"{picture.name.lower()}.jpg"
@@ -115,6 +116,8 @@ def command(
         words += ["--fit", fit or own.fit]
     if colour_map != "viridis":
         words += ["--colour-map", colour_map]
+    if tau is not None:
+        words += ["--tau", f"{tau:g}"]
     words += ["--scale", "units" if scale == "fixed" else "percentile", "--out", "maps"]
     return shlex.join(words)
 

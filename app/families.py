@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
+from app import loaders
 from app.figures import Point
 from app.loaders import Model
 
@@ -40,6 +41,11 @@ class Family:
         return self.models[0].config.family
 
     @property
+    def any_tau(self) -> bool:
+        """Whether it is one network that takes any tau."""
+        return self.models[0].tau_range is not None
+
+    @property
     def taus(self) -> list[float]:
         """Their values of tau."""
         return [model.tau for model in self.models if model.tau is not None]
@@ -53,7 +59,7 @@ def families(models: list[Model]) -> list[Family]:
     """
     found: dict[tuple[object, ...], dict[float, Model]] = {}
     for model in models:
-        if model.config.halting == "none" or model.tau is None:
+        if model.config.halting == "none" or model.tau is None or model.tau_range is not None:
             continue
         found.setdefault(_kind(model), {}).setdefault(model.tau, model)
     made: list[Family] = []
@@ -68,6 +74,27 @@ def families(models: list[Model]) -> list[Family]:
     return sorted(made, key=lambda f: (f.kind != "imagenet", -len(f.models), f.label))
 
 
+def any_tau(models: list[Model]) -> list[Family]:
+    """Networks that take any tau, each as a family of its own."""
+    return [Family(_label(model), (model,)) for model in models if model.tau_range is not None]
+
+
+def specialists(model: Model, models: list[Model]) -> tuple[Model, ...]:
+    """Checkpoints of the same network trained for one tau each, tau rising."""
+    return next((f.models for f in families(models) if _kind(f.models[0]) == _kind(model)), ())
+
+
+def curve(model: Model) -> list[Point]:
+    """What a network that takes any tau was measured to do over its range."""
+    found = []
+    for row in loaders.curve(model):
+        flops, accuracy = row.get("Total Flops/mean"), row.get("eval/Accuracy")
+        if flops is not None and accuracy is not None:
+            std = row.get("Total Flops/std", 0.0)
+            found.append(Point(_label(model), f"τ = {row['tau']:.2g}", flops, accuracy, std))
+    return found
+
+
 def points(family: Family, models: list[Model]) -> list[Point]:
     """The family, its static baselines, its relatives and the authors' figures.
 
@@ -75,10 +102,12 @@ def points(family: Family, models: list[Model]) -> list[Point]:
     networks and the same data set.
     """
     first = family.models[0]
-    found = [_point(model, family.label, f"τ = {model.tau:g}") for model in family.models]
+    found = [_point(m, family.label, f"τ = {m.tau:g}") for m in family.models if not m.tau_range]
     groups = {m.digest: f.label for f in families(models) for m in f.models}
     for model in models:
         same = model.config.family == first.config.family and _data(model) == _data(first)
+        if same and model.tau_range is not None:
+            found += curve(model)
         if not same or model in family.models:
             continue
         if model.config.halting == "none":
@@ -112,7 +141,8 @@ def _name(model: Model) -> str:
 
 def _kind(model: Model) -> tuple[object, ...]:
     # What decides a network's shape; the bias that halting started from does not.
-    config = replace(model.config, halting_bias=0.0)
+    one_tau = {"tau_conditioned": False, "tau_low": None, "tau_high": None, "tau_default": None}
+    config = replace(model.config, halting_bias=0.0, **one_tau)  # type: ignore[arg-type]
     return config, _data(model), model.header.preprocessing
 
 

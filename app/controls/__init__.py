@@ -19,6 +19,7 @@ from app.controls.basics import choose_metric, guarded, heading, number, page_li
 from app.controls.networks import KINDS, choose_model, offered
 from app.controls.pictures import TEST_IMAGE, add_your_own, choose_picture
 from app.controls.sizes import Fitting, choose_input, describe, price, price_list, side_row
+from app.controls.taus import any_tau, choose_tau
 from app.loaders import InputError, Model, Picture, Run
 
 __all__ = [
@@ -27,12 +28,14 @@ __all__ = [
     "Choice",
     "Fitting",
     "add_your_own",
+    "any_tau",
     "checked_key",
     "choose",
     "choose_input",
     "choose_metric",
     "choose_model",
     "choose_picture",
+    "choose_tau",
     "describe",
     "guarded",
     "heading",
@@ -58,12 +61,25 @@ class Choice:
         How the image is fitted.
     price : container, optional
         Where the page says what the image costs.
+    tau : float, optional
+        Price of a unit, where the network takes any.
     """
 
     model: Model
     picture: Picture
     fitting: Fitting
     price: Any = field(default=None, repr=False, compare=False)
+    tau: float | None = None
+
+    @property
+    def what(self) -> tuple[Model, Picture, int | None, str | None]:
+        """Network, image and how it is fitted, as loaders take them."""
+        return self.model, self.picture, self.image_size, self.fit
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """Tells runs apart."""
+        return self.model.digest, self.picture.digest, self.image_size, self.fit, self.tau
 
     @property
     def image_size(self) -> int | None:
@@ -78,7 +94,7 @@ class Choice:
     @property
     def run(self) -> Run:
         """The network's run over the image, cached."""
-        return loaders.run(self.model, self.picture, self.image_size, self.fit)
+        return loaders.run(*self.what, tau=self.tau)
 
 
 def choose(page: str, halting: tuple[str, ...] = ("sact", "act", "none")) -> Choice:
@@ -101,16 +117,22 @@ def choose(page: str, halting: tuple[str, ...] = ("sact", "act", "none")) -> Cho
             model = choose_model(page, halting=halting)
         with columns[1]:
             picture = choose_picture(page, model)
+        tau = None
+        if model.tau_range is not None:
+            cells = st.columns([5, 8], vertical_alignment="bottom")
+            with cells[0]:
+                tau = choose_tau(page, model)
+            cells[1].caption(any_tau(model))
         sized = side_row(model)
         with row:
             fitting = choose_input(page, model, picture, sized[0] if sized else None)
         if sized:
             line = sized[1].empty()
             with guarded():
-                cost = loaders.cost(model, picture, fitting.image_size, fitting.fit)
+                cost = loaders.cost(model, picture, fitting.image_size, fitting.fit, tau)
             line.markdown(price(model, cost))
         st.caption(describe(model, picture, fitting.image_size, fitting.fit))
-    return Choice(model, picture, fitting, line)
+    return Choice(model, picture, fitting, line, tau)
 
 
 def run(page: str, choice: Choice) -> Run:
@@ -119,17 +141,16 @@ def run(page: str, choice: Choice) -> Run:
     try:
         done = choice.run
     except InputError as error:
-        price_list(page, model, picture, choice.fitting)  # says what would be possible
+        price_list(page, model, picture, choice.fitting, choice.tau)  # says what would be possible
         st.error(str(error), icon=":material/error:")
         st.stop()
     if choice.price is not None:
-        cost = loaders.cost(model, picture, choice.image_size, choice.fit)
+        cost = loaders.cost(*choice.what, choice.tau)
         choice.price.markdown(price(model, cost, done))
-    price_list(page, model, picture, choice.fitting)
+    price_list(page, model, picture, choice.fitting, choice.tau)
     return done
 
 
 def checked_key(choice: Choice) -> str:
     """Where the session keeps whether the backends agreed on this run."""
-    parts = (choice.model.digest, choice.picture.digest, choice.image_size, choice.fit)
-    return "checked_" + "_".join(map(str, parts))
+    return "checked_" + "_".join(map(str, choice.identity))

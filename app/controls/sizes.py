@@ -132,7 +132,7 @@ def describe(model: Model, picture: Picture, image_size: int | None, fit: str | 
     config, own = model.config, model.header.preprocessing
     units = " + ".join(map(str, config.units_per_block))
     parts = [f"**{config.name}**, {units} units"]
-    if model.tau is not None:
+    if model.tau is not None and model.tau_range is None:
         parts.append(f"τ = {model.tau:g}")
     accuracy = loaders.accuracy(model)
     if accuracy is not None:
@@ -181,7 +181,9 @@ def price(model: Model, cost: Cost, run: Run | None = None) -> str:
     return " · ".join(parts)
 
 
-def price_list(page: str, model: Model, picture: Picture, fitting: Fitting) -> None:
+def price_list(
+    page: str, model: Model, picture: Picture, fitting: Fitting, tau: float | None = None
+) -> None:
     """Every size with its cost, so that it is known before it is chosen.
 
     Drawn after the run, so that it knows how long that took; nothing for small images.
@@ -192,7 +194,7 @@ def price_list(page: str, model: Model, picture: Picture, fitting: Fitting) -> N
     rows = []
     with guarded():
         for each in fitting.sides:
-            cost = loaders.cost(model, picture, each, fit)
+            cost = loaders.cost(model, picture, each, fit, tau)
             seconds = loaders.seconds_of(model, picture, each, fit)
             rows.append(
                 {

@@ -13,11 +13,13 @@ def numbers(choice: controls.Choice) -> None:
     run = choice.run
     share = run.executed.total[0] / run.dense.total[0]
     top = int(run.result.logits[0].argmax())
+    long = len(choice.model.class_name(top)) > 12  # it may be cut off
     with st.grid(4, min_column_width=150):
         controls.number(
             "It says",
             choice.model.class_name(top),
             f"{run.result.probabilities[0, top]:.1%} sure",
+            help=choice.model.class_name(top).capitalize() if long else None,
         )
         controls.number(
             "FLOPs",
@@ -95,13 +97,13 @@ def cost(choice: controls.Choice) -> None:
         config=views.QUIET,
         alt="FLOPs of each block, this image over every unit running",
     )
-    this = (choice.model.digest, choice.picture.digest, choice.image_size, choice.fit)
+    this = choice.identity
     if st.button("Time it against the dense network", icon=":material/timer:", key="explore_time"):
         st.session_state["explore_timed"] = this
     if st.session_state.get("explore_timed") != this:
         return
     with controls.guarded():
-        measured = loaders.times(choice.model, choice.picture, choice.image_size, choice.fit)
+        measured = loaders.times(*choice.what, tau=choice.tau)
     st.plotly_chart(
         figures.times(
             ["masked (NumPy, Numba)", "dense (PyTorch)"],

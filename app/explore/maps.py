@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import streamlit as st
 
-from app import controls, figures, views
+from app import any_tau, controls, figures, views
 from app.loaders import Run
 from app.viewer import Panel, Scale, payload
 from app.viewer import component as viewer
@@ -58,6 +60,14 @@ def hero(choice: controls.Choice) -> None:
         )
     layers = views.layers(run.result, metric)
     low, high = views.limits(choice.model.config, run.result, metric, stretch)
+    dial = None
+    if choice.model.tau_range is not None:
+        any_tau.say_budget("explore")
+        with controls.guarded():
+            every_tau = any_tau.run_all(*choice.what, choice.tau, run)
+        dial = any_tau.slider(choice.model, every_tau, metric, choice.tau)
+        if stretch == "stretched":  # one scale for all taus, or dragging would show nothing
+            low, high = any_tau.stretched(every_tau, metric)
     every = range(len(layers))
     height, width = run.seen.shape[:2]
     viewer.show(
@@ -90,6 +100,7 @@ def hero(choice: controls.Choice) -> None:
             ],
             [Scale(low, high, "units", colour_map)],
             mark=position(run) if by_position else None,
+            dial=dial,
             clickable=by_position,
             hint="Point at the map to read it. Click a position to see why it stopped there."
             if by_position
@@ -97,6 +108,8 @@ def hero(choice: controls.Choice) -> None:
         ),
         "explore_map",
         on_position=take_position,
+        on_tau=partial(any_tau.take_tau, "explore", "explore_map"),
+        on_target=partial(any_tau.take_target, "explore", "explore_map", *choice.what),
     )
 
 

@@ -48,7 +48,7 @@ def take_home(choice: controls.Choice) -> None:
     opacity = st.session_state.get("explore_opacity", 65) / 100
     limits = views.limits(model.config, run.result, metric, scale)
     stem = f"{picture.name.rsplit('.', 1)[0]}_{model.name}".replace("/", "_").replace(": ", "_")
-    stem = stem.replace(" ", "_")
+    stem = stem.replace(" ", "_") + (f"_tau{choice.tau:g}" if choice.tau is not None else "")
     label = f"{views.METRICS[metric].lower()}, units"
     st.header("Take it with you", anchor=False)
     files: list[tuple[str, str, Callable[[], bytes | str]]] = [
@@ -79,7 +79,7 @@ def take_home(choice: controls.Choice) -> None:
             )
     st.markdown("The same from the command line:")
     st.code(
-        exports.command(model, picture, choice.image_size, choice.fit, colours, scale),
+        exports.command(model, picture, choice.image_size, choice.fit, colours, scale, choice.tau),
         language="bash",
         wrap_lines=True,
     )

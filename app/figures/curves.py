@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -63,7 +64,7 @@ def accuracy_against_flops(
             name=group,
             mode="lines+markers+text" if joined else "markers+text",
             text=[p.label for p in own],
-            textposition="top center",
+            textposition=("top center", "bottom center")[i % 2],  # curves that meet
             textfont={"size": 11},
             marker={
                 "size": [15 if p.label == chosen else 9 for p in own],
@@ -88,6 +89,8 @@ def over_tau(
     chosen: float | None = None,
     reference: tuple[float, str] | None = None,
     height: int = 230,
+    others: tuple[Sequence[float], Sequence[float], str] | None = None,
+    tozero: bool = True,
 ) -> go.Figure:
     """Draw a value of one image over tau.
 
@@ -103,19 +106,34 @@ def over_tau(
         A level to draw, and its name.
     height : int
         In pixels.
+    others : tuple of taus, values and str, optional
+        More points without a line, and their name.
+    tozero : bool
+        Whether the axis begins at 0.
     """
     figure = go.Figure()
+    small = 8 if len(taus) <= 12 else 0  # many points are a line
     figure.add_scatter(
         x=list(taus),
         y=list(values),
+        name="this network",
         mode="lines+markers",
         line={"color": BLUE, "width": 2},
         marker={
-            "size": [14 if tau == chosen else 8 for tau in taus],
+            "size": [14 if tau == chosen else small for tau in taus],
             "line": {"width": [3 if tau == chosen else 0 for tau in taus], "color": ORANGE},
         },
         hovertemplate="τ = %{x:g}<br><b>%{y:.4s}</b><extra></extra>",
     )
+    if others is not None:
+        figure.add_scatter(
+            x=list(others[0]),
+            y=list(others[1]),
+            name=others[2],
+            mode="markers",
+            marker={"color": RED, "size": 8, "symbol": "diamond"},
+            hovertemplate="τ = %{x:g}<br><b>%{y:.4s}</b><extra>" + others[2] + "</extra>",
+        )
     if reference is not None:
         figure.add_hline(
             y=reference[0],
@@ -123,18 +141,18 @@ def over_tau(
             annotation={"text": reference[1], "font": {"size": 11}},
             annotation_position="top right",
         )
-    stride = -(-len(taus) // 6)  # labels that do not run into one another
+    ticks = _ticks(taus)
     figure.update_xaxes(
         type="log",
         title="τ",
         fixedrange=True,
         tickmode="array",
-        tickvals=list(taus[::stride]),
-        ticktext=[f"{tau:g}" for tau in taus[::stride]],
+        tickvals=ticks,
+        ticktext=[f"{tau:.2g}" for tau in ticks],
         tickangle=0,
     )
-    figure.update_yaxes(title=title, fixedrange=True, rangemode="tozero")
-    return lay_out(figure, height, showlegend=False)
+    figure.update_yaxes(title=title, fixedrange=True, rangemode="tozero" if tozero else "normal")
+    return lay_out(figure, height, showlegend=others is not None)
 
 
 def cost_histogram(
@@ -272,3 +290,14 @@ def training(
     if top is not None:
         figure.update_yaxes(range=[0, top])
     return lay_out(figure, height)
+
+
+def _ticks(taus: Sequence[float]) -> list[float]:
+    """Some of few taus, or round numbers between many: labels that do not meet."""
+    if len(taus) > 12:
+        low, high = min(taus), max(taus)
+        powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        round_ones = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
+        return [tau for tau in round_ones if 0.999 * low <= tau <= 1.001 * high]
+    stride = max(1, -(-(len(taus) - 1) // 5))
+    return list(taus[::stride])

@@ -2,9 +2,9 @@
 
 ``checkpoints`` and ``pictures`` open what can be chosen; ``running`` runs a
 network over an image, ``dataset`` over a test split; ``measuring`` takes times,
-``comparing`` compares backends; ``costs`` says what a run will take; ``warming``
-bridges the minute in which the masked engine is compiled; ``folders`` says what may be
-opened at all.
+``comparing`` compares backends; ``any_tau`` runs one image at many taus; ``costs``
+says what a run will take; ``warming`` bridges the minute in which the masked engine is
+compiled; ``folders`` says what may be opened at all.
 
 Everything is keyed by content: a checkpoint by its content hash, an image by
 the hash of its pixels. Caches are bounded in memory and shared by all sessions;
@@ -14,11 +14,13 @@ people at once share the processors instead of fighting over them.
 What a user can do wrong ends in `InputError`, whose message is one sentence.
 """
 
+from app.loaders.any_tau import Dial, dial, find_tau, grid, round_tau, with_run
 from app.loaders.checkpoints import (
     Model,
     accuracy,
     checkpoint_files,
     checkpoint_names,
+    curve,
     first_checkpoint,
     mean_share,
     model,
@@ -46,6 +48,7 @@ from app.loaders.warming import ready
 __all__ = [
     "Agreement",
     "Cost",
+    "Dial",
     "InputError",
     "Model",
     "Picture",
@@ -55,13 +58,17 @@ __all__ = [
     "checkpoint_files",
     "checkpoint_names",
     "cost",
+    "curve",
     "data_dir",
     "dense_total",
+    "dial",
     "example",
     "example_names",
+    "find_tau",
     "first_checkpoint",
     "forward",
     "gigabytes",
+    "grid",
     "mean_share",
     "model",
     "net",
@@ -70,6 +77,7 @@ __all__ = [
     "pretrained_dir",
     "pretty_class",
     "ready",
+    "round_tau",
     "run",
     "runs_dir",
     "seconds_of",
@@ -81,4 +89,5 @@ __all__ = [
     "uploaded_model",
     "uploaded_picture",
     "vanilla_flops",
+    "with_run",
 ]

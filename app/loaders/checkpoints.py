@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import streamlit as st
 
 from app.loaders.folders import InputError, pretrained_dir, runs_dir, sentence
 from sact_core.backends import Net
 from sact_core.checkpoint import CheckpointError, Header, read, read_header
 from sact_core.config import NetworkConfig
+from sact_core.flops import dense_flops
 from sact_core.network import Plan, build_plan
 
 MAX_CHECKPOINT_BYTES = 256 << 20
@@ -58,6 +61,12 @@ class Model:
         """Price of a unit in training, where the checkpoint says."""
         value = self.header.provenance.get("tau")
         return float(value) if isinstance(value, int | float) else None
+
+    @property
+    def tau_range(self) -> tuple[float, float] | None:
+        """Prices that a network serves that takes any; None where it was trained for one."""
+        low, high = self.config.tau_low, self.config.tau_high
+        return None if low is None or high is None else (low, high)
 
     def class_name(self, index: int) -> str:
         """Name of a class, or its number."""
@@ -214,10 +223,44 @@ def accuracy(model: Model) -> str | None:
     return f"{value:.1%} right{of}{five}"
 
 
-def mean_share(model: Model) -> float | None:
-    """Mean share of dense FLOPs on the test images, where the checkpoint says."""
+def curve(model: Model) -> list[dict[str, float]]:
+    """What a network that takes any tau was measured to do, tau rising; empty where unknown.
+
+    From ``NAME.curve.json`` beside the checkpoint, where it was measured on these
+    very parameters: rows with ``tau`` and the authors' metrics.
+    """
+    if not isinstance(model.source, Path):
+        return []
+    try:
+        stored = json.loads(model.source.with_suffix(".curve.json").read_text(encoding="utf-8"))
+        if stored["content_hash"] != model.digest:
+            return []
+        rows = [
+            {k: float(v) for k, v in row.items() if isinstance(v, int | float)}
+            for row in stored["rows"]
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+    return sorted((row for row in rows if "tau" in row), key=lambda row: row["tau"])
+
+
+def mean_share(model: Model, tau: float | None = None) -> float | None:
+    """Mean share of dense FLOPs on the test images, where the checkpoint says.
+
+    At another tau than its default it is read off the curve of a network that takes
+    any, between two measured taus on a straight line over the logarithm.
+    """
     if model.config.halting == "none":
         return 1.0
+    if model.tau_range is not None and tau not in (None, model.config.tau_default):
+        rows = [row for row in curve(model) if row.get("Total Flops/mean", 0) > 0]
+        if not rows or not rows[0]["tau"] <= (tau or 0) <= rows[-1]["tau"]:
+            return None
+        side = model.header.preprocessing.image_size
+        dense = dense_flops(model.plan, (side, side)).total[0]
+        taus = np.log([row["tau"] for row in rows])
+        spent = np.interp(np.log(tau or 1), taus, [row["Total Flops/mean"] for row in rows])
+        return float(min(spent / dense, 1.0))
     metrics = model.header.provenance.get("metrics")
     share = metrics.get("flops_share") if isinstance(metrics, dict) else None
     known = isinstance(share, int | float) and not isinstance(share, bool) and 0 < share <= 1

@@ -53,7 +53,11 @@ class Agreement:
 
 
 def agreement(
-    model: Model, picture: Picture, image_size: int | None, fit: str | None
+    model: Model,
+    picture: Picture,
+    image_size: int | None,
+    fit: str | None,
+    tau: float | None = None,
 ) -> list[Agreement]:
     """Run all three backends and compare them with the reference. Imports torch.
 
@@ -62,9 +66,9 @@ def agreement(
     InputError
         As `run`.
     """
-    ref = run(model, picture, image_size, fit, "reference")
+    ref = run(model, picture, image_size, fit, "reference", tau)
     return [
-        _compare(ref, run(model, picture, image_size, fit, backend), backend, model.config.eps)
+        _compare(ref, run(model, picture, image_size, fit, backend, tau), backend, model.config.eps)
         for backend in ("masked", "dense")
     ]
 

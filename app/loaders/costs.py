@@ -42,12 +42,18 @@ class Cost:
         return self.free is None or self.memory <= self.free
 
 
-def cost(model: Model, picture: Picture, image_size: int | None, fit: str | None) -> Cost:
+def cost(
+    model: Model,
+    picture: Picture,
+    image_size: int | None,
+    fit: str | None,
+    tau: float | None = None,
+) -> Cost:
     """Say what a network will take for an image.
 
     Parameters
     ----------
-    model, picture, image_size, fit
+    model, picture, image_size, fit, tau
         As in `running.run`.
 
     Raises
@@ -61,7 +67,7 @@ def cost(model: Model, picture: Picture, image_size: int | None, fit: str | None
         memory = estimate_memory(model.plan, (1, *size, 3))
     except ValueError as error:
         raise InputError(sentence(error)) from None
-    return Cost(size, dense, mean_share(model), memory, available_memory())
+    return Cost(size, dense, mean_share(model, tau), memory, available_memory())
 
 
 def input_size(

@@ -23,6 +23,7 @@ from sact_core.preprocess import prepare
 from sact_core.records import Unreadable
 
 CHUNK = 100  # images of one part
+FLIP_HALVINGS = 6  # of the logarithm between two taus, until a flip is known well enough
 
 
 @dataclass(frozen=True)
@@ -107,8 +108,10 @@ def source(model: Model) -> Source:
         raise InputError(sentence(error)) from None
 
 
-def run(model: Model, count: int) -> Iterator[tuple[int, Outcomes]]:
+def run(model: Model, count: int, tau: float | None = None) -> Iterator[tuple[int, Outcomes]]:
     """Run a network over the first images of its test split, part by part.
+
+    ``tau`` is the price of a unit, where the network takes any.
 
     Yields
     ------
@@ -128,7 +131,7 @@ def run(model: Model, count: int) -> Iterator[tuple[int, Outcomes]]:
     for begin in range(0, total, CHUNK):
         end = min(begin + CHUNK, total)
         try:
-            part = _part(model.digest, f"{split.name} {split.split}", begin, end, network, split)
+            part = _part(model.digest, _name(split), begin, end, tau, network, split)
         except (ValueError, OSError, MemoryError) as error:
             raise InputError(sentence(error)) from None
         yield end, part
@@ -138,6 +141,51 @@ def join(parts: list[Outcomes]) -> Outcomes:
     """Put parts together."""
     names = [each.name for each in fields(Outcomes)]
     return Outcomes(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+def first_flips(predictions: np.ndarray) -> np.ndarray:
+    """Where along rising taus the answer first is another than at the lowest.
+
+    Parameters
+    ----------
+    predictions : np.ndarray [shape=(taus, n), int64]
+
+    Returns
+    -------
+    np.ndarray [shape=(n,), int64]
+        Index of that tau; the number of taus where the answer stays.
+    """
+    other = predictions != predictions[0]
+    return np.where(other.any(axis=0), other.argmax(axis=0), len(predictions))
+
+
+def flip_taus(
+    model: Model, indices: list[int], says: list[int], lows: list[float], highs: list[float]
+) -> list[float]:
+    """Find the tau at which the answer on each image flips, by bisection.
+
+    Parameters
+    ----------
+    model : Model
+        A network that takes any tau.
+    indices : list of int
+        Images of its split.
+    says, lows, highs : list
+        For each image the class that it says at the low tau, and at the high tau no more.
+
+    Raises
+    ------
+    InputError
+        If the images cannot be read.
+    """
+    if not indices:
+        return []
+    key = tuple(zip(indices, says, lows, highs, strict=True))
+    split = source(model)
+    try:
+        return _flip_taus(model.digest, _name(split), key, net(model), split)
+    except (ValueError, OSError, MemoryError) as error:
+        raise InputError(sentence(error)) from None
 
 
 def images(model: Model, indices: list[int]) -> list[np.ndarray]:
@@ -160,7 +208,15 @@ def _open(name: str, split: str, folder: str) -> Source:
 
 
 @st.cache_data(max_size="64MB", show_spinner=False)
-def _part(digest: str, name: str, begin: int, end: int, _net: Net, _source: Source) -> Outcomes:
+def _part(
+    digest: str,
+    name: str,
+    begin: int,
+    end: int,
+    tau: float | None,
+    _net: Net,
+    _source: Source,
+) -> Outcomes:
     left_out = Unreadable()
     examples = _source.readable(range(begin, end), left_out)
     indices = np.array([i for i in range(begin, end) if i not in left_out.found], np.int64)
@@ -169,7 +225,7 @@ def _part(digest: str, name: str, begin: int, end: int, _net: Net, _source: Sour
     labels = np.array([label for _, label, _ in examples], np.int64) + label_offset(_net, _source)
     # Photographs come in natural sizes, but nearly always leave the crop in one.
     inputs = (prepare(image, _net.preprocessing, _net.plan.divisor) for image, _, _ in examples)
-    results = [forward(_net, np.stack(list(x))) for _, x in groupby(inputs, lambda x: x.shape)]
+    results = [forward(_net, np.stack(list(x)), tau) for _, x in groupby(inputs, lambda x: x.shape)]
     logits = np.concatenate([result.logits for result in results])
     units, dense = [], []
     for result in results:
@@ -196,3 +252,32 @@ def _part(digest: str, name: str, begin: int, end: int, _net: Net, _source: Sour
         np.concatenate(dense),
         np.array(left_out.names, np.str_),
     )
+
+
+@st.cache_data(max_entries=64, show_spinner="Looking for the τ at which answers flip …")
+def _flip_taus(
+    digest: str,
+    name: str,
+    wanted: tuple[tuple[int, int, float, float], ...],
+    _net: Net,
+    _source: Source,
+) -> list[float]:
+    examples = _source.read([index for index, *_ in wanted])
+    x = [prepare(image, _net.preprocessing, _net.plan.divisor) for image, *_ in examples]
+    same = [list(each) for _, each in groupby(range(len(x)), lambda i: x[i].shape)]
+    says = np.array([label for _, label, *_ in wanted])
+    low = np.log([low for *_, low, _ in wanted])
+    high = np.log([high for *_, high in wanted])
+    for _ in range(FLIP_HALVINGS):
+        middle = (low + high) / 2
+        for batch in same:
+            taus = np.exp(middle[batch])
+            answers = forward(_net, np.stack([x[i] for i in batch]), taus).logits.argmax(axis=1)
+            stays = answers == says[batch]
+            low[batch] = np.where(stays, middle[batch], low[batch])
+            high[batch] = np.where(stays, high[batch], middle[batch])
+    return np.exp(high).tolist()
+
+
+def _name(split: Source) -> str:
+    return f"{split.name} {split.split}"

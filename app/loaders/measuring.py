@@ -10,12 +10,17 @@ import streamlit as st
 from app.loaders.checkpoints import Model, net
 from app.loaders.folders import InputError, sentence
 from app.loaders.pictures import Picture
-from app.loaders.running import ENGINE
+from app.loaders.running import ENGINE, priced
 from sact_core.backends import Net
 
 
 def times(
-    model: Model, picture: Picture, image_size: int | None, fit: str | None, repeats: int = 7
+    model: Model,
+    picture: Picture,
+    image_size: int | None,
+    fit: str | None,
+    repeats: int = 7,
+    tau: float | None = None,
 ) -> dict[str, float]:
     """Measure masked against dense: median seconds by backend. Imports torch.
 
@@ -28,7 +33,7 @@ def times(
     nets = tuple(net(model, backend) for backend in backends)
     try:
         measured = _times(
-            model.digest, picture.digest, image_size, fit, repeats, nets, picture.pixels
+            model.digest, picture.digest, image_size, fit, repeats, tau, nets, picture.pixels
         )
     except (ValueError, MemoryError) as error:
         raise InputError(sentence(error)) from None
@@ -36,7 +41,12 @@ def times(
 
 
 def unit_seconds(
-    model: Model, picture: Picture, image_size: int | None, fit: str | None, repeats: int = 5
+    model: Model,
+    picture: Picture,
+    image_size: int | None,
+    fit: str | None,
+    repeats: int = 5,
+    tau: float | None = None,
 ) -> dict[str, float]:
     """Measure the masked engine unit by unit: median seconds by the unit's name.
 
@@ -50,7 +60,7 @@ def unit_seconds(
     network = net(model)
     try:
         return _unit_seconds(
-            model.digest, picture.digest, image_size, fit, repeats, network, picture.pixels
+            model.digest, picture.digest, image_size, fit, repeats, tau, network, picture.pixels
         )
     except (ValueError, MemoryError) as error:
         raise InputError(sentence(error)) from None
@@ -74,17 +84,18 @@ def _times(
     image_size: int | None,
     fit: str | None,
     repeats: int,
+    tau: float | None,
     _nets: tuple[Net, ...],
     _pixels: np.ndarray,
 ) -> list[list[float]]:
     times: list[list[float]] = [[] for _ in _nets]
     with ENGINE:
         for network in _nets:
-            network.run([_pixels], image_size, fit)  # warm
+            network.run([_pixels], image_size, fit, **priced(tau))  # warm
         for _ in range(repeats):
             for seconds, network in zip(times, _nets, strict=True):
                 began = time.perf_counter()
-                network.run([_pixels], image_size, fit)
+                network.run([_pixels], image_size, fit, **priced(tau))
                 seconds.append(time.perf_counter() - began)
     return times
 
@@ -96,13 +107,14 @@ def _unit_seconds(
     image_size: int | None,
     fit: str | None,
     repeats: int,
+    tau: float | None,
     _net: Net,
     _pixels: np.ndarray,
 ) -> dict[str, float]:
     found: dict[str, list[float]] = {}
     with ENGINE:
         for _ in range(repeats + 1):  # the first one warms up
-            result = _net.run([_pixels], image_size, fit, keep_seconds=True)[0]
+            result = _net.run([_pixels], image_size, fit, keep_seconds=True, **priced(tau))[0]
             for block, planned in zip(result.blocks, _net.plan.blocks, strict=True):
                 for unit, seconds in zip(planned.units, block.seconds or (), strict=False):
                     found.setdefault(unit.name, []).append(seconds)

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -63,6 +64,7 @@ def run(
     image_size: int | None = None,
     fit: str | None = None,
     backend: str | None = None,
+    tau: float | None = None,
 ) -> Run:
     """Run a network over an image; the same input runs once.
 
@@ -77,6 +79,8 @@ def run(
     backend : str, optional
         One of ``sact_core.BACKENDS``; left out, the masked one as soon as it is
         compiled.
+    tau : float, optional
+        Price of a unit, where the network takes any; its default where left out.
 
     Raises
     ------
@@ -88,17 +92,27 @@ def run(
     require_memory(model, picture, image_size, fit)
     network = net(model, backend)
     try:
-        return _run(model.digest, picture.digest, image_size, fit, backend, network, picture.pixels)
+        return _run(
+            model.digest, picture.digest, image_size, fit, backend, tau, network, picture.pixels
+        )
     except (ValueError, MemoryError) as error:
         raise InputError(sentence(error)) from None
 
 
-def forward(network: Net, x: np.ndarray) -> Result:
-    """Run a preprocessed batch, when no other network runs."""
+def forward(network: Net, x: np.ndarray, tau: float | np.ndarray | None = None) -> Result:
+    """Run a preprocessed batch, when no other network runs.
+
+    ``tau`` is the price of a unit, one for all images or one for each [shape=(n,)].
+    """
     global _runs
     with ENGINE:
         _runs += 1
-        return network.forward(x)
+        return network.forward(x, **priced(tau))
+
+
+def priced(tau: float | np.ndarray | None) -> dict[str, Any]:
+    """The price of a unit as `Net` takes it; nothing for a network trained for one."""
+    return {} if tau is None else {"tau": tau}
 
 
 def num_runs() -> int:
@@ -130,6 +144,7 @@ def _run(
     image_size: int | None,
     fit: str | None,
     backend: str,
+    tau: float | None,
     _net: Net,
     _pixels: np.ndarray,
 ) -> Run:
@@ -139,7 +154,7 @@ def _run(
     with ENGINE:
         _runs += 1
         began = time.perf_counter()
-        result = _net.run([_pixels], image_size, fit)[0]
+        result = _net.run([_pixels], image_size, fit, **priced(tau))[0]
         seconds = time.perf_counter() - began
         if backend == "masked":
             _seconds[model_digest, picture_digest, result.input_size] = seconds

@@ -28,8 +28,8 @@ THIS = """@software{{sact_explorer,
 def result(choice: controls.Choice) -> None:
     """The three backends beside one another."""
     with controls.guarded(), st.spinner("Running three backends …"):
-        ref = loaders.run(choice.model, choice.picture, choice.image_size, choice.fit, "reference")
-        found = loaders.agreement(choice.model, choice.picture, choice.image_size, choice.fit)
+        ref = loaders.run(*choice.what, "reference", choice.tau)
+        found = loaders.agreement(*choice.what, choice.tau)
     agree = all(one.ok for one in found)
     st.session_state[controls.checked_key(choice)] = agree
     if agree:
@@ -96,7 +96,7 @@ controls.heading(
     "every difference is listed.",
 )
 choice = controls.choose(PAGE)
-controls.price_list(PAGE, choice.model, choice.picture, choice.fitting)
+controls.price_list(PAGE, choice.model, choice.picture, choice.fitting, choice.tau)
 key = controls.checked_key(choice)
 if st.button("Check this image", icon=":material/fact_check:", key="check_run") or (
     key in st.session_state

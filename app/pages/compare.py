@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import streamlit as st
 
 from app import controls, figures, loaders, views
@@ -13,8 +15,8 @@ PAGE = "compare"
 VIEWS = {"side": "Side by side", "swipe": "Swipe", "difference": "Difference"}
 
 
-def choose() -> tuple[list[Model], list[Run], loaders.Picture]:
-    """Two to four checkpoints and one image."""
+def choose() -> tuple[list[Model], list[float | None], list[Run], loaders.Picture]:
+    """Two to four checkpoints, at a tau each where they take any, and one image."""
     with st.container(border=True):
         columns = st.columns([2, 4, 4], vertical_alignment="bottom")
         count = columns[0].segmented_control(
@@ -28,7 +30,8 @@ def choose() -> tuple[list[Model], list[Run], loaders.Picture]:
         row = columns[2].container(horizontal=True)
         with row:
             controls.add_your_own(PAGE)
-        models = []
+        models: list[Model] = []
+        taus: list[float | None] = []
         for i, cell in enumerate(st.columns(int(count))):
             with cell:
                 models.append(
@@ -36,6 +39,7 @@ def choose() -> tuple[list[Model], list[Run], loaders.Picture]:
                         PAGE, f"checkpoint_{i + 1}", f"Network {i + 1}", fallback=i, by_kind=False
                     )
                 )
+                taus.append(choose_tau(models, i))
         with columns[1]:
             picture = controls.choose_picture(PAGE, models[0])
         with row:
@@ -43,7 +47,10 @@ def choose() -> tuple[list[Model], list[Run], loaders.Picture]:
         own = models[0].header.preprocessing
         image_size, fit = fitting.image_size or own.image_size, fitting.fit or own.fit
         with controls.guarded():
-            runs = [loaders.run(model, picture, image_size, fit) for model in models]
+            runs = [
+                loaders.run(model, picture, image_size, fit, tau=tau)
+                for model, tau in zip(models, taus, strict=True)
+            ]
         controls.price_list(PAGE, models[0], picture, fitting)
         sides = {run.result.input_size for run in runs}
         crops = {
@@ -56,7 +63,23 @@ def choose() -> tuple[list[Model], list[Run], loaders.Picture]:
             note = " These networks take slightly different sizes; maps are laid over the first."
         height, width = runs[0].result.input_size
         st.caption(f"All see {picture.name} at {width} × {height} pixels.{note}")
-    return models, runs, picture
+    return models, taus, runs, picture
+
+
+def choose_tau(models: list[Model], i: int) -> float | None:
+    """Tau of a network that takes any; one that is there twice starts at another."""
+    model = models[i]
+    if model.tau_range is None:
+        return None
+    low, high = model.tau_range
+    before = sum(other.digest == model.digest for other in models[:i])
+    first = (model.config.tau_default, high, low, math.sqrt(low * high))[before]
+    return controls.choose_tau(PAGE, model, f"tau_{i + 1}", f"τ of network {i + 1}", first)
+
+
+def name_of(model: Model, tau: float | None) -> str:
+    """What a network is called here."""
+    return model.name if tau is None else f"{model.name} at τ = {tau:g}"
 
 
 def units_by_block(run: Run) -> str:
@@ -68,7 +91,7 @@ def units_by_block(run: Run) -> str:
     return " · ".join(means)
 
 
-def maps(models: list[Model], runs: list[Run], picture: loaders.Picture) -> None:
+def maps(models: list[Model], names: list[str], runs: list[Run], picture: loaders.Picture) -> None:
     """The maps in one view: beside one another, swiped, or subtracted."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         view = st.segmented_control(
@@ -105,15 +128,15 @@ def maps(models: list[Model], runs: list[Run], picture: loaders.Picture) -> None
     scales = [Scale(low, high, "units", colours)]
     panels = [
         Panel(
-            f"{i + 1}  {model.name}",
+            f"{i + 1}  {names[i]}",
             spans[i],
             0,
             picture=opacity < 100,
             opacity=opacity / 100,
             says=str(i + 1),
-            alt=f"{views.METRICS[metric]} of {model.name}: {views.summary(run)}",
+            alt=f"{views.METRICS[metric]} of {names[i]}: {views.summary(run)}",
         )
-        for i, (model, run) in enumerate(zip(models, runs, strict=True))
+        for i, run in enumerate(runs)
     ]
     swipe = ""
     hint = "Zoom and pan move all maps together. Point at one to read them all."
@@ -158,7 +181,8 @@ controls.heading(
     "Two to four networks look at the same image. All maps have **one colour scale** and move "
     "together.",
 )
-models, runs, picture = choose()
+models, taus, runs, picture = choose()
+shown = [name_of(model, tau) for model, tau in zip(models, taus, strict=True)]
 halting = [i for i, model in enumerate(models) if model.config.halting != "none"]
 if len(halting) < len(models):
     names = ", ".join(models[i].name for i in range(len(models)) if i not in halting)
@@ -168,19 +192,24 @@ if len(halting) < len(models):
         icon=":material/info:",
     )
 if len(halting) >= 2 or (halting and st.session_state.get("compare_view", "side") == "side"):
-    maps([models[i] for i in halting], [runs[i] for i in halting], picture)
+    maps(
+        [models[i] for i in halting],
+        [shown[i] for i in halting],
+        [runs[i] for i in halting],
+        picture,
+    )
 elif halting:
     st.caption("Swipe and difference need two networks that halt.")
 rows = [
     {
-        "network": f"{i + 1}  {model.name}",
+        "network": f"{i + 1}  {shown[i]}",
         "says": model.class_name(int(run.result.logits[0].argmax())),
         "sure": float(run.result.probabilities[0].max()),
         "flops": int(run.executed.total[0]),
         "share": float(run.executed.total[0] / run.dense.total[0]),
         "milliseconds": 1000 * run.seconds,
         "units": units_by_block(run),
-        "tau": model.tau,
+        "tau": model.tau if taus[i] is None else taus[i],
         "accuracy": loaders.accuracy(model),
     }
     for i, (model, run) in enumerate(zip(models, runs, strict=True))

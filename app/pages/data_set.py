@@ -7,7 +7,8 @@ from collections import Counter
 import numpy as np
 import streamlit as st
 
-from app import controls, families, figures, loaders, views
+from app import controls, families, figures, flipping, loaders, views
+from app.flipping import Flips
 from app.loaders import Model, dataset
 from app.loaders.dataset import Outcomes
 
@@ -15,16 +16,17 @@ PAGE = "data_set"
 SIZES = {200: "200", 1000: "1,000", 5000: "5,000", 1_000_000: "All"}
 SHOWN = 24
 MANY_CLASSES = 10  # beyond, the five most likely classes are counted too
-ORDERS = {"cheap": "Cheapest first", "dear": "Dearest first"}
+ORDERS = {"cheap": "Cheapest first", "dear": "Dearest first", "flip": "Flips soonest"}
 FILTERS = {"all": "All", "wrong": "Mistakes", "changed": "Change with τ"}
+NUM_TAUS = 9  # of a network that takes any
 
 
-def evaluate(model: Model, count: int, label: str) -> Outcomes:
+def evaluate(model: Model, count: int, label: str, tau: float | None = None) -> Outcomes:
     """Run the network, with a progress bar; what has run is kept."""
     total = min(count, len(dataset.source(model)))
     bar = st.progress(0.0, f"{label}: 0 of {total:,} images")
     parts = []
-    for done, part in dataset.run(model, count):
+    for done, part in dataset.run(model, count, tau):
         parts.append(part)
         bar.progress(done / total, f"{label}: {done:,} of {total:,} images")
     bar.empty()
@@ -101,21 +103,25 @@ def charts(outcomes: Outcomes, names: tuple[str, ...]) -> None:
 
 
 def gallery(
-    model: Model, outcomes: Outcomes, names: tuple[str, ...], changed: np.ndarray | None
+    model: Model,
+    outcomes: Outcomes,
+    names: tuple[str, ...],
+    flips: Flips | None,
+    tau: float | None,
 ) -> None:
     """Images from cheapest to dearest, or the other way round."""
     st.header("Look at them", anchor=False)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         order = st.segmented_control(
             "Order",
-            list(ORDERS),
+            list(ORDERS) if flips is not None else ["cheap", "dear"],
             default="cheap",
             required=True,
             format_func=ORDERS.__getitem__,
             key="data_set_order",
             bind="query-params",
         )
-        kinds = list(FILTERS) if changed is not None else ["all", "wrong"]
+        kinds = list(FILTERS) if flips is not None else ["all", "wrong"]
         which = st.segmented_control(
             "Which",
             kinds,
@@ -131,14 +137,16 @@ def gallery(
     keep = np.ones(len(outcomes), bool)
     if which == "wrong":
         keep &= ~outcomes.right
-    elif which == "changed" and changed is not None:
-        keep &= changed
+    elif which == "changed" and flips is not None:
+        keep &= flips.changed
     if wanted in names:
         keep &= outcomes.labels == names.index(wanted)
     found = np.flatnonzero(keep)
     found = found[np.argsort(outcomes.flops[found], kind="stable")]
     if order == "dear":
         found = found[::-1]
+    elif order == "flip" and flips is not None:
+        found = found[np.argsort(flips.first[found], kind="stable")]
     if not len(found):
         st.caption("No image is like that.")
         return
@@ -147,6 +155,8 @@ def gallery(
     page = st.pagination(pages, key="data_set_page", bind="query-params") if pages > 1 else 1
     shown = [int(i) for i in found[(page - 1) * SHOWN : page * SHOWN]]
     pictures = dataset.images(model, [int(outcomes.indices[i]) for i in shown])
+    moments = flipping.words(model, flips, shown, names) if flips is not None else {}
+    query = {} if tau is None else {"explore_tau": f"{tau:g}"}
     with st.grid("auto", min_column_width=120, gap="small") as grid:
         for i, picture in zip(shown, pictures, strict=True):
             with grid.cell():
@@ -157,7 +167,7 @@ def gallery(
                 share = outcomes.flops[i] / outcomes.dense[i]
                 right = outcomes.right[i]
                 verdict = f":green[{says}]" if right else f":red[{says}], is {label}"
-                st.caption(f"{verdict} · {share:.0%}")
+                st.caption(f"{verdict} · {share:.0%}{moments.get(i, '')}")
                 controls.page_link(
                     "explore",
                     f"Open #{index}",
@@ -165,6 +175,7 @@ def gallery(
                     explore_checkpoint=model.name,
                     explore_image=controls.TEST_IMAGE,
                     explore_index=str(index),
+                    **query,
                 )
 
 
@@ -216,11 +227,23 @@ with st.container(border=True):
         if model.name in [member.name for member in family.models] and len(family.models) > 1
     ]
     with columns[2]:
-        with_family = bool(relatives) and st.toggle(
-            "With every τ", key="data_set_family", bind="query-params",
-            help="Also runs the other checkpoints of this family, to find images whose "
-            "prediction changes with τ.",
-        )  # fmt: skip
+        what = (
+            f"Also runs {NUM_TAUS} taus of its range"
+            if model.tau_range is not None
+            else "Also runs the other checkpoints of this family"
+        )
+        with_family = (bool(relatives) or model.tau_range is not None) and st.toggle(
+            "With every τ",
+            key="data_set_family",
+            bind="query-params",
+            help=f"{what}, to find the images whose answer changes with τ, and where.",
+        )
+    tau = None
+    if model.tau_range is not None:
+        cells = st.columns([5, 8], vertical_alignment="bottom")
+        with cells[0]:
+            tau = controls.choose_tau(PAGE, model)
+        cells[1].caption(controls.any_tau(model))
 if not dataset.is_here(model):
     if dataset.name_of(model) is None:
         st.info(
@@ -240,28 +263,30 @@ with controls.guarded():
 st.caption(
     f"{split.name}, {split.split}: {len(split):,} images with {len(split.class_names)} classes."
 )
-this = (model.digest, int(count), with_family)
+this = (model.digest, int(count), with_family, tau)
 if st.button("Run", icon=":material/play_arrow:", key="data_set_run", type="primary"):
     st.session_state["data_set_started"] = this
 if st.session_state.get("data_set_started") != this:
     st.caption("What has run once is kept: asking again, or for more, goes on from there.")
     st.stop()
 with controls.guarded():
-    outcomes = evaluate(model, int(count), model.name)
+    outcomes = evaluate(model, int(count), model.name, tau)
     names = class_names(model)
-    changed = None
+    flips = None
     if with_family:
-        others = [
-            evaluate(member, int(count), member.name)
-            for member in relatives[0].models
-            if member.name != model.name
+        members: list[tuple[Model, float | None]]
+        if model.tau_range is not None:
+            taus = loaders.grid(model, NUM_TAUS)
+            members = [(model, each) for each in taus]
+        else:
+            taus = relatives[0].taus
+            members = [(member, None) for member in relatives[0].models]
+        every = [
+            evaluate(member, int(count), f"{member.name}, τ = {each:g}", asked)
+            for (member, asked), each in zip(members, taus, strict=True)
         ]
-        changed = np.zeros(len(outcomes), bool)
-        for other in others:
-            changed |= other.predictions != outcomes.predictions
-        st.caption(
-            f"{int(changed.sum()):,} of {len(outcomes):,} images get another answer at another τ."
-        )
+        first = dataset.first_flips(np.stack([each.predictions for each in every]))
+        flips = Flips(taus, every, first)
     if len(outcomes.left_out):
         st.warning(
             f"Left out, since they cannot be read: {len(outcomes.left_out):,} of "
@@ -272,4 +297,6 @@ with controls.guarded():
         )
     totals(outcomes, model.config.num_classes)
     charts(outcomes, names)
-    gallery(model, outcomes, names, changed)
+    if flips is not None:
+        flipping.over_tau(flips)
+    gallery(model, outcomes, names, flips, tau)

@@ -99,7 +99,7 @@ st.header("Unit by unit", anchor=False)
 seconds = {}
 if loaders.ready():
     with controls.guarded():
-        seconds = loaders.unit_seconds(choice.model, choice.picture, choice.image_size, choice.fit)
+        seconds = loaders.unit_seconds(*choice.what, tau=choice.tau)
 names = list(run.executed.units)
 st.plotly_chart(
     figures.units(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import controls, families, figures, loaders, views
+from app import controls, families, figures, loaders, sweep_dial, views
 from app.families import Family
 from app.loaders import Picture, Run
 from app.viewer import Layer, Panel, Scale, payload
@@ -13,10 +13,11 @@ from app.viewer import component as viewer
 PAGE = "sweep"
 
 
-def choose() -> tuple[Family, Picture, controls.Fitting]:
-    """A family of checkpoints and an image."""
+def choose() -> tuple[Family, Picture, controls.Fitting, float | None]:
+    """A family of checkpoints, or one that takes any tau and its tau, and an image."""
     models = loaders.shipped_models()
-    found = families.families(models)
+    found = [*families.any_tau(models), *families.families(models)]
+    found.sort(key=lambda family: family.kind != "imagenet")  # stable: any tau first
     if not found:
         st.info(
             "Put checkpoints that differ in τ only into the folder pretrained/ to see a sweep. "
@@ -41,20 +42,24 @@ def choose() -> tuple[Family, Picture, controls.Fitting]:
         middle = family.models[len(family.models) // 2]
         with columns[1]:
             picture = controls.choose_picture(PAGE, middle)
+        tau = None
+        if family.any_tau:
+            cells = st.columns([5, 8], vertical_alignment="bottom")
+            with cells[0]:
+                tau = controls.choose_tau(PAGE, middle, "price")
+            cells[1].caption(controls.any_tau(middle))
         sized = controls.side_row(middle)
         with row:
             fitting = controls.choose_input(PAGE, middle, picture, sized[0] if sized else None)
         if sized:
             with controls.guarded():
-                cost = loaders.cost(middle, picture, fitting.image_size, fitting.fit)
-            sized[1].markdown(
-                f"{controls.price(middle, cost)}, at τ = {middle.tau:g}. "
-                f"{len(family.models)} networks run once each."
-            )
-        st.caption(
-            f"{len(family.models)} checkpoints: τ = " + ", ".join(f"{t:g}" for t in family.taus)
-        )
-    return family, picture, fitting
+                cost = loaders.cost(middle, picture, fitting.image_size, fitting.fit, tau)
+            often = f", at τ = {middle.tau:g}. {len(family.models)} networks run once each."
+            sized[1].markdown(controls.price(middle, cost) + ("" if family.any_tau else often))
+        if not family.any_tau:
+            taus = ", ".join(f"{t:g}" for t in family.taus)
+            st.caption(f"{len(family.models)} checkpoints: τ = {taus}")
+    return family, picture, fitting, tau
 
 
 @st.fragment
@@ -227,13 +232,26 @@ controls.heading(
     "**τ** is the price of a unit in training. The higher it is, the sooner positions stop: less "
     "work, and at some point less accuracy.",
 )
-family, picture, fitting = choose()
-with controls.guarded():
-    runs = [loaders.run(model, picture, fitting.image_size, fitting.fit) for model in family.models]
-controls.price_list(PAGE, family.models[len(runs) // 2], picture, fitting)
-maps(family, runs, picture)
-flips(family, runs)
+family, picture, fitting, tau = choose()
+if family.any_tau:
+    sweep_dial.show(family, picture, fitting, tau)
+else:
+    with controls.guarded():
+        runs = [
+            loaders.run(model, picture, fitting.image_size, fitting.fit) for model in family.models
+        ]
+    controls.price_list(PAGE, family.models[len(runs) // 2], picture, fitting)
+    maps(family, runs, picture)
+    flips(family, runs)
 st.header("Accuracy against FLOPs", anchor=False)
+if family.any_tau and not families.curve(family.models[0]):
+    name = family.models[0].name
+    st.info(
+        "This network has not been measured over its range yet. One command does it: "
+        f"python -m sact_core.evaluate --checkpoint pretrained/{name}.h5 --taus 9 --json > "
+        f"pretrained/{name}.curve.json",
+        icon=":material/timeline:",
+    )
 points = families.points(family, loaders.shipped_models())
 if points:
     st.plotly_chart(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,8 @@ def show(
     key: str,
     on_position: Callable[[], None] | None = None,
     on_unit: Callable[[], None] | None = None,
+    on_tau: Callable[[], None] | None = None,
+    on_target: Callable[[], None] | None = None,
 ) -> None:
     """Draw the viewer.
 
@@ -30,12 +33,17 @@ def show(
         Called after a click; `position` gives it.
     on_unit : callable, optional
         Called when the film pauses; `unit` gives the stage.
+    on_tau, on_target : callable, optional
+        Called when the slider of tau, or of the budget, was let go; `dialled` gives
+        the number.
     """
     _component()(
         key=key,
         data=data,
         on_position_change=on_position or _nothing,
         on_unit_change=on_unit or _nothing,
+        on_tau_change=on_tau or _nothing,
+        on_target_change=on_target or _nothing,
     )
 
 
@@ -54,6 +62,14 @@ def unit(key: str) -> int | None:
     """Stage at which the film paused."""
     value = (st.session_state.get(key) or {}).get("unit")
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def dialled(key: str, name: str) -> float | None:
+    """Where a slider was let go: ``"tau"``, or ``"target"``, a share of dense FLOPs."""
+    value = (st.session_state.get(key) or {}).get(name)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    return float(value) if math.isfinite(value) and value > 0 else None
 
 
 @cache

@@ -102,6 +102,34 @@ class Stage:
     short: str
 
 
+@dataclass(frozen=True, eq=False)
+class Dial:
+    """A slider over prices: the maps of all of them, moved through in the browser.
+
+    Attributes
+    ----------
+    taus : sequence of float
+        Rising.
+    frames : sequence of np.ndarray [shape=(len(taus), h, w)]
+        Values of every layer at every tau; not negative.
+    at : float
+        The tau that is shown, one of ``taus``.
+    share : sequence of float
+        Share of dense FLOPs at every tau.
+    says : sequence of str
+        What is said beside the slider at every tau.
+    marks : sequence of (float, str)
+        Taus to mark on the slider, and their names.
+    """
+
+    taus: Sequence[float]
+    frames: Sequence[np.ndarray]
+    at: float
+    share: Sequence[float]
+    says: Sequence[str]
+    marks: Sequence[tuple[float, str]] = ()
+
+
 def payload(
     image: np.ndarray,
     layers: Sequence[Layer],
@@ -112,6 +140,7 @@ def payload(
     stages: Sequence[Stage] = (),
     unit: int = 0,
     swipe: str = "",
+    dial: Dial | None = None,
     clickable: bool = False,
     hint: str = "",
     max_height: int = 420,
@@ -137,6 +166,8 @@ def payload(
         Stage that is shown.
     swipe : str
         Where given, the first two panels share one view of that title.
+    dial : Dial, optional
+        A slider that moves all layers through prices.
     clickable : bool
         Whether a click chooses a position.
     hint : str
@@ -175,6 +206,17 @@ def payload(
         "max_height": max_height,
         "panel_width": panel_width,
     }
+    if dial is not None:
+        for each, frames in zip(data["maps"], dial.frames, strict=True):
+            each["step"], each["frames"] = _frames(frames)
+            del each["data"]  # the frames hold it
+        data["dial"] = {
+            "taus": [float(tau) for tau in dial.taus],
+            "at": int(np.abs(np.asarray(dial.taus) - dial.at).argmin()),
+            "share": [float(share) for share in dial.share],
+            "says": list(dial.says),
+            "marks": [{"tau": float(tau), "name": name} for tau, name in dial.marks],
+        }
     if stages:
         data["stages"] = [
             {"map": s.layer, "unit": s.unit, "label": s.label, "short": s.short} for s in stages
@@ -202,6 +244,12 @@ def _panel(panel: Panel) -> dict[str, Any]:
         "silent": panel.silent,
         "says": panel.says,
     }
+
+
+def _frames(values: np.ndarray) -> tuple[float, str]:
+    """Values in 16 bits, and what one step of them is worth."""
+    step = max(float(values.max()), 1e-6) / 65535
+    return step, _base64(np.round(values / step).astype("<u2"))
 
 
 def _base64(values: np.ndarray) -> str:

@@ -3,7 +3,9 @@
 // Python hands over an image, the blocks' maps at their own size, and panels that
 // say what to draw. Everything is drawn here, so that pointing, zooming and playing
 // never ask the server. `position` goes back as [row, column] of the network's
-// input; `unit` goes back when the film pauses.
+// input; `unit` goes back when the film pauses; `tau` and `target`, a share of dense
+// FLOPs, when a slider is let go. While it is dragged nothing is asked: the maps of
+// every tau are here.
 
 const viewers = new WeakMap()
 
@@ -38,6 +40,15 @@ class Viewer {
       this.split = event.target.value / 1000
       this.draw()
     }
+    this.dialBox = find(".dial")
+    this.tau = find(".tau")
+    this.budget = find(".budget")
+    this.marks = find(".marks")
+    this.tau.oninput = () => this.turn(this.nearestTau(Number(this.tau.value)))
+    this.tau.onchange = () => this.send("tau")
+    this.tau.onkeydown = (event) => this.stepTau(event)
+    this.budget.oninput = () => this.turn(this.nearestShare(Number(this.budget.value) / 100), true)
+    this.budget.onchange = () => this.send("target")
     this.resize = new ResizeObserver(() => this.draw())
     this.resize.observe(host)
   }
@@ -54,7 +65,7 @@ class Viewer {
     this.data = data
     if (!this.timer) this.unit = data.unit ?? 0
     this.mark = data.mark ?? null
-    this.maps = data.maps.map((map) => ({ ...map, values: decode(map.data) }))
+    this.maps = data.maps.map((map, i) => (map.frames ? this.unpack(map, this.maps?.[i]) : { ...map, values: decode(map.data) }))
     this.tables = data.scales.map((scale) => bytes(scale.table))
     this.play.hidden = !data.stages
     this.swipe.hidden = data.mode !== "swipe"
@@ -70,8 +81,100 @@ class Viewer {
       this.image.src = data.image
     }
     this.cache = null
+    this.setDial(data.dial)
     this.say(this.hover)
     this.draw()
+  }
+
+  // Maps at every tau: 16 bits a value. What came before is kept.
+  unpack(map, before) {
+    const same = before?.frames === map.frames
+    const all = same ? before.all : new Uint16Array(bytes(map.frames).buffer)
+    return { ...map, all, values: same ? before.values : new Float32Array(map.h * map.w) }
+  }
+
+  setDial(dial) {
+    const before = this.dial
+    this.dial = dial
+    this.dialBox.hidden = !dial
+    this.host.classList.toggle("dialled", !!dial) // on a phone the map comes before the image
+    if (!dial) return
+    const low = Math.log(dial.taus[0])
+    const high = Math.log(dial.taus.at(-1))
+    this.place = (tau) => (1000 * (Math.log(tau) - low)) / (high - low || 1)
+    this.budget.min = Math.floor(100 * Math.min(...dial.share))
+    this.budget.max = Math.ceil(100 * Math.max(...dial.share))
+    if (JSON.stringify(before?.marks) !== JSON.stringify(dial.marks)) this.drawMarks()
+    // What the user did since the server was last told is not taken back.
+    const waits = this.sent !== undefined && Math.abs(dial.taus[dial.at] - this.sent) > 1e-12
+    if (!waits) this.sent = undefined
+    const kept = waits ? dial.taus.indexOf(this.sent) : -1
+    this.turn(kept >= 0 ? kept : dial.at)
+  }
+
+  drawMarks() {
+    const shown = this.dial.marks.map(({ tau, name }) => {
+      const button = document.createElement("button")
+      button.type = "button"
+      button.textContent = short(tau)
+      button.title = button.ariaLabel = name
+      button.style.left = `${this.place(tau) / 10}%`
+      button.onclick = () => {
+        this.turn(this.nearestTau(this.place(tau)))
+        this.send("tau")
+      }
+      return button
+    })
+    this.marks.replaceChildren(...shown)
+    this.marks.style.display = shown.length ? "" : "none"
+  }
+
+  nearestTau(place) {
+    const off = this.dial.taus.map((tau) => Math.abs(this.place(tau) - place))
+    return off.indexOf(Math.min(...off))
+  }
+
+  nearestShare(share) {
+    const off = this.dial.share.map((each) => Math.abs(each - share))
+    return off.indexOf(Math.min(...off))
+  }
+
+  stepTau(event) {
+    const step = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, PageUp: 5, PageDown: -5, Home: -1e3, End: 1e3 }[event.key]
+    if (!step) return
+    event.preventDefault()
+    this.turn(Math.min(Math.max(this.turned + step, 0), this.dial.taus.length - 1))
+    clearTimeout(this.turning)
+    this.turning = setTimeout(() => this.send("tau"), 300)
+  }
+
+  // Show the maps of one tau.
+  turn(frame, byBudget = false) {
+    this.turned = frame
+    for (const map of this.maps) {
+      const size = map.h * map.w
+      for (let i = 0, from = frame * size; i < size; i++) map.values[i] = map.all[from + i] * map.step
+    }
+    const { taus, share, says } = this.dial
+    this.tau.value = this.place(taus[frame])
+    this.tau.ariaValueText = `τ = ${taus[frame].toPrecision(3)}`
+    if (!byBudget) this.budget.value = 100 * share[frame]
+    const bold = (where, text, rest) => {
+      const strong = document.createElement("b")
+      strong.textContent = text
+      this.dialBox.querySelector(where).replaceChildren(strong, rest)
+    }
+    bold(".is", `τ = ${Number(taus[frame].toPrecision(3))}`, ` · ${says[frame]}`)
+    bold(".spends", `${(100 * share[frame]).toFixed(1)} %`, byBudget ? ` of dense, nearest to ${Number(this.budget.value)} %` : " of dense, this image")
+    this.cache = null
+    this.say(this.hover)
+    this.draw()
+  }
+
+  send(name) {
+    clearTimeout(this.turning)
+    this.sent = name === "tau" ? this.dial.taus[this.turned] : undefined
+    this.setTriggerValue(name, name === "tau" ? this.sent : Number(this.budget.value) / 100)
   }
 
   // One figure a panel; kept between updates, so that nothing jumps.
@@ -412,5 +515,6 @@ function decode(text) {
 }
 
 function short(value) {
-  return Number.isInteger(value) ? String(value) : value.toFixed(Math.abs(value) < 10 ? 2 : 1)
+  if (Number.isInteger(value)) return String(value)
+  return Math.abs(value) < 1 ? String(Number(value.toPrecision(2))) : value.toFixed(Math.abs(value) < 10 ? 2 : 1)
 }

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sact_core.backends import Net
 from sact_core.checkpoint import Checkpoint, write
 from sact_core.config import NetworkConfig, Preprocessing, default_preprocessing
 from sact_core.network import build_plan, init_params
@@ -71,6 +72,22 @@ def write_family(folder: Path) -> Path:
     return folder
 
 
+def write_any_tau(folder: Path) -> Path:
+    """A small network that takes any tau, besides those of `write_photographs`."""
+    write_photographs(folder)
+    shape = {"base_channels": 4, "units_per_block": (3, 3, 3)}
+    network = NetworkConfig(
+        halting="sact", tau_conditioned=True, tau_low=0.0005, tau_high=0.05, **shape
+    )
+    made = make_checkpoint(network, 1, -2.5, network.tau_default)
+    # A random network has a favourite class; without it answers vary, with tau too.
+    noise = np.random.default_rng(0).integers(0, 255, (16, 32, 32, 3), np.uint8)
+    mean = Net.from_checkpoint(made, "reference").run(noise).logits.mean(axis=0)
+    made.params["logits/bias"][:] -= mean
+    write(folder / "tiny_sact_anytau.h5", made)
+    return folder
+
+
 def write_photographs(folder: Path) -> Path:
     """Small checkpoints for photographs, of 102 classes, besides those for small images."""
     write_family(folder)
@@ -109,6 +126,12 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def any_tau(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of tiny checkpoints, one of which takes any tau."""
+    return write_any_tau(tmp_path_factory.mktemp("any_tau") / "pretrained")
+
+
+@pytest.fixture(scope="session")
 def compiled() -> None:
     """The masked engine is ready: no test waits for the compiler, or runs without it."""
     from app.loaders import ready
@@ -139,6 +162,13 @@ def app_env(
 def photo_env(app_env: pytest.MonkeyPatch, photographs: Path) -> pytest.MonkeyPatch:
     """As `app_env`, with networks for photographs."""
     app_env.setenv("SACT_PRETRAINED_DIR", str(photographs))
+    return app_env
+
+
+@pytest.fixture
+def any_tau_env(app_env: pytest.MonkeyPatch, any_tau: Path) -> pytest.MonkeyPatch:
+    """As `photo_env`, with a network that takes any tau."""
+    app_env.setenv("SACT_PRETRAINED_DIR", str(any_tau))
     return app_env
 
 

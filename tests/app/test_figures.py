@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import subprocess
 import sys
 import tomllib
@@ -11,7 +13,7 @@ import pytest
 
 from app import figures
 from app.figures import style
-from app.viewer import Layer, Panel, Scale, Stage, payload
+from app.viewer import Dial, Layer, Panel, Scale, Stage, payload
 from tests.app.conftest import ROOT
 
 
@@ -179,3 +181,28 @@ class TestViewer:
 
         assert payload(image, [], [], stages=stages, unit=9)["unit"] == 2
         assert payload(image, [], [], stages=stages, unit=-4)["unit"] == 0
+
+
+class TestDial:
+    def payload(self, rng, taus=(0.001, 0.01, 0.1)):
+        maps = rng.random((len(taus), 2, 3)).astype(np.float32) * 6
+        dial = Dial(taus, [maps], 0.01, [0.9, 0.5, 0.2], ["a", "b", "c"], [(0.01, "one")])
+        image = np.zeros((4, 6, 3), np.uint8)
+        return maps, payload(image, [Layer("block 1", maps[1])], [Panel("map", [0], 0)],
+                             [Scale(0, 6)], dial=dial)  # fmt: skip
+
+    def test_frames_hold_every_map(self, rng):
+        maps, data = self.payload(rng)
+        packed = data["maps"][0]
+        values = np.frombuffer(base64.b64decode(packed["frames"]), "<u2") * packed["step"]
+
+        assert np.allclose(values.reshape(maps.shape), maps, atol=6 / 65535)
+        assert "data" not in packed
+
+    def test_dial_stands_at_its_tau(self, rng):
+        _, data = self.payload(rng)
+
+        assert data["dial"]["at"] == 1
+        assert data["dial"]["taus"] == [0.001, 0.01, 0.1]
+        assert data["dial"]["marks"] == [{"tau": 0.01, "name": "one"}]
+        json.dumps(data)

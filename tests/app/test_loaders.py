@@ -13,6 +13,7 @@ import pytest
 from app import exports, families, lab, loaders, runs, views
 from app.loaders import InputError, checkpoints, comparing, pictures, running
 from sact_core.backends import load
+from sact_core.flops import dense_flops
 from sact_core.images import read_image
 from tests.app.conftest import ROOT
 
@@ -370,6 +371,101 @@ class TestCosts:
         asked = replace(model, header=replace(model.header, provenance=provenance))
 
         assert dataset.split_of(asked) == opened
+
+
+class TestAnyTau:
+    def test_dial_is_the_network_at_every_tau(self, any_tau_env):
+        model, picture = loaders.model("tiny_sact_anytau"), loaders.example("Astronaut")
+        dial = loaders.dial(model, picture, None, None, [0.001, 0.01, 7.0])
+
+        assert len(dial.taus) == 51
+        assert {0.0005, 0.001, 0.01, 0.05} <= set(dial.taus.tolist())
+        assert (np.diff(dial.taus) > 0).all()
+        for i in (0, 20, 50):
+            run = loaders.run(model, picture, tau=dial.taus[i])
+            assert run.result.flops[0] == dial.flops[i]
+            for block, cost, units in zip(
+                run.result.blocks, dial.ponder_cost, dial.num_units, strict=True
+            ):
+                assert np.array_equal(block.num_units[0], units[i])
+                assert np.allclose(block.ponder_cost[0], cost[i], atol=1e-4)
+        assert dial.share[0] > dial.share[-1]
+
+    def test_dial_runs_in_parts_where_memory_is_short(self, any_tau_env, monkeypatch):
+        from app.loaders import any_tau
+
+        model, picture = loaders.model("tiny_sact_anytau"), loaders.example("Cat")
+        whole = loaders.dial(model, picture, None, None)
+        monkeypatch.setattr(any_tau, "MAX_BATCH_BYTES", 1)
+        any_tau._dial.clear()
+        before = loaders.num_runs()
+        parts = loaders.dial(model, picture, None, None)
+
+        assert loaders.num_runs() == before + len(parts.taus)
+        assert np.array_equal(parts.flops, whole.flops)
+        assert np.array_equal(parts.ponder_cost[1], whole.ponder_cost[1])
+
+    def test_one_more_tau_finds_its_place(self, any_tau_env):
+        model, picture = loaders.model("tiny_sact_anytau"), loaders.example("Cat")
+        dial = loaders.dial(model, picture, None, None)
+        run = loaders.run(model, picture, tau=0.0123)
+        more = loaders.with_run(dial, 0.0123, run)
+        i = more.at(0.0123)
+
+        assert more.taus[i] == 0.0123
+        assert (np.diff(more.taus) > 0).all()
+        assert more.flops[i] == run.result.flops[0]
+        assert np.array_equal(more.num_units[0][i], run.result.blocks[0].num_units[0])
+        assert loaders.with_run(more, 0.0123, run) is more
+
+    def test_a_large_photograph_gets_fewer_steps(self, any_tau_env, monkeypatch):
+        from app.loaders import any_tau
+
+        monkeypatch.setattr(any_tau, "MAX_FLOPS", 1.0)
+        dial = loaders.dial(loaders.model("tiny_sact_anytau"), loaders.example("Cat"), 64, "keep")
+
+        assert len(dial.taus) == any_tau.FEWEST_TAUS
+
+    def test_specialists_are_the_same_network(self, any_tau_env):
+        shipped = loaders.shipped_models()
+        found = families.specialists(loaders.model("tiny_sact_anytau"), shipped)
+
+        assert [model.tau for model in found] == [0.001, 0.005, 0.01]
+        assert all("anytau" not in m.name for f in families.families(shipped) for m in f.models)
+
+    def test_curve_is_read_where_it_is_of_these_parameters(self, any_tau_env, any_tau, tmp_path):
+        import json
+
+        shutil.copy(any_tau / "tiny_sact_anytau.h5", tmp_path)
+        any_tau_env.setenv("SACT_PRETRAINED_DIR", str(tmp_path))
+        model = loaders.model("tiny_sact_anytau")
+        assert loaders.curve(model) == []
+        rows = [
+            {"tau": tau, "eval/Accuracy": 0.9, "Total Flops/mean": 1e6} for tau in (0.02, 0.001)
+        ]
+        beside = tmp_path / "tiny_sact_anytau.curve.json"
+        for stored in (
+            "{", "[]", json.dumps({"content_hash": "other", "rows": rows}),
+        ):  # fmt: skip
+            beside.write_text(stored)
+            assert loaders.curve(model) == []
+        beside.write_text(json.dumps({"content_hash": model.digest, "rows": rows}))
+
+        assert [point.label for point in families.curve(model)] == ["τ = 0.001", "τ = 0.02"]
+        dense = dense_flops(model.plan, (32, 32)).total[0]
+        for row, share in zip(rows, (0.4, 0.8), strict=True):
+            row["Total Flops/mean"] = share * float(dense)
+        beside.write_text(json.dumps({"content_hash": model.digest, "rows": rows}))
+        assert loaders.mean_share(model, 0.001) == pytest.approx(0.8)
+        assert loaders.mean_share(model, np.sqrt(0.001 * 0.02)) == pytest.approx(0.6)
+        assert loaders.mean_share(model, 0.05) is None
+
+    def test_flips(self):
+        from app.loaders import dataset
+
+        predictions = np.array([[1, 2, 3, 4], [1, 5, 3, 4], [1, 2, 3, 0], [1, 2, 3, 4]])
+
+        assert dataset.first_flips(predictions).tolist() == [4, 1, 4, 2]
 
 
 class TestLab:

@@ -1,0 +1,174 @@
+"""The Sweep page of a network that takes any tau: one slider, one line, every change of mind."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import streamlit as st
+
+from app import any_tau, controls, families, figures, loaders, views
+from app.families import Family
+from app.loaders import Dial, Model, Picture
+from app.viewer import Panel, Scale, payload
+from app.viewer import component as viewer
+
+PAGE = "sweep"
+ROWS = 9  # of the table, besides those where the answer changes
+
+
+def show(family: Family, picture: Picture, fitting: controls.Fitting, tau: float | None) -> None:
+    """All of it."""
+    model = family.models[0]
+    what = (model, picture, fitting.image_size, fitting.fit)
+    any_tau.say_budget(PAGE)
+    with controls.guarded():
+        run = loaders.run(*what, tau=tau)
+        dial = any_tau.run_all(*what, tau, run)
+        found = families.specialists(model, loaders.shipped_models())
+        specialists = [loaders.run(member, *what[1:]) for member in found]
+    controls.price_list(PAGE, model, picture, fitting, tau)
+    st.header("One image, every τ", anchor=False)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        metric = controls.choose_metric(PAGE)
+        colours = st.selectbox(
+            "Colours", figures.COLOUR_MAPS, key="sweep_colours", bind="query-params", width=130
+        )
+    low, high = views.common_limits([model.config], metric)
+    layers = views.layers(run.result, metric)
+    every = range(len(layers))
+    height, width = run.seen.shape[:2]
+    viewer.show(
+        payload(
+            run.seen,
+            layers,
+            [
+                Panel(
+                    "What the network sees",
+                    picture=True,
+                    note=f"{width} × {height} pixels",
+                    alt=f"{picture.name} as the network receives it",
+                ),
+                Panel(
+                    views.METRICS[metric],
+                    every,
+                    0,
+                    detail=True,
+                    alt=f"{picture.name} at the chosen τ: {views.summary(run)}",
+                ),
+                Panel(
+                    "Over the image",
+                    every,
+                    0,
+                    picture=True,
+                    opacity=0.65,
+                    silent=True,
+                    alt=f"The map laid over {picture.name}",
+                ),
+            ],
+            [Scale(low, high, "units", colours)],
+            dial=any_tau.slider(model, dial, metric, tau),
+            hint="Drag τ or the budget and watch the map. Point at it to read it.",
+            max_height=340,
+        ),
+        "sweep_dial",
+        on_tau=partial(any_tau.take_tau, PAGE, "sweep_dial", "price"),
+        on_target=partial(any_tau.take_target, PAGE, "sweep_dial", *what, name="price"),
+    )
+    if found:
+        st.caption(
+            "Marked on the slider: where there is a network that was trained for this one τ, "
+            + ", ".join(f"{member.tau:g}" for member in found)
+            + "."
+        )
+    _curves(dial, tau, [member.tau or 0.0 for member in found], specialists)
+    _mind(model, dial)
+
+
+def _curves(
+    dial: Dial, tau: float | None, taus: list[float], specialists: list[loaders.Run]
+) -> None:
+    """FLOPs and ponder cost of this image over tau, beside networks trained for one."""
+    inside = [dial.taus[0] <= each <= dial.taus[-1] for each in taus]
+    kept = [(t, run) for t, run, ok in zip(taus, specialists, inside, strict=True) if ok]
+
+    def others(values: list[float]) -> tuple[list[float], list[float], str] | None:
+        return ([t for t, _ in kept], values, "trained for one τ") if kept else None
+
+    mean = np.sum([maps.mean(axis=(1, 2)) for maps in dial.ponder_cost], axis=0)
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.plotly_chart(
+            figures.over_tau(
+                dial.taus.tolist(),
+                dial.flops.astype(float).tolist(),
+                "FLOPs of this image",
+                tau,
+                (float(dial.dense), "dense"),
+                260,
+                others([float(run.executed.total[0]) for _, run in kept]),
+            ),
+            key="sweep_flops",
+            config=views.QUIET,
+            alt="FLOPs of this image over τ, beside networks trained for one τ",
+        )
+    with right:
+        st.plotly_chart(
+            figures.over_tau(
+                dial.taus.tolist(),
+                mean.tolist(),
+                "ponder cost, mean",
+                tau,
+                None,
+                260,
+                others([float(run.result.map("ponder_cost").mean()) for _, run in kept]),
+            ),
+            key="sweep_cost",
+            config=views.QUIET,
+            alt="Mean ponder cost of this image over τ, beside networks trained for one τ",
+        )
+
+
+def _mind(model: Model, dial: Dial) -> None:
+    """Where the prediction changes along tau."""
+    st.header("Does it change its mind?", anchor=False)
+    names = [model.class_name(int(index)) for index in dial.says]
+    changes = any_tau.changes(dial)
+    if not len(changes):
+        st.markdown(f"No: it says **{names[0]}** at every τ from low to high.")
+    else:
+        moments = "; ".join(
+            f"from **{names[i - 1]}** to **{names[i]}** between τ = {dial.taus[i - 1]:.3g} and "
+            f"{dial.taus[i]:.3g}"
+            for i in changes
+        )
+        st.markdown(f"Yes: {moments}.")
+    even = np.linspace(0, len(dial.taus) - 1, ROWS).round().astype(int)
+    kept = sorted({*even.tolist(), *changes.tolist(), *(changes - 1).tolist()})
+    units = np.sum([maps.mean(axis=(1, 2)) for maps in dial.num_units], axis=0)
+    st.dataframe(
+        [
+            {
+                "tau": float(dial.taus[i]),
+                "says": names[i],
+                "sure": float(dial.probabilities[i].max()),
+                "flops": int(dial.flops[i]),
+                "share": float(dial.share[i]),
+                "units": float(units[i]),
+            }
+            for i in kept
+        ],
+        hide_index=True,
+        column_config={
+            "tau": st.column_config.NumberColumn("τ", format="%.4g"),
+            "says": "It says",
+            "sure": st.column_config.ProgressColumn(
+                "Sure", min_value=0, max_value=1, format="percent"
+            ),
+            "flops": st.column_config.NumberColumn("FLOPs", format="localized"),
+            "share": st.column_config.NumberColumn("of dense", format="percent"),
+            "units": st.column_config.NumberColumn("Units a position", format="%.2f"),
+        },
+        key="sweep_table",
+        alt="Prediction and cost at some taus, and wherever the prediction changes",
+    )
