@@ -1,8 +1,7 @@
 """Labelled images: a TFDS split, or a folder of class folders.
 
 Reading a prepared TFDS data set needs no TensorFlow. Splits are explicit TFDS
-strings such as ``train[:98%]``; a folder has the splits named by its
-sub-folders (``DIR/train/cat/1.jpg``) or, with none, one split ``all``.
+strings such as ``train[:98%]``; those of a folder are told in `sact_core.folders`.
 
 Images come as uint8 RGB, decoded once; how they become a network's input is the
 business of `sact_core.preprocess`.
@@ -19,18 +18,14 @@ from pathlib import Path
 import numpy as np
 
 from sact_core.config import Preprocessing
+from sact_core.folders import default_splits, list_folder
 from sact_core.images import ImageError
 from sact_core.preprocess import fit_image
-from sact_core.records import FolderRecords, Records, TfdsRecords, Unreadable
+from sact_core.records import DataError, Records, TfdsRecords, Unreadable
 
 Example = tuple[np.ndarray, int, str]  # image [shape=(h, w, 3), uint8], label, name
 
 CHUNK = 2000  # images decoded at a time: all at once would peak at several times the memory
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-
-
-class DataError(ValueError):
-    """A data set that is absent or cannot be read; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -153,8 +148,8 @@ def open_split(name: str, split: str, data_dir: str | Path | None = None) -> Sou
         TFDS name (``cifar10``, ``caltech101``, …) or the path of a folder of
         class folders.
     split : str
-        ``train``, ``test``, ``train[:98%]``, …; for a folder the name of a
-        sub-folder that holds class folders, or ``all``.
+        ``train``, ``test``, ``train[:98%]``, …; for a folder as
+        `sact_core.folders.list_folder`.
     data_dir : path, optional
         Where TFDS keeps its data; ``TFDS_DATA_DIR`` or ``~/tensorflow_datasets``
         where left out.
@@ -166,7 +161,9 @@ def open_split(name: str, split: str, data_dir: str | Path | None = None) -> Sou
         cannot be read.
     """
     if _is_folder(name):
-        return _open_folder(Path(name).expanduser(), split)
+        root = Path(name).expanduser()
+        class_names, records = list_folder(root, split)
+        return Source(str(root), split, class_names, records)
     return _open_tfds(name, split, data_dir)
 
 
@@ -243,6 +240,32 @@ def load_source(
     )
 
 
+def splits_of(name: str, holdout: float | None = None) -> tuple[str, str] | None:
+    """Name the splits of a folder to train and evaluate on; None for the usual ones.
+
+    Parameters
+    ----------
+    name : str
+        As in `open_split`.
+    holdout : float, optional
+        As in `sact_core.folders.default_splits`.
+
+    Raises
+    ------
+    DataError
+        If a share is to be held out of a TFDS data set, or as `default_splits`.
+    """
+    root = Path(name).expanduser()
+    if root.is_dir():
+        return default_splits(root, holdout)
+    if holdout is not None:
+        raise DataError(
+            f"--holdout is for a folder of class folders; of {name!r}, name the parts with "
+            f"--train-split and --eval-split, such as 'train[:80%]' and 'train[80%:]'"
+        )
+    return None
+
+
 def download_command(name: str, data_dir: str | Path | None = None) -> str:
     """Give the command that downloads and prepares a TFDS data set."""
     where = "" if data_dir is None else f"data_dir='{data_dir}', "
@@ -295,21 +318,3 @@ def _open_tfds(name: str, split: str, data_dir: str | Path | None) -> Source:
         reason = str(error).strip().splitlines()[0]
         raise DataError(f"cannot open split {split!r} of {name!r}: {reason}") from None
     return Source(name, split, names, records)
-
-
-def _open_folder(root: Path, split: str) -> Source:
-    if not root.is_dir():
-        raise DataError(f"{root} is no folder: give a TFDS name or a folder of class folders")
-    where = root if split == "all" else root / split
-    if not where.is_dir():
-        raise DataError(f"{root} has no sub-folder {split!r}; without splits, ask for split 'all'")
-    classes = sorted(folder.name for folder in where.iterdir() if folder.is_dir())
-    files = [
-        (path, label)
-        for label, name in enumerate(classes)
-        for path in sorted((where / name).rglob("*"))
-        if path.suffix.lower() in IMAGE_SUFFIXES
-    ]
-    if not files:
-        raise DataError(f"{where} holds no class folders with images")
-    return Source(str(root), split, tuple(classes), FolderRecords(files, where))

@@ -70,7 +70,7 @@ def photographs(paths: Sequence[str | Path]) -> Examples:
     OSError
         If a path does not exist.
     """
-    from sact_core.data import IMAGE_SUFFIXES
+    from sact_core.folders import IMAGE_SUFFIXES
     from sact_core.records import Record
 
     found: list[tuple[Path, str]] = []

@@ -234,7 +234,7 @@ def _measure(args: argparse.Namespace) -> None:
 
 def _photographs(paths: Sequence[str]) -> Iterator[Image]:
     """Photographs, and those below folders, by their file names."""
-    from sact_core.data import IMAGE_SUFFIXES
+    from sact_core.folders import IMAGE_SUFFIXES
     from sact_core.images import ImageError, read_image
 
     for path in map(Path, paths):

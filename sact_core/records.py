@@ -20,6 +20,10 @@ MAX_NAMED = 5  # in a line
 MAX_RECORDED = 100  # in a file
 
 
+class DataError(ValueError):
+    """A data set that is absent or cannot be read; the message says what to do."""
+
+
 @dataclass(frozen=True)
 class Record:
     """One example.

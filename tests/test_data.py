@@ -152,7 +152,7 @@ def test_a_folder_of_class_folders(tmp_path: Path) -> None:
 
 def test_a_folder_without_the_split_or_images(tmp_path: Path) -> None:
     folder = write_images(tmp_path / "pets", {"a": []})
-    with pytest.raises(DataError, match="no sub-folder 'test'"):
+    with pytest.raises(DataError, match="has no split 'test'"):
         open_split(str(folder), "test")
     with pytest.raises(DataError, match="no class folders with images"):
         open_split(str(folder), "all")

@@ -196,7 +196,7 @@ def test_data_set_and_split_are_those_of_training(
         (["--checkpoint", "/no/such.h5"], "no/such.h5"),
         (["--num-examples", "0"], "--num-examples must be at least 1, got 0"),
         (["--batch-size", "-3"], "--batch-size must be at least 1, got -3"),
-        (["--split", "dev"], "no sub-folder 'dev'"),
+        (["--split", "dev"], "has no split 'dev'"),
         (["--dataset", "no_such_set"], "neither a TFDS data set nor a folder"),
         (["--backend", "reference", "--num-threads", "2"], "--num-threads is for"),
         (["--num-threads", "0"], "num_threads"),
@@ -390,7 +390,7 @@ def test_what_fails_in_one_process_ends_all_with_one_sentence(
     )
     late = torchrun(str(script), *argv)
     for done, sentence in (
-        (wrong, f"error: {data_set} has no sub-folder 'dev'"),
+        (wrong, f"error: {data_set} has no split 'dev'"),
         (late, "error (process 1): made to fail"),
     ):
         assert done.returncode != 0

@@ -408,7 +408,7 @@ def test_mistakes_are_one_sentence(tmp_path, checkpoint, folder, capsys):
     assert "No such file" in fails(capsys, tmp_path / "no.jpg", *net, *out)
     (tmp_path / "empty").mkdir()
     assert "there are no photographs in" in fails(capsys, tmp_path / "empty", *net, *out)
-    assert "no sub-folder 'train'" in fails(capsys, *net, *out, *data, "--split", "train")
+    assert "has no split 'train'" in fails(capsys, *net, *out, *data, "--split", "train")
     assert "batch_size must be" in fails(capsys, *net, *out, *data, "--batch-size", "0")
     assert "num_examples must be" in fails(capsys, *net, *out, *data, "--num-examples", "0")
     assert "image_size must be" in fails(capsys, *net, *out, *data, "--image-size", "-4")

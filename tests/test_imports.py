@@ -28,6 +28,7 @@ LEVELS = [
     ["checkpoint", "drawing", "metrics"],
     ["preprocess"],
     ["backends", "records"],
+    ["folders"],
     ["data", "ponder_maps"],
     ["map_parts"],
     ["train"],

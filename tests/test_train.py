@@ -165,7 +165,7 @@ def test_every_preset_makes_a_recipe_that_survives_json(name: str) -> None:
         (["--device", "nonsense"], "device 'nonsense' is not to be had"),
         (["--batch-size", "500"], "a batch of 500 is larger than the 96 training images"),
         (["--num-train-examples", "7"], "a batch of 24 is larger than the 7 training images"),
-        (["--eval-split", "dev"], "no sub-folder 'dev'"),
+        (["--eval-split", "dev"], "has no split 'dev': it has test, train"),
     ],
 )
 def test_a_mistake_is_one_sentence(

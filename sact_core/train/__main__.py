@@ -5,6 +5,8 @@
     python -m sact_core.train --preset fast                                # vanilla ResNet-32
     python -m sact_core.train --preset finetune --halting sact --tau 0.005 \\
         --finetune-from runs/vanilla/last.h5
+    python -m sact_core.train --preset finetune --dataset ~/photos --finetune-halting \\
+        --finetune-from pretrained/NAME.h5                                 # your own classes
     python -m sact_core.train --preset authors --halting act --units 18 --tau 0.001
     python -m sact_core.train --preset finetune --halting sact --tau-range 0.002 0.2 \\
         --finetune-from runs/vanilla/last.h5           # one network for every tau
@@ -12,6 +14,10 @@
         --image-size 128                                                   # ImageNet family
     torchrun --nproc-per-node=2 -m sact_core.train --preset fast           # two processes
     python -m sact_core.train … --resume                                   # go on
+
+``--finetune-from FILE`` starts from a checkpoint, whose network and image size hold
+unless flags say otherwise; for other classes, the classifier is drawn anew. Of a
+folder of class folders without splits, a share of every class is held out.
 
 With the ImageNet family, images may have any size: every step decodes random parts
 of them. CIFAR's are decoded once.
@@ -70,6 +76,11 @@ def build_parser() -> argparse.ArgumentParser:
     data.add_argument("--dataset", help="TFDS name, or a folder of class folders")
     data.add_argument("--train-split")
     data.add_argument("--eval-split")
+    data.add_argument(
+        "--holdout",
+        type=float,
+        help="share of each class to evaluate on, of a folder without splits (default: 0.2)",
+    )
     data.add_argument("--data-dir", default=None, help="where TFDS keeps its data")
     data.add_argument("--image-size", type=int, help="side of the input, in pixels")
     data.add_argument("--num-train-examples", type=int, help="the first N only, for trials")
@@ -139,8 +150,13 @@ def parse_config(args: argparse.Namespace) -> tuple[TrainingConfig, str]:
     ValueError
         If a flag makes no sense; one sentence.
     """
+    from sact_core.data import splits_of
+    from sact_core.train.start import left_open
+
     given = vars(args)
     values: dict[str, Any] = preset(args.preset)
+    if "finetune_from" in given:
+        given = left_open(given) | given
     if "epochs" in given:
         values.pop("max_steps", None)  # the preset's: the user asks for epochs
     family = given.get("family", PRESET_FAMILIES.get(args.preset, "cifar"))
@@ -148,6 +164,12 @@ def parse_config(args: argparse.Namespace) -> tuple[TrainingConfig, str]:
         values = IMAGENET_DEFAULTS | values
         if given.get("crop") == "padded":
             values |= {"image_size": None, "colour": 0.0}
+    if "train_split" not in given and "eval_split" not in given:
+        splits = splits_of(given.get("dataset", TrainingConfig.dataset), given.get("holdout"))
+        if splits is not None:
+            values["train_split"], values["eval_split"] = splits
+    elif "holdout" in given:
+        raise ValueError("--holdout names both splits: leave out --train-split and --eval-split")
     names = {field.name for field in dataclasses.fields(TrainingConfig)}
     values |= {k: v for k, v in given.items() if k in names}
     amp = values.pop("amp", "off")
@@ -281,7 +303,8 @@ def _prepare(
     num_train = min(config.num_train_examples or len(train), len(train))
     if num_train < config.batch_size:
         raise ValueError(
-            f"a batch of {config.batch_size} is larger than the {num_train} training images"
+            f"a batch of {config.batch_size} is larger than the {num_train} training images: "
+            f"give a smaller --batch-size"
         )
     run_dir = RunDir(args.run_dir or Path("runs") / run_name(config))
     recorded = run_dir.recorded() if args.resume else None

@@ -138,7 +138,7 @@ class Trainer:
         side = train.images.shape[1] if isinstance(train, Examples) else config.image_size
         assert side is not None
         self.dense_flops = int(dense_flops(plan, (side, side)).total[0])
-        params = init_params(plan) if state else initial_params(config, plan)
+        params = init_params(plan) if state else initial_params(config, plan, say)
         self.learner = Learner(config, params, teacher, device, self.processes)
         self.preprocessing: Preprocessing = training_preprocessing(config, side)
         self.augmenter: Augmenter | PhotographAugmenter

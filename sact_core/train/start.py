@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,57 @@ from sact_core.train.recipes import TrainingConfig
 MAX_LISTED = 20
 
 
-def initial_params(config: TrainingConfig, plan: Plan) -> dict[str, np.ndarray]:
+def left_open(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what flags leave open when a checkpoint is fine-tuned: as it is itself.
+
+    Parameters
+    ----------
+    given : mapping
+        Flags by name; ``finetune_from`` is one.
+
+    Returns
+    -------
+    dict
+        Its network, image size and, where its halting branches are taken, tau, by
+        the names of the flags; nothing of the network if another family is asked for.
+
+    Raises
+    ------
+    CheckpointError, OSError
+        If it cannot be read.
+    """
+    header = checkpoints.read_header(given["finetune_from"])
+    network = header.config
+    if given.get("family", network.family) != network.family:
+        return {}
+    kept = ("family", "halting", "base_channels", "sact_kernel_size", "halting_bias", "eps")
+    found: dict[str, Any] = {name: getattr(network, name) for name in kept}
+    found["units"] = "_".join(map(str, network.units_per_block))
+    if network.family == "imagenet":
+        found["image_size"] = header.preprocessing.image_size
+    if given.get("halting", network.halting) == "none" or "tau_range" in given:
+        return found
+    tau = network.tau_default if network.tau_conditioned else header.provenance.get("tau")
+    if network.tau_conditioned:
+        found["tau_range"] = (network.tau_low, network.tau_high)
+    if given.get("finetune_halting") and isinstance(tau, int | float):
+        found["tau"] = float(tau)
+    return found
+
+
+def initial_params(
+    config: TrainingConfig, plan: Plan, say: Callable[[str], None] = lambda text: None
+) -> dict[str, np.ndarray]:
     """Draw fresh parameters, or take those of the checkpoint to fine-tune.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+        The recipe.
+    plan : Plan
+        Of its network.
+    say : callable
+        Told if the classifier is drawn anew.
 
     Raises
     ------
@@ -33,6 +83,9 @@ def initial_params(config: TrainingConfig, plan: Plan) -> dict[str, np.ndarray]:
             config.finetune_halting,
             config.finetune_first_units,
         )
+        theirs, ours = source.config.num_classes, plan.config.num_classes
+        if theirs != ours:
+            say(f"{config.finetune_from} knows {theirs} classes: for {ours}, the classifier is new")
     return params
 
 
@@ -44,6 +97,8 @@ def transferable(
     first_units: bool = False,
 ) -> dict[str, np.ndarray]:
     """Give the parameters of a checkpoint that a network can start from.
+
+    For another number of classes, all but the classifier.
 
     Parameters
     ----------
@@ -70,7 +125,11 @@ def transferable(
     """
     newly_conditioned = plan.config.tau_conditioned and not source.config.tau_conditioned
 
+    newly_classified = plan.config.num_classes != source.config.num_classes
+
     def counts(name: str) -> bool:
+        if newly_classified and name.startswith(f"{plan.logits.name}/"):
+            return False
         if name.endswith("/tau_shift") and newly_conditioned:
             return False
         return halting or "/halting_proba/" not in name

@@ -1,0 +1,94 @@
+"""Folders of class folders: listing, splits, what is held out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sact_core.data import open_split, splits_of
+from sact_core.folders import default_splits, list_folder
+from sact_core.records import DataError
+
+
+def write_folder(root: Path, **counts: int) -> Path:
+    """Class folders of so many files each; they are listed, never opened."""
+    for name, count in counts.items():
+        (root / name).mkdir(parents=True)
+        for i in range(count):
+            (root / name / f"{i}.jpg").write_bytes(b"")
+    return root
+
+
+def names(root: Path, split: str) -> list[str]:
+    records = list_folder(root, split)[1]
+    return [str(path.relative_to(root)) for path, _ in records.files]
+
+
+def test_a_share_of_every_class_is_held_out(tmp_path: Path) -> None:
+    write_folder(tmp_path, cat=40, dog=11, newt=2, owl=1)
+    held_out, rest = names(tmp_path, "held-out:20%"), names(tmp_path, "all-but:20%")
+    assert sorted(held_out + rest) == sorted(names(tmp_path, "all"))
+    counts = {name: sum(file.startswith(name) for file in held_out) for name in ("cat", "dog")}
+    assert counts == {"cat": 8, "dog": 2}
+    # One at least, and never the last one.
+    assert sum(file.startswith("newt") for file in held_out) == 1
+    assert "owl/0.jpg" in rest
+    classes, records = list_folder(tmp_path, "held-out:20%")
+    assert classes == ("cat", "dog", "newt", "owl")  # all, whatever the split
+    assert {label for _, label in records.files} == {0, 1, 2}
+    cats = [file for file in held_out if file.startswith("cat")]
+    assert cats != [f"cat/{i}.jpg" for i in range(8)]  # not just the first ones
+    assert set(cats) < set(names(tmp_path, "held-out:50%"))
+
+
+def test_what_is_held_out_depends_on_names_alone(tmp_path: Path) -> None:
+    one = write_folder(tmp_path / "one", cat=20, dog=20)
+    other = write_folder(tmp_path / "other", cat=25, dog=20)
+    held_out = set(names(one, "held-out:20%"))
+    assert {file for file in held_out if file.startswith("dog")} <= set(
+        names(other, "held-out:20%")
+    )
+    now = set(names(other, "held-out:20%"))
+    assert len(held_out & now) >= len(held_out) - 1  # five more cats push out one at most
+
+
+def test_splits_are_chosen_by_what_is_there(tmp_path: Path) -> None:
+    bare = write_folder(tmp_path / "bare", cat=5, train=5)  # pictures of trains
+    split = write_folder(tmp_path / "split" / "train", cat=2).parent
+    assert default_splits(bare, None) == ("all-but:20%", "held-out:20%")
+    assert default_splits(bare, 0.125) == ("all-but:12.5%", "held-out:12.5%")
+    assert default_splits(split, None) is None
+    with pytest.raises(DataError, match="has splits of its own: leave --holdout out"):
+        default_splits(split, 0.2)
+    for share in (0.0, 1.0, -1.0):
+        with pytest.raises(DataError, match="--holdout must be a share above 0 and below 1"):
+            default_splits(bare, share)
+    assert splits_of(str(bare)) == ("all-but:20%", "held-out:20%")
+    assert splits_of("cifar10") is None
+    with pytest.raises(DataError, match="--holdout is for a folder of class folders; of 'cifar10'"):
+        splits_of("cifar10", 0.2)
+
+
+def test_a_split_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:
+    for name in ("train", "val"):
+        write_folder(tmp_path / name, cat=1)
+    with pytest.raises(DataError, match="has no split 'test': it has train, val"):
+        open_split(str(tmp_path), "test")
+    bare = write_folder(tmp_path / "bare", cat=1)
+    with pytest.raises(DataError, match="has no split 'test': it has none, so ask for all, or for"):
+        open_split(str(bare), "test")
+    with pytest.raises(DataError, match=r"no class of .* has enough images for the split 'held-"):
+        open_split(str(bare), "held-out:20%")
+    with pytest.raises(DataError, match="a share of 100% cannot be held out"):
+        open_split(str(bare), "held-out:100%")
+
+
+def test_hidden_folders_and_other_files_are_no_classes(tmp_path: Path) -> None:
+    write_folder(tmp_path, cat=2, dog=1)
+    write_folder(tmp_path / ".ipynb_checkpoints", cat=1)
+    (tmp_path / "cat" / "notes.txt").write_text("mine")
+    (tmp_path / "list.jpg").write_bytes(b"")
+    classes, records = list_folder(tmp_path, "all")
+    assert classes == ("cat", "dog")
+    assert len(records) == 3
