@@ -34,168 +34,15 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sact_core.config import FAMILIES, HALTING_KINDS, NetworkConfig, parse_units
+from sact_core.train.options import build_parser, parse_config, run_name
 from sact_core.train.processes import Processes
-from sact_core.train.recipes import (
-    AMP_CHOICES,
-    BORDERS,
-    CROPS,
-    IMAGENET_DEFAULTS,
-    PRESET_FAMILIES,
-    PRESETS,
-    SCHEDULES,
-    TrainingConfig,
-    preset,
-)
+from sact_core.train.recipes import TrainingConfig
 
 if TYPE_CHECKING:
     from sact_core.data import Examples, Source
     from sact_core.train.run_dir import RunDir
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """Describe the command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m sact_core.train",
-        description="Train a network; every flag overrides the preset.",
-        argument_default=argparse.SUPPRESS,
-    )
-    add = parser.add_argument
-    add("--preset", default="authors", help=f"recipe: {', '.join(PRESETS)} (default: authors)")
-    net = parser.add_argument_group("network")
-    net.add_argument("--family", choices=FAMILIES)
-    net.add_argument("--halting", choices=HALTING_KINDS, help="none (vanilla), act or sact")
-    net.add_argument("--units", help="units per block: 5, 1_2_3, or 101, 3_4_6_3 (imagenet)")
-    net.add_argument("--base-channels", type=int)
-    net.add_argument("--sact-kernel-size", type=int, choices=(1, 3))
-    net.add_argument("--halting-bias", type=float, help="initial bias of the halting logits")
-    net.add_argument("--eps", type=float, help="halting slack")
-    data = parser.add_argument_group("data")
-    data.add_argument("--dataset", help="TFDS name, or a folder of class folders")
-    data.add_argument("--train-split")
-    data.add_argument("--eval-split")
-    data.add_argument(
-        "--holdout",
-        type=float,
-        help="share of each class to evaluate on, of a folder without splits (default: 0.2)",
-    )
-    data.add_argument("--data-dir", default=None, help="where TFDS keeps its data")
-    data.add_argument("--image-size", type=int, help="side of the input, in pixels")
-    data.add_argument("--num-train-examples", type=int, help="the first N only, for trials")
-    data.add_argument("--crop", choices=CROPS, help="padded (CIFAR), or resized (photographs)")
-    data.add_argument("--crop-padding", type=int)
-    data.add_argument("--crop-border", choices=BORDERS)
-    data.add_argument("--min-area", type=float, help="least share of a photograph in a crop")
-    data.add_argument("--colour", type=float, help="strength of changes of colour; 0: none")
-    data.add_argument("--no-flip", dest="flip", action="store_false")
-    data.add_argument("--cutout", type=int, help="side of the square blanked in every image")
-    data.add_argument(
-        "--data-workers", type=int, default=None, help="threads that decode photographs"
-    )
-    recipe = parser.add_argument_group("recipe")
-    recipe.add_argument(
-        "--tau",
-        type=float,
-        help="price of a unit; with --tau-range, the one to evaluate at (default: its middle)",
-    )
-    recipe.add_argument(
-        "--tau-range",
-        type=float,
-        nargs=2,
-        metavar=("LOW", "HIGH"),
-        help="train one network for every tau in between, told each image's own",
-    )
-    recipe.add_argument("--epochs", type=float)
-    recipe.add_argument("--max-steps", type=int)
-    recipe.add_argument("--batch-size", type=int, help="images of a step, over all processes")
-    recipe.add_argument("--schedule", choices=SCHEDULES)
-    recipe.add_argument("--learning-rate", type=float)
-    recipe.add_argument("--warmup", type=float, help="share of the steps going up")
-    recipe.add_argument("--momentum", type=float)
-    recipe.add_argument("--nesterov", action=argparse.BooleanOptionalAction)
-    recipe.add_argument("--l2", type=float)
-    recipe.add_argument("--halting-lr", type=float, help="factor for the halting branches")
-    recipe.add_argument("--label-smoothing", type=float)
-    recipe.add_argument("--distill-from", help="checkpoint of a teacher")
-    recipe.add_argument("--distill-weight", type=float)
-    recipe.add_argument("--distill-temperature", type=float)
-    recipe.add_argument("--finetune-from", help="checkpoint to start from, halting branches new")
-    recipe.add_argument(
-        "--finetune-halting", action="store_true", help="take its halting branches too"
-    )
-    recipe.add_argument(
-        "--finetune-first-units",
-        action="store_true",
-        help="it is deeper: take the first units of each block",
-    )
-    recipe.add_argument("--seed", type=int)
-    run = parser.add_argument_group("run")
-    run.add_argument("--eval-every", type=int, help="epochs between evaluations; 0: never")
-    run.add_argument("--amp", choices=AMP_CHOICES, help="auto: bf16 where it is faster")
-    run.add_argument("--compile", action=argparse.BooleanOptionalAction)
-    run.add_argument("--device", default=None, help="cpu or cuda (default: cuda when there)")
-    run.add_argument("--num-threads", type=int, default=None)
-    run.add_argument("--run-dir", default=None, help="default: runs/<name>")
-    run.add_argument("--resume", action="store_true", default=False, help="go on with a run")
-    return parser
-
-
-def parse_config(args: argparse.Namespace) -> tuple[TrainingConfig, str]:
-    """Make the recipe of a command line, and give its choice of ``--amp``.
-
-    Raises
-    ------
-    ValueError
-        If a flag makes no sense; one sentence.
-    """
-    from sact_core.data import splits_of
-    from sact_core.train.start import left_open
-
-    given = vars(args)
-    values: dict[str, Any] = preset(args.preset)
-    if "finetune_from" in given:
-        given = left_open(given) | given
-    if "epochs" in given:
-        values.pop("max_steps", None)  # the preset's: the user asks for epochs
-    family = given.get("family", PRESET_FAMILIES.get(args.preset, "cifar"))
-    if family == "imagenet":
-        values = IMAGENET_DEFAULTS | values
-        if given.get("crop") == "padded":
-            values |= {"image_size": None, "colour": 0.0}
-    if "train_split" not in given and "eval_split" not in given:
-        splits = splits_of(given.get("dataset", TrainingConfig.dataset), given.get("holdout"))
-        if splits is not None:
-            values["train_split"], values["eval_split"] = splits
-    elif "holdout" in given:
-        raise ValueError("--holdout names both splits: leave out --train-split and --eval-split")
-    names = {field.name for field in dataclasses.fields(TrainingConfig)}
-    values |= {k: v for k, v in given.items() if k in names}
-    amp = values.pop("amp", "off")
-    network: dict[str, Any] = {"family": family} | {
-        k: given[k]
-        for k in ("halting", "base_channels", "sact_kernel_size", "halting_bias", "eps")
-        if k in given
-    }
-    if family == "imagenet" and "base_channels" not in network:
-        network["base_channels"] = 64
-    if "tau_range" in given:
-        network["tau_conditioned"] = True
-        network["tau_low"], network["tau_high"] = given["tau_range"]
-        network["tau_default"] = given.get("tau")
-    units = given.get("units", "5" if family == "cifar" else "50")
-    config = NetworkConfig(**network, units_per_block=parse_units(units, family))
-    return TrainingConfig(**values, network=config), amp
-
-
-def run_name(config: TrainingConfig) -> str:
-    """Name a run after what it trains, such as ``cifar10_resnet32_sact_tau0.005``."""
-    network = config.network
-    name = network.name.lower().replace("-", "").replace(" ", "_")
-    fixed = network.halting != "none" and not network.tau_conditioned
-    tau = f"_tau{config.tau:g}" if fixed else ""
-    return f"{Path(config.dataset).name}_{name}{tau}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -240,7 +87,7 @@ def _train(args: argparse.Namespace, argv: list[str], processes: Processes) -> i
         if trainer.resumed:
             say(f"going on from step {trainer.global_step} of {trainer.num_steps}")
         say(
-            f"{config.network.name}: {trainer.num_train} images, {trainer.num_steps} steps, "
+            f"{config.network.name}: {trainer.feed.num_train} images, {trainer.num_steps} steps, "
             f"{trainer.dense_flops / 1e6:.1f} MFLOPs when every unit runs, "
             f"{'bfloat16' if config.amp == 'bf16' else 'float32'}; in {run_dir.path}"
         )
@@ -263,7 +110,7 @@ def _train(args: argparse.Namespace, argv: list[str], processes: Processes) -> i
     finally:
         processes.end()
         run_dir.close()
-    for line in trainer.skipped():
+    for line in trainer.feed.skipped():
         say(line)
     say(f"done: {summary(row)}; {run_dir.path / 'last.h5'}")
     return 0

@@ -19,22 +19,19 @@ import numpy as np
 
 from sact_core import checkpoint as checkpoints
 from sact_core.backends import dense
-from sact_core.config import Preprocessing
-from sact_core.data import DataError, Examples, Source
+from sact_core.data import Examples, Source
 from sact_core.flops import dense_flops
 from sact_core.metrics import Metrics, l2_loss
 from sact_core.network import build_plan, init_params
-from sact_core.records import Unreadable
-from sact_core.train import evaluation, provenance, report
-from sact_core.train.batches import Ahead, Augmenter
-from sact_core.train.decode import KEEP_BYTES
+from sact_core.train import provenance, report
+from sact_core.train.batches import Ahead
 from sact_core.train.events import EventWriter
+from sact_core.train.feed import Feed
 from sact_core.train.learner import Learner
-from sact_core.train.photographs import PhotographAugmenter
 from sact_core.train.processes import Processes
 from sact_core.train.recipes import TrainingConfig, learning_rate_factor
 from sact_core.train.run_dir import RunDir
-from sact_core.train.start import initial_params, read_teacher, training_preprocessing
+from sact_core.train.start import initial_params, read_teacher
 
 SAVE_SECONDS = 300.0
 FLOPS_EVERY = 20  # steps
@@ -127,33 +124,18 @@ class Trainer:
         command: str = "",
         data_workers: int = 2,
     ) -> None:
-        self.config, self.test, self.run_dir, self.say = config, test, run_dir, say
-        self.data_workers = data_workers
+        self.config, self.run_dir, self.say = config, run_dir, say
         self.processes = processes or Processes()
         self.command = command
-        self.class_names = train.class_names
         state = run_dir.load_state() if resume else None
         teacher = read_teacher(config.distill_from, config.network) if config.distill_from else None
         plan = build_plan(config.network)
-        side = train.images.shape[1] if isinstance(train, Examples) else config.image_size
-        assert side is not None
+        self.feed = Feed(config, train, test, self.processes, data_workers)
+        side = self.feed.side
         self.dense_flops = int(dense_flops(plan, (side, side)).total[0])
         params = init_params(plan) if state else initial_params(config, plan, say)
         self.learner = Learner(config, params, teacher, device, self.processes)
-        self.preprocessing: Preprocessing = training_preprocessing(config, side)
-        self.augmenter: Augmenter | PhotographAugmenter
-        kind = self.preprocessing.kind
-        if isinstance(train, Examples):
-            self.augmenter = Augmenter(train.images, train.labels, config, kind)
-            self.left_out = train.left_out
-        else:
-            self.augmenter = PhotographAugmenter(
-                train, config, kind, data_workers, KEEP_BYTES // self.processes.world
-            )
-            self.left_out = self.augmenter.left_out
-        self.left_out_of_test = test.left_out if isinstance(test, Examples) else Unreadable()
-        self.num_train = len(self.augmenter.order(0))
-        self.steps_per_epoch = max(self.num_train // config.batch_size, 1)
+        self.steps_per_epoch = max(self.feed.num_train // config.batch_size, 1)
         self.num_steps = config.max_steps or max(round(config.epochs * self.steps_per_epoch), 1)
         self.progress = Progress()
         self.stop_asked = False
@@ -161,8 +143,7 @@ class Trainer:
         if state is not None:
             self.learner.load(state)
             self.progress = Progress(**state["progress"])
-            self.left_out.found.update(state.get("left_out", {}))
-            self.left_out_of_test.found.update(state.get("left_out_of_test", {}))
+            self.feed.load(state)
         self._events = EventWriter(run_dir.path, self.global_step + 1 if self.resumed else 0)
 
     @property
@@ -192,13 +173,9 @@ class Trainer:
 
     def _epoch(self, bar: report.Bar | None) -> None:
         progress, epoch = self.progress, self.progress.epoch
-        order = self.augmenter.order(epoch)
+        order = self.feed.order(epoch)
         last = min(self.steps_per_epoch, self.num_steps - epoch * self.steps_per_epoch)
-        rank, world = self.processes.rank, self.processes.world
-        ahead = Ahead(
-            lambda step: self.augmenter.batch(epoch, step, order, rank, world),
-            range(progress.step, last),
-        )
+        ahead = Ahead(lambda step: self.feed.batch(epoch, step, order), range(progress.step, last))
         begin = saved = time.perf_counter()
         waited = 0.0
         try:
@@ -262,9 +239,7 @@ class Trainer:
         every = self.config.eval_every
         if self.processes.is_first and every and (over or (progress.epoch + 1) % every == 0):
             row |= self.evaluate()
-        if isinstance(self.augmenter, PhotographAugmenter):  # each process met others
-            for found in self.processes.gather(list(self.left_out.found.items())):
-                self.left_out.found.update({index: (name, why) for index, (name, why) in found})
+        self.feed.share_left_out()
         progress.rows.append(row)
         progress.epoch += 1
         progress.step = 0
@@ -288,15 +263,11 @@ class Trainer:
         low, high = self.config.network.tau_low, self.config.network.tau_high
         ends = [] if low is None or high is None else [low, high]
         metrics = {tau: Metrics(plan, tau, regularization) for tau in [self.config.tau, *ends]}
-        for images, labels in evaluation.inputs(
-            self.test, self.preprocessing, self.data_workers, self.left_out_of_test
-        ):
+        for images, labels in self.feed.test_inputs():
             for tau, seen in metrics.items():
                 if tau == self.config.tau or seen.count < END_EXAMPLES:
                     taus = np.full(len(images), tau) if ends else None
                     seen.update(dense.infer(network, images, taus=taus), labels)
-        if not metrics[self.config.tau].count:
-            raise DataError(f"not one image of {self.test.name} {self.test.split} can be read")
         found = self._with_share(metrics[self.config.tau])
         for tau in ends:
             there = self._with_share(metrics[tau])
@@ -319,36 +290,18 @@ class Trainer:
             row["step"], {k: v for k, v in row.items() if k not in ("epoch", "step")}
         )
 
-    def skipped(self) -> list[str]:
-        """Say which images could not be read, a line for training and one for test images."""
-        found = []
-        for what, count, left_out in (
-            ("training images", self.num_train, self.left_out),
-            ("test images", len(self.test), self.left_out_of_test),
-        ):
-            if left_out:
-                total = count + (len(left_out) if isinstance(self.test, Examples) else 0)
-                found.append(left_out.line(total, what))
-        return found
-
     def checkpoint(self, row: dict[str, Any]) -> checkpoints.Checkpoint:
         """Make a checkpoint of the network as it stands."""
-        in_memory = isinstance(self.test, Examples)
-        counts = (
-            self.num_train - (0 if in_memory else len(self.left_out)),
-            len(self.test) - (0 if in_memory else len(self.left_out_of_test)),
-        )
+        counts = self.feed.counts()
         record = provenance.describe(
             self.config, row, counts, self.num_steps, self.command, self.learner.device
         )
-        for part, left_out in (("data_set", self.left_out), ("metrics", self.left_out_of_test)):
-            if left_out:
-                record[part]["skipped"] = left_out.record()
+        self.feed.describe(record)
         return checkpoints.Checkpoint(
             config=self.config.network,
             params=self.learner.network.params(),
-            preprocessing=self.preprocessing,
-            class_names=self.class_names,
+            preprocessing=self.feed.preprocessing,
+            class_names=self.feed.class_names,
             provenance=record,
         )
 
@@ -356,14 +309,8 @@ class Trainer:
         if not self.learner.is_finite():
             raise Diverged
         if self.processes.is_first:
-            self.run_dir.save_state(
-                self.learner.state()
-                | {
-                    "progress": vars(self.progress),
-                    "left_out": dict(self.left_out.found),
-                    "left_out_of_test": dict(self.left_out_of_test.found),
-                }
-            )
+            state = self.learner.state() | self.feed.state()
+            self.run_dir.save_state(state | {"progress": vars(self.progress)})
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:

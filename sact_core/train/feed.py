@@ -1,0 +1,136 @@
+"""The images of a run: those it trains on, those it is tested on, those it cannot read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from sact_core.data import DataError, Examples, Source
+from sact_core.records import Unreadable
+from sact_core.train import evaluation
+from sact_core.train.batches import Augmenter, Batch
+from sact_core.train.decode import KEEP_BYTES
+from sact_core.train.photographs import PhotographAugmenter
+from sact_core.train.processes import Processes
+from sact_core.train.recipes import TrainingConfig
+from sact_core.train.start import training_preprocessing
+
+
+class Feed:
+    """Training and test images, in memory or decoded when they are needed.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+        The recipe.
+    train, test : Examples or Source
+        In memory, or, with resized crops, to be decoded.
+    processes : Processes
+        Who shares each batch.
+    num_workers : int
+        Threads that decode images which are not in memory.
+
+    Attributes
+    ----------
+    side : int
+        Of the network's input, in pixels.
+    preprocessing : Preprocessing
+        How images are prepared for evaluation.
+    class_names : tuple of str
+        Of both.
+    num_train : int
+        Images of an epoch.
+    left_out, left_out_of_test : Unreadable
+        Images that cannot be read, as far as they were met.
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        train: Examples | Source,
+        test: Examples | Source,
+        processes: Processes,
+        num_workers: int,
+    ) -> None:
+        side = train.images.shape[1] if isinstance(train, Examples) else config.image_size
+        assert side is not None
+        self.side: int = side
+        self.preprocessing = training_preprocessing(config, side)
+        self.class_names = train.class_names
+        self._test, self._processes, self._num_workers = test, processes, num_workers
+        self._augmenter: Augmenter | PhotographAugmenter
+        kind = self.preprocessing.kind
+        if isinstance(train, Examples):
+            self._augmenter = Augmenter(train.images, train.labels, config, kind)
+            self.left_out = train.left_out
+        else:
+            keep_bytes = KEEP_BYTES // processes.world
+            self._augmenter = PhotographAugmenter(train, config, kind, num_workers, keep_bytes)
+            self.left_out = self._augmenter.left_out
+        self.left_out_of_test = test.left_out if isinstance(test, Examples) else Unreadable()
+        self.num_train = len(self.order(0))
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Order of the training images in an epoch [shape=(n,), int64]."""
+        return self._augmenter.order(epoch)
+
+    def batch(self, epoch: int, step: int, order: np.ndarray) -> Batch:
+        """Make this process' share of a step's batch."""
+        return self._augmenter.batch(
+            epoch, step, order, self._processes.rank, self._processes.world
+        )
+
+    def test_inputs(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Give test images batch by batch, as `evaluation.inputs`.
+
+        Raises
+        ------
+        DataError
+            If not one of them can be read.
+        """
+        count = 0
+        for images, labels in evaluation.inputs(
+            self._test, self.preprocessing, self._num_workers, self.left_out_of_test
+        ):
+            count += len(images)
+            yield images, labels
+        if not count:
+            raise DataError(f"not one image of {self._test.name} {self._test.split} can be read")
+
+    def share_left_out(self) -> None:
+        """Tell all processes what each could not read: they meet different images."""
+        if isinstance(self._augmenter, PhotographAugmenter):
+            for found in self._processes.gather(list(self.left_out.found.items())):
+                self.left_out.found.update({index: (name, why) for index, (name, why) in found})
+
+    def counts(self) -> tuple[int, int]:
+        """Training and test images that can be read, as far as is known."""
+        if isinstance(self._test, Examples):
+            return self.num_train, len(self._test)
+        return self.num_train - len(self.left_out), len(self._test) - len(self.left_out_of_test)
+
+    def describe(self, record: dict[str, Any]) -> None:
+        """Add to a run's provenance what could not be read."""
+        for part, left_out in (("data_set", self.left_out), ("metrics", self.left_out_of_test)):
+            if left_out:
+                record[part]["skipped"] = left_out.record()
+
+    def skipped(self) -> list[str]:
+        """Say what could not be read, a line for training and one for test images."""
+        names = ("training images", "test images")
+        found = zip(names, self.counts(), (self.left_out, self.left_out_of_test), strict=True)
+        return [left.line(count + len(left), what) for what, count, left in found if left]
+
+    def state(self) -> dict[str, Any]:
+        """What could not be read so far, to be kept with a run's state."""
+        return {
+            "left_out": dict(self.left_out.found),
+            "left_out_of_test": dict(self.left_out_of_test.found),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go back to a state."""
+        self.left_out.found.update(state.get("left_out", {}))
+        self.left_out_of_test.found.update(state.get("left_out_of_test", {}))
