@@ -152,5 +152,5 @@ def run(page: str, choice: Choice) -> Run:
 
 
 def checked_key(choice: Choice) -> str:
-    """Where the session keeps whether the backends agreed on this run."""
+    """Key under which it is kept whether the backends agreed on this run."""
     return "checked_" + "_".join(map(str, choice.identity))
