@@ -53,7 +53,21 @@ def test_the_fastest_dense_network_counts(side):
     assert found["share"] == 0.75  # which misses the bar of 0.9
     text = report.infer_table({"machine": machine.machine(), "rows": [found]})
     assert "| **3.00** |" in text
-    assert "0.90 **missed**" in text
+    assert found["share_unfrozen"] == (1.0 if side == "frozen" else 0.75)
+    verdict = "met unfrozen" if side == "frozen" else "**missed**"
+    assert f"| {found['share_unfrozen']:.3f} | 0.90 {verdict} |" in text
+
+
+def test_only_frozen_measured_has_no_unfrozen_share():
+    found = row(ms={"masked": 2.0, "frozen": 4.0})
+    assert (found["share"], found["share_unfrozen"]) == (1.0, None)
+    text = report.infer_table({"machine": machine.machine(), "rows": [found]})
+    assert "| 1.000 |  | 0.90 met |" in text
+
+
+def test_a_row_without_a_dense_side_is_refused():
+    with pytest.raises(ValueError, match="a row needs one of vanilla, compiled, frozen"):
+        row(ms={"masked": 2.0, "sact": 4.0})
 
 
 def test_new_rows_replace_old_ones():

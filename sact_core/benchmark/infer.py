@@ -24,6 +24,9 @@ SIDES = ("masked", "vanilla", "compiled", "frozen", "sact")
 #: Those whose fastest one is the dense side.
 DENSE = ("vanilla", "compiled", "frozen")
 
+#: Those that keep weights as they were trained: a network goes on learning in them.
+UNFROZEN = ("vanilla", "compiled")
+
 Row = dict[str, Any]
 
 
@@ -123,21 +126,36 @@ def judge(row: Row) -> Row:
         The row, and what follows: ``dense_side`` and ``dense``, the fastest of
         `DENSE` and its median; ``speedup``, the median over rounds of dense over
         masked (without turns: median over median); ``flop_ratio``, dense FLOPs
-        over the FLOPs needed; ``share``, the speed-up as a share of it.
+        over the FLOPs needed; ``share``, the speed-up as a share of it;
+        ``share_unfrozen``, the same against the fastest of `UNFROZEN` (none of
+        these measured: None).
+
+    Raises
+    ------
+    ValueError
+        If no dense side was measured.
     """
-    side = min((name for name in DENSE if name in row["ms"]), key=row["ms"].__getitem__)
     turns = row.get("turns") or {name: [ms] for name, ms in row["ms"].items()}
-    speedup = statistics.median(
-        dense / masked for dense, masked in zip(turns[side], turns["masked"], strict=True)
-    )
     flop_ratio = row["dense_flops"] / row["flops"]
+
+    def over_masked(side: str) -> float:
+        pairs = zip(turns[side], turns["masked"], strict=True)
+        return statistics.median(dense / masked for dense, masked in pairs)
+
+    def fastest(sides: Sequence[str]) -> str | None:
+        return min((s for s in sides if s in row["ms"]), key=row["ms"].__getitem__, default=None)
+
+    side, unfrozen = fastest(DENSE), fastest(UNFROZEN)
+    if side is None:
+        raise ValueError(f"a row needs one of {', '.join(DENSE)}; it has {', '.join(row['ms'])}")
     return {
         **row,
         "dense_side": side,
         "dense": row["ms"][side],
-        "speedup": speedup,
+        "speedup": over_masked(side),
         "flop_ratio": flop_ratio,
-        "share": speedup / flop_ratio,
+        "share": over_masked(side) / flop_ratio,
+        "share_unfrozen": None if unfrozen is None else over_masked(unfrozen) / flop_ratio,
     }
 
 

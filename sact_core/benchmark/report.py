@@ -83,13 +83,15 @@ def infer_table(values: Values) -> str:
         "process of its own. The dense side (bold) is the network without halting in PyTorch, "
         "the fastest of eager mode (channels last), `torch.compile`, and `torch.compile` with "
         "frozen weights; the speed-up is dense over masked. *Share* is the speed-up as a share "
-        "of the FLOP ratio, dense FLOPs over the FLOPs that the masked network needed. The "
-        "masked side computes its halting too. Weights are random; halting is steered so that "
-        "blobs of positions go on (see `sact_core/benchmark/steer.py`).",
+        "of the FLOP ratio, dense FLOPs over the FLOPs that the masked network needed; *share, "
+        "unfrozen* is the same against the faster of eager mode and `torch.compile`, which keep "
+        "the weights as they were trained. A bar is *met* against all three, *met unfrozen* "
+        "against these two only. The masked side computes its halting too. Weights are random; "
+        "halting is steered so that blobs of positions go on (see `sact_core/benchmark/steer.py`).",
         _table(
             [
                 *("network", "threads", "FLOPs", *(SIDE_TITLES[side] for side in sides)),
-                *("speed-up", "FLOP ratio", "share", "bar", *which.head),
+                *("speed-up", "FLOP ratio", "share", "share, unfrozen", "bar", *which.head),
             ],
             [_infer_row(row, sides) + which.cell(row) for row in rows],
         ),
@@ -263,13 +265,21 @@ class _Software:
 def _infer_row(row: Row, sides: tuple[str, ...]) -> list[str]:
     times = {name: f"{ms:.2f}" for name, ms in row["ms"].items()}
     times[row["dense_side"]] = f"**{times[row['dense_side']]}**"
+    unfrozen = row["share_unfrozen"]
     verdict = ""
     if row["bar"] is not None:
-        verdict = f"{row['bar']:.2f} {'met' if row['share'] >= row['bar'] else '**missed**'}"
+        verdict = f"{row['bar']:.2f} "
+        if row["share"] >= row["bar"]:
+            verdict += "met"
+        elif unfrozen is not None and unfrozen >= row["bar"]:
+            verdict += "met unfrozen"
+        else:
+            verdict += "**missed**"
     return [
         *(row["title"], str(row["threads"]), f"{row['flops'] / row['dense_flops']:.0%}"),
         *(times.get(name, "") for name in sides),
         *(f"{row['speedup']:.2f}", f"{row['flop_ratio']:.2f}", f"{row['share']:.3f}"),
+        "" if unfrozen is None else f"{unfrozen:.3f}",
         verdict,
     ]
 
