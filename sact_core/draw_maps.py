@@ -22,7 +22,6 @@ from __future__ import annotations
 import argparse
 import html
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sact_core.commands import run
 from sact_core.drawing import COLOUR_MAPS
 from sact_core.files import write_bytes
 
@@ -187,14 +187,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     args = build_parser().parse_args(argv)
-    try:
-        return _draw(args)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
+    return run(lambda: _draw(args))
 
 
 def _draw(args: argparse.Namespace) -> int:

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sact_core.commands import run
 from sact_core.map_parts import PART_BYTES, Parts, Skipped, remove_parts, start
 from sact_core.records import Unreadable
 
@@ -254,16 +255,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     args = build_parser().parse_args(argv)
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    try:
-        return _export(
-            args, shlex.join(["python", "-m", "sact_core.export_maps", *argv]), rank, world
-        )
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; run the same command again to go on", file=sys.stderr)
-        return 130
+    command = shlex.join(["python", "-m", "sact_core.export_maps", *argv])
+    return run(
+        lambda: _export(args, command, rank, world), "stopped; run the same command again to go on"
+    )
 
 
 def _export(args: argparse.Namespace, command: str, rank: int, world: int) -> int:

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from sact_core.checkpoint import Checkpoint, write
+from sact_core.commands import run
 from sact_core.config import NetworkConfig, default_preprocessing
 from sact_core.network import Plan, build_plan
 from sact_core.tf_bundle import Bundle, open_bundle
@@ -324,22 +325,21 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; give its exit code."""
     args = build_parser().parse_args(argv)
     command = " ".join(["python -m sact_core.import_tf", *(sys.argv[1:] if argv is None else argv)])
-    try:
-        if Path(args.out).exists() and not args.force:
-            raise FileExistsError(f"{args.out} exists; give --force to replace it")
-        names = read_class_names(args.class_names) if args.class_names else ()
-        checkpoint = import_checkpoint(args.prefix, args.eps, names, args.image_size, command)
-        write(args.out, checkpoint)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return run(lambda: _import(args, command))
+
+
+def _import(args: argparse.Namespace, command: str) -> None:
+    if Path(args.out).exists() and not args.force:
+        raise FileExistsError(f"{args.out} exists; give --force to replace it")
+    names = read_class_names(args.class_names) if args.class_names else ()
+    checkpoint = import_checkpoint(args.prefix, args.eps, names, args.image_size, command)
+    write(args.out, checkpoint)
     config = checkpoint.config
     print(
         f"{args.out}: {config.name}, {config.family} family, units {config.units_per_block}, "
         f"{config.base_channels} base channels, {config.num_classes} classes, "
         f"{sum(p.size for p in checkpoint.params.values()):,} parameters"
     )
-    return 0
 
 
 def _last_side(shapes: Mapping[str, tuple[int, ...]], name: str) -> int:

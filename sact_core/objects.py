@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sact_core.boxes import Boxes, inside_mask, read_boxes
+from sact_core.commands import run
 from sact_core.gaze import auc_judd, centre_map
 
 if TYPE_CHECKING:
@@ -195,14 +196,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     args = build_parser().parse_args(argv)
-    try:
-        _measure(args)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return run(lambda: _measure(args))
 
 
 def _measure(args: argparse.Namespace) -> None:

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sact_core.commands import run
 from sact_core.config import FITS
 from sact_core.drawing import COLOUR_MAPS
 
@@ -230,25 +231,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
     args = build_parser().parse_args(argv)
-    try:
-        stems = output_stems(args.images, Path(args.out))
-        _refuse_existing(stems, args.force)
-        from sact_core.backends import load
+    command = shlex.join(["python", "-m", "sact_core.ponder", *argv])
+    return run(lambda: _ponder_all(args, command), "stopped; what was written is kept")
 
-        net = load(args.checkpoint, args.backend)
-        if net.config.halting == "none":
-            raise ValueError(
-                f"{args.checkpoint} is a vanilla network: every position runs every unit, so it "
-                f"has no ponder map"
-            )
-        if args.tau is not None:
-            net = net.at_tau(args.tau)
-        net.preprocessing_for(args.image_size, args.fit)
-        Path(args.out).mkdir(parents=True, exist_ok=True)
-        provenance = _provenance(net, args, shlex.join(["python", "-m", "sact_core.ponder", *argv]))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+
+def _ponder_all(args: argparse.Namespace, command: str) -> int:
+    stems = output_stems(args.images, Path(args.out))
+    _refuse_existing(stems, args.force)
+    from sact_core.backends import load
+
+    net = load(args.checkpoint, args.backend)
+    if net.config.halting == "none":
+        raise ValueError(
+            f"{args.checkpoint} is a vanilla network: every position runs every unit, so it "
+            f"has no ponder map"
+        )
+    if args.tau is not None:
+        net = net.at_tau(args.tau)
+    net.preprocessing_for(args.image_size, args.fit)
+    Path(args.out).mkdir(parents=True, exist_ok=True)
+    provenance = _provenance(net, args, command)
     num_failed = 0
     for path, stem in zip(args.images, stems, strict=True):
         try:

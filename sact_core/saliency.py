@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sact_core.cat2000 import Stimulus, read_stimulus, stimuli
+from sact_core.commands import run
 from sact_core.gaze import auc_judd, blur, centre_map, mix, post_process
 
 if TYPE_CHECKING:
@@ -189,14 +190,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     args = build_parser().parse_args(argv)
-    try:
-        _score(args)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return run(lambda: _score(args))
 
 
 def _score(args: argparse.Namespace) -> None:

@@ -22,7 +22,17 @@ from tests.conftest import ROOT
 
 #: Modules of one line do not import each other; lower lines never import higher ones.
 LEVELS = [
-    ["boxes", "config", "files", "gaze", "images", "mat_file", "tf_bundle", "untrusted_hdf5"],
+    [
+        "boxes",
+        "commands",
+        "config",
+        "files",
+        "gaze",
+        "images",
+        "mat_file",
+        "tf_bundle",
+        "untrusted_hdf5",
+    ],
     ["cat2000", "halting", "taus"],
     ["network"],
     ["flops"],

@@ -17,7 +17,6 @@ folder; every row says the revision and the packages it was measured with.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from typing import Any
 from sact_core.benchmark.cases import CASES, RATIOS
 from sact_core.benchmark.infer import SIDES
 from sact_core.benchmark.train import SIDES as TRAIN_SIDES
+from sact_core.commands import run
 
 KEYS = [case.key for case in CASES]
 
@@ -206,14 +206,7 @@ def _finish(path: Path, values: dict[str, Any], rows: list[dict[str, Any]]) -> N
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     args = build_parser().parse_args(argv)
-    from sact_core.benchmark.sides import SideError
-
-    try:
-        args.run(args)
-    except (ValueError, OSError, SideError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run(lambda: args.run(args), "stopped; what was measured before is kept")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from sact_core.benchmark.cases import Case
 PAUSE = 0.05
 
 
-class SideError(RuntimeError):
+class SideError(ChildProcessError):
     """A measured process failed; the message holds the end of what it said."""
 
 

@@ -36,6 +36,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sact_core.commands import run
 from sact_core.train.options import build_parser, parse_config, run_name
 from sact_core.train.processes import Processes
 from sact_core.train.recipes import TrainingConfig
@@ -50,15 +51,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     args = build_parser().parse_args(argv)
     processes = Processes.from_environment()
-    try:
-        return _train(args, argv, processes)
-    except (ValueError, OSError) as error:
-        where = "" if processes.is_first else f" (process {processes.rank})"
-        print(f"error{where}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped before anything new was kept", file=sys.stderr)
-        return 130
+    return run(
+        lambda: _train(args, argv, processes),
+        stopped="stopped before anything new was kept",
+        who="" if processes.is_first else f" (process {processes.rank})",
+    )
 
 
 def _train(args: argparse.Namespace, argv: list[str], processes: Processes) -> int:

@@ -1,0 +1,34 @@
+"""What every command does with bad input and with Ctrl-C: one sentence and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+
+def run(work: Callable[[], int | None], stopped: str = "stopped", who: str = "") -> int:
+    """Do a command's work; say in one sentence on stderr what stopped it.
+
+    Parameters
+    ----------
+    work : callable
+        The command after its flags were read; gives an exit code, or nothing for 0.
+    stopped : str
+        Said after Ctrl-C: what is kept, how to go on.
+    who : str
+        Which of several processes speaks.
+
+    Returns
+    -------
+    int
+        The exit code: that of ``work``; 2 after a ValueError or OSError, which is
+        bad input or a file that cannot be read or written; 130 after Ctrl-C.
+    """
+    try:
+        return work() or 0
+    except (ValueError, OSError) as error:
+        print(f"error{who}: {error}", file=sys.stderr, flush=True)
+        return 2
+    except KeyboardInterrupt:
+        print(stopped, file=sys.stderr, flush=True)
+        return 130
