@@ -54,6 +54,11 @@ class TrainingRun:
     checkpoints: tuple[str, ...]
 
     @property
+    def tested(self) -> dict[str, Any]:
+        """Metrics of the last epoch after which it was tested; empty before."""
+        return next((row for row in reversed(self.rows) if "eval/Accuracy" in row), {})
+
+    @property
     def epochs(self) -> float:
         """Epochs that were asked for."""
         try:

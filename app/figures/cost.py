@@ -287,5 +287,7 @@ def units(
             "showgrid": False,
             "fixedrange": True,
             "automargin": True,
+            "tickmode": "auto",  # round numbers; by default those beside the left axis'
+            "nticks": 6,
         },
     )

@@ -69,12 +69,18 @@ def recipe(name: str) -> None:
             last = run.rows[-1]
             with st.grid(3, min_column_width=110):
                 controls.number("Epoch", f"{last.get('epoch', 0):g}", f"of {run.epochs:g}")
-                accuracy = last.get("eval/Accuracy")
+                tested = run.tested
+                older = tested and tested is not last
+                when = f", epoch {tested.get('epoch', 0):g}" if older else ""
+                accuracy, share = tested.get("eval/Accuracy"), tested.get("flops_share")
                 controls.number(
-                    "Right", "–" if accuracy is None else f"{accuracy:.1%}", "of test images"
+                    "Right",
+                    "–" if accuracy is None else f"{accuracy:.1%}",
+                    f"of test images{when}",
                 )
-                share = last.get("flops_share")
-                controls.number("FLOPs", "–" if share is None else f"{share:.0%}", "of dense")
+                controls.number(
+                    "FLOPs", "–" if share is None else f"{share:.0%}", f"of dense{when}"
+                )
         for file in run.checkpoints:
             controls.page_link(
                 "explore",

@@ -722,6 +722,19 @@ class TestRuns:
         assert len(at.get("plotly_chart")) == 3
         assert at.code[1].value.endswith("--resume")
 
+    def test_the_last_test_stands_where_the_last_epoch_had_none(self, app_env, tmp_path):
+        make_run(tmp_path / "runs", "one")
+        with (tmp_path / "runs" / "one" / "metrics.jsonl").open("a") as file:
+            file.write('{"epoch": 3, "train/Total Loss": 1.0}\n')
+        at = run_page("runs")
+
+        assert not at.exception
+        assert [(m.label, m.value, m.delta) for m in at.metric] == [
+            ("Epoch", "3", "of 9"),
+            ("Right", "50.0%", "of test images, epoch 2"),
+            ("FLOPs", "90%", "of dense, epoch 2"),
+        ]
+
     def test_first_epoch_is_awaited(self, app_env, tmp_path):
         make_run(tmp_path / "runs", "one", rows=0)
         at = run_page("runs")
