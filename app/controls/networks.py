@@ -39,7 +39,8 @@ def choose_model(
     halting : tuple of str
         Kinds of networks to offer.
     fallback : int
-        Which one is chosen at first: 0 the striking one, 1 the next, and so on.
+        Which one is chosen at first: 0 the striking one, 1 the next, and so on; a
+        network for any tau is offered again before one that has no map.
     by_kind : bool
         Whether to offer one kind at a time where both are here.
     """
@@ -55,8 +56,7 @@ def choose_model(
     shown = label
     if by_kind:
         names, first, shown = _one_kind(page, name, names, first, label)
-    of_first = kind_of(first)
-    order = sorted(names, key=lambda other: (other != first, kind_of(other) not in (of_first, "")))
+    order = _striking(names, first)
     chosen = select(
         page,
         name,
@@ -72,13 +72,8 @@ def choose_model(
 
 def kind_of(name: str | None) -> str:
     """Family of a listed or uploaded checkpoint; empty where it cannot be read."""
-    uploaded: dict[str, Model] = st.session_state.get("uploaded_models", {})
-    if name in uploaded:
-        return uploaded[name].config.family
-    try:
-        return loaders.model(name or "").config.family
-    except InputError:
-        return ""
+    model = _readable(name)
+    return "" if model is None else model.config.family
 
 
 def kind_for(picture: Picture) -> str:
@@ -99,6 +94,35 @@ def offered(page: str) -> str | None:
 
 
 # --- parts ---
+
+
+def _readable(name: str | None) -> Model | None:
+    uploaded: dict[str, Model] = st.session_state.get("uploaded_models", {})
+    if name in uploaded:
+        return uploaded[name]
+    try:
+        return loaders.model(name or "")
+    except InputError:
+        return None
+
+
+def _striking(names: list[str], first: str | None) -> list[str]:
+    """Names, the most telling beside the first to the front."""
+    model = _readable(first)
+    if first not in names or model is None:
+        return names
+    others = [name for name in names if name != first]
+    peers = [
+        name
+        for name in others
+        if (other := _readable(name)) is not None
+        and other.config.family == model.config.family
+        and other.config.halting != "none"
+    ]
+    itself = [first] * 3 if model.tau_range is not None else []
+    rest = [name for name in others if name not in peers]
+    rest.sort(key=lambda name: kind_of(name) != model.config.family)
+    return [first, *peers, *itself, *rest]
 
 
 def _one_kind(

@@ -209,7 +209,7 @@ rows = [
         "share": float(run.executed.total[0] / run.dense.total[0]),
         "milliseconds": 1000 * run.seconds,
         "units": units_by_block(run),
-        "tau": model.tau if taus[i] is None else taus[i],
+        "tau": "–" if (tau := model.tau if taus[i] is None else taus[i]) is None else f"{tau:g}",
         "accuracy": loaders.accuracy(model),
     }
     for i, (model, run) in enumerate(zip(models, runs, strict=True))
@@ -225,7 +225,7 @@ st.dataframe(
         "share": st.column_config.NumberColumn("of dense", format="percent"),
         "milliseconds": st.column_config.NumberColumn("Took, ms", format="%.0f"),
         "units": st.column_config.TextColumn("Units by block", help="On average over positions."),
-        "tau": st.column_config.NumberColumn("τ", format="%g"),
+        "tau": "τ",
         "accuracy": "Accuracy of the checkpoint",
     },
     key="compare_table",

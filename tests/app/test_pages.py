@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -411,7 +412,7 @@ class TestAnyTau:
         table = at.dataframe[-1].value
 
         assert not at.exception
-        assert table["tau"].tolist() == [0.005, 0.05]
+        assert table["tau"].tolist() == ["0.005", "0.05"]
         assert table["flops"][0] > table["flops"][1]
 
     def test_slider_let_go(self, any_tau_env, monkeypatch):
@@ -512,6 +513,25 @@ class TestCompare:
 
         assert not at.exception
         assert any("do not line up" in caption.value for caption in at.caption)
+
+    def test_any_tau_beside_itself_rather_than_a_network_without_a_map(
+        self, app_env, any_tau, tmp_path
+    ):
+        for name in (ANY, "tiny_vanilla"):
+            shutil.copy(any_tau / f"{name}.h5", tmp_path)
+        app_env.setenv("SACT_PRETRAINED_DIR", str(tmp_path))
+        at = run_page("compare", compare_count="3")
+
+        assert not at.exception
+        assert [at.selectbox(key=f"compare_checkpoint_{i}").value for i in (1, 2, 3)] == [ANY] * 3
+        taus = list(at.dataframe[0].value["tau"])
+        assert len(set(taus)) == 3
+        assert taus[1:] == ["0.05", "0.0005"]  # its range
+
+    def test_tau_of_a_network_without_halting_is_a_dash(self, app_env):
+        at = run_page("compare", compare_checkpoint_2="tiny_vanilla")
+
+        assert at.dataframe[0].value["tau"][1] == "–"
 
 
 class TestFlops:
