@@ -142,7 +142,8 @@ def export(
     image_size : int, optional
         Side of the square input; the checkpoint's own where left out.
     provenance : dict, optional
-        Where the maps come from; plain JSON values.
+        Where the maps come from; plain JSON values. Tau is added where the
+        network takes any.
     num_workers : int
         Threads that read and prepare images.
     rank, world : int
@@ -180,14 +181,17 @@ def export(
     for name, value in (("num_examples", num_examples), ("batch_size", batch_size)):
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
+    at = {"tau": net.config.tau_default} if net.config.tau_conditioned else {}
+    provenance = (provenance or {}) | at
     total = min(num_examples or examples.num_examples, examples.num_examples)
     job = {
         **examples.what,
         "num_examples": total,
-        "network": (provenance or {}).get("checkpoint"),
+        "network": provenance.get("checkpoint"),
         "backend": net.backend,
         "image_size": preprocessing.image_size,
         "batch_size": batch_size,
+        **at,
     }
     part_size = batch_size * max(1, PART_BYTES // (batch_size * _image_bytes(net, image_size)))
     if rank == 0:
@@ -199,7 +203,7 @@ def export(
     names = net.class_names or (
         examples.class_names if len(examples.class_names) == net.config.num_classes else ()
     )
-    about = ponder_maps.attributes(net.config, names, provenance or {})
+    about = ponder_maps.attributes(net.config, names, provenance)
     mine = [r for r in parts.ranges[rank::world] if not parts.is_done(r)]
     shown = _progress_bar(parts, progress and rank == 0)
     batches = [
@@ -218,7 +222,7 @@ def export(
     skipped = parts.skipped()
     if skipped:
         record = _unreadable(skipped).record()
-        about = ponder_maps.attributes(net.config, names, (provenance or {}) | {"skipped": record})
+        about = ponder_maps.attributes(net.config, names, provenance | {"skipped": record})
     return parts.join(about), skipped
 
 
@@ -239,6 +243,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--num-examples", type=int, metavar="N", help="the first N only")
     parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="default: 32")
     parser.add_argument("--image-size", type=int, metavar="N", help="side of the square input")
+    parser.add_argument(
+        "--tau", type=float, help="price of a unit, for a network trained with --tau-range"
+    )
     parser.add_argument("--backend", default="masked", help="masked (default), reference or dense")
     parser.add_argument("--device", help="of the dense backend: cpu (default) or cuda")
     parser.add_argument(
@@ -278,6 +285,8 @@ def _export(args: argparse.Namespace, command: str, rank: int, world: int) -> in
     if args.device and args.backend != "dense":
         raise ValueError(f"--device is for --backend dense, not {args.backend}")
     net = load(args.checkpoint, args.backend, **({"device": args.device} if args.device else {}))
+    if args.tau is not None:
+        net = net.at_tau(args.tau)
     barrier, finish = _processes(world)
     try:
         if rank == 0 and args.force:

@@ -188,6 +188,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--split", default="test", help="of the data set (default: test)")
     add("--data-dir", help="where TFDS keeps its data")
     add("--image-size", type=int, metavar="N", help="longer side (default: the checkpoint's)")
+    add("--tau", type=float, help="price of a unit, for a network trained with --tau-range")
     add("--backend", default="masked", help="masked (default), reference or dense")
     add("--json", action="store_true", help="print one JSON object")
     return parser
@@ -207,6 +208,8 @@ def _measure(args: argparse.Namespace) -> None:
     from sact_core.backends import load
 
     net = load(args.checkpoint, args.backend)
+    if args.tau is not None:
+        net = net.at_tau(args.tau)
     found, left_out = measure(net, images, boxes, args.image_size)
     if not found:
         name, reason = next(iter(left_out.items()))

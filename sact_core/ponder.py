@@ -297,6 +297,7 @@ def _provenance(net: Net, args: argparse.Namespace, command: str) -> dict[str, A
         },
         "network": net.config.name,
         "backend": net.backend,
+        **({"tau": net.config.tau_default} if net.config.tau_conditioned else {}),
         "packages": {"sact_core": __version__, "numpy": np.__version__},
     }
 

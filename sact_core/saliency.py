@@ -181,6 +181,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--num-examples", type=int, metavar="N", help="the first N of each category only")
     add("--blur", type=float, metavar="S", help="standard deviation, share of the longer side")
     add("--centre-weight", type=float, metavar="W", help="share of the centre, from 0 to 1")
+    add("--tau", type=float, help="price of a unit, for a network trained with --tau-range")
     add("--backend", default="masked", help="masked (default), reference or dense")
     add("--out", metavar="DIR", help="folder, made if absent: write the processed maps as PNG")
     add("--json", action="store_true", help="print one JSON object")
@@ -203,6 +204,8 @@ def _score(args: argparse.Namespace) -> None:
     from sact_core.backends import load
 
     net = load(args.checkpoint, args.backend)
+    if args.tau is not None:
+        net = net.at_tau(args.tau)
     out = None if args.out is None else Path(args.out)
 
     def write(stimulus: Stimulus, values: np.ndarray, size: tuple[int, int]) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from sact_core.backends import Net
 from sact_core.checkpoint import Checkpoint
-from sact_core.config import NetworkConfig, default_preprocessing
+from sact_core.config import NetworkConfig, Preprocessing, default_preprocessing
 from sact_core.network import build_plan, init_params
 
 #: How far every running sum must be from ``1 - eps`` before counts are compared.
@@ -43,6 +43,15 @@ def random_net(rng, backend="reference", params=None, **config):
     params = random_params(rng, config) if params is None else params
     checkpoint = Checkpoint(config, params, default_preprocessing(config.family))
     return build_net(checkpoint, backend)
+
+
+def any_tau_checkpoint(units_per_block=(2, 2, 2)):
+    """A small CIFAR network for any tau from 0.001 to 0.1, whose work falls with tau."""
+    config = NetworkConfig(
+        units_per_block=units_per_block, base_channels=2, num_classes=3, halting="sact",
+        halting_bias=-1.0, tau_conditioned=True, tau_low=0.001, tau_high=0.1,
+    )  # fmt: skip
+    return Checkpoint(config, init_params(build_plan(config), 0), Preprocessing("cifar", 16))
 
 
 def build_net(checkpoint, backend):

@@ -25,6 +25,7 @@ from sact_core.import_tf import import_checkpoint
 from sact_core.map_parts import parts_folder
 from sact_core.network import build_plan, init_params
 from sact_core.ponder_maps import MapError, MapFile
+from tests.networks import any_tau_checkpoint
 
 CONFIG = NetworkConfig("cifar", (1, 2, 2), 2, 3, "sact", halting_bias=0.3)
 
@@ -377,6 +378,33 @@ def test_the_command_says_what_it_did(tmp_path, checkpoint, folder, capsys):
         assert file.provenance["command"].startswith("python -m sact_core.export_maps --checkpoint")
         accuracy = (file.root["labels"][()] == file.root["predictions"][()]).mean()
     assert f"accuracy {accuracy:.2%}" in captured.out
+
+
+def test_tau_of_a_network_that_takes_any(tmp_path, checkpoint, folder, capsys):
+    made = any_tau_checkpoint()
+    checkpoints.write(tmp_path / "any.h5", made)
+    argv = ["--checkpoint", tmp_path / "any.h5", "--dataset", folder, "--backend", "reference"]
+    net = Net.from_checkpoint(made, "reference")
+    image = np.asarray(Image.open(folder / "test" / "a" / "0.png"))
+    for tau in (0.001, 0.1):
+        out = tmp_path / f"{tau}.h5"
+        assert main([str(arg) for arg in [*argv, "--out", out, "--tau", tau]]) == 0
+        with MapFile(out) as file:
+            assert file.provenance["tau"] == tau
+            ref = net.run([image], tau=tau)[0].map("ponder_cost")[0]
+            np.testing.assert_allclose(file.map(0), ref, rtol=1e-6)
+    capsys.readouterr()
+    argv[1] = checkpoint
+    said = fails(capsys, *argv, "--out", tmp_path / "no.h5", "--tau", "0.01")
+    assert "is not conditioned on tau" in said
+
+
+def test_an_export_at_another_tau_is_not_gone_on_with(tmp_path, images, small_parts):
+    net = Net.from_checkpoint(any_tau_checkpoint(), "reference").at_tau(0.01)
+    with pytest.raises(KeyboardInterrupt):
+        export(counting(net, 1)[0], in_memory(images), tmp_path / "maps.h5", batch_size=3)
+    with pytest.raises(MapError, match=r"tau: 0\.01 then, 0\.02 now"):
+        export(net.at_tau(0.02), in_memory(images), tmp_path / "maps.h5", batch_size=3)
 
 
 def test_an_existing_file_is_kept(tmp_path, checkpoint, folder, capsys):

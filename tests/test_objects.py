@@ -16,7 +16,7 @@ from sact_core.config import NetworkConfig, Preprocessing
 from sact_core.gaze import centre_map
 from tests.conftest import ROOT, need_shared
 from tests.naive import auc_by_pairs
-from tests.networks import random_params
+from tests.networks import any_tau_checkpoint, random_params
 
 SACT = NetworkConfig(
     units_per_block=(2, 3, 2), base_channels=4, num_classes=3, halting="sact", halting_bias=-0.5
@@ -123,6 +123,26 @@ def test_photographs_against_single_runs(photos, checkpoint, tmp_path, capsys):
     line = next(line for line in out.splitlines() if line.startswith("mean"))
     assert line.split()[1:4] == [f"{found[k]:.3f}" for k in ("inside", "outside", "ratio")]
     assert f"dearer inside than outside: {found['num_inside_dearer']} of 2 images" in out
+
+
+def test_tau_of_a_network_that_takes_any(photos, checkpoint, tmp_path, capsys):
+    boxes = write_boxes(tmp_path / "boxes.json", {"a.png": [[0.2, 0.2, 0.7, 0.8]]})
+    made = any_tau_checkpoint()
+    checkpoints.write(tmp_path / "any.h5", made)
+    argv = [photos, "--checkpoint", tmp_path / "any.h5", "--boxes", boxes, "--json"]
+    net = Net.from_checkpoint(made, "reference")
+    image = np.asarray(Image.open(photos / "ant" / "a.png"))
+    for tau in (0.001, 0.1):
+        code, text, _ = run(capsys, *argv, "--tau", tau)
+        assert code == 0
+        values = net.run([image], 16, "keep", tau=tau)[0].map("ponder_cost")[0]
+        inside = inside_mask([(0.2, 0.2, 0.7, 0.8)], "shares", image.shape[:2], values.shape)
+        comp = json.loads(text)["images"]["a.png"]
+        assert comp["inside"] == pytest.approx(values[inside].mean())
+    argv[2] = checkpoint
+    code, _, err = run(capsys, *argv, "--tau", "0.01")
+    assert code == 2
+    assert "is not conditioned on tau" in err
 
 
 def test_examples_of_a_data_set(photos, checkpoint, tmp_path, capsys):

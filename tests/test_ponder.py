@@ -17,6 +17,7 @@ from sact_core.flops import dense_flops
 from sact_core.network import build_plan, init_params
 from sact_core.ponder import ENDINGS, main, output_stems
 from sact_core.ponder_maps import MapFile
+from tests.networks import any_tau_checkpoint
 
 BACKEND = ["--backend", "reference"]
 
@@ -109,12 +110,7 @@ def test_colours_follow_the_scale(tmp_path, network, photo, scale):
 
 
 def test_tau_of_a_network_that_takes_any(tmp_path, network, photo, capsys):
-    config = NetworkConfig(
-        units_per_block=(2, 2, 2), base_channels=2, halting="sact", halting_bias=-1.0,
-        tau_conditioned=True, tau_low=0.001, tau_high=0.1,
-    )  # fmt: skip
-    made = Checkpoint(config, init_params(build_plan(config), 0), Preprocessing("cifar", 16))
-    checkpoints.write(tmp_path / "any.h5", made)
+    checkpoints.write(tmp_path / "any.h5", any_tau_checkpoint())
     means = []
     for tau in ("0.001", "0.1"):
         argv = [photo, "--checkpoint", tmp_path / "any.h5", "--out", tmp_path / tau, *BACKEND]

@@ -16,7 +16,7 @@ from sact_core.config import NetworkConfig, Preprocessing
 from sact_core.gaze import centre_map, post_process
 from tests.mat_writer import header, matrix
 from tests.naive import auc_by_pairs
-from tests.networks import random_params
+from tests.networks import any_tau_checkpoint, random_params
 
 SACT = NetworkConfig(
     units_per_block=(2, 3, 2), base_channels=4, num_classes=3, halting="sact", halting_bias=-0.5
@@ -145,6 +145,22 @@ def test_the_command(folder, checkpoint, tmp_path, capsys):
     assert len(written) == 6
     with Image.open(written[0]) as picture:
         assert (picture.mode, picture.size) == ("L", SIZE[::-1])
+
+
+def test_tau_of_a_network_that_takes_any(folder, checkpoint, tmp_path, capsys):
+    made = any_tau_checkpoint()
+    checkpoints.write(tmp_path / "any.h5", made)
+    argv = [folder, "--checkpoint", tmp_path / "any.h5", "--image-size", 32, "--json"]
+    net = Net.from_checkpoint(made, "reference")
+    for tau in (0.001, 0.1):
+        code, text, _ = run(capsys, *argv, "--backend", "reference", "--tau", tau)
+        assert code == 0
+        ref = command.score(net.at_tau(tau), stimuli(folder), 32)
+        assert json.loads(text)["total"]["map"] == pytest.approx(ref.means(None)["map"])
+    argv[2] = checkpoint
+    code, _, err = run(capsys, *argv, "--tau", "0.01")
+    assert code == 2
+    assert "is not conditioned on tau" in err
 
 
 def test_what_cannot_be_used_is_named_and_counted(folder, checkpoint, rng, capsys):
