@@ -86,8 +86,8 @@ def test_ctrl_c_ends_a_command_without_a_traceback(tmp_path):
             held = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
         except OSError:  # nobody reads yet
             time.sleep(0.05)
+    assert held is not None
     process.send_signal(signal.SIGINT)
+    os.close(held)  # a read that began just after the signal would wait for more
     said = process.communicate(timeout=60)[1]
-    if held is not None:
-        os.close(held)
     assert (process.returncode, said) == (130, "stopped\n")
