@@ -47,6 +47,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from sact_core.commands import run
 from sact_core.config import FITS
 from sact_core.evaluate.run import BATCH, prepare_job
 from sact_core.evaluate.sizes import (
@@ -122,9 +123,19 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     args = build_parser().parse_args(argv)
-    from sact_core.train.processes import Processes, Stopped
+    from sact_core.train.processes import Processes
 
     processes = Processes.from_environment()
+    try:
+        return run(lambda: _together(args, processes), who=processes.who)
+    finally:
+        processes.end()
+
+
+def _together(args: argparse.Namespace, processes: Processes) -> int:
+    """Evaluate or watch; what all processes know to be wrong is said once."""
+    from sact_core.train.processes import Stopped
+
     try:
         processes.start("cpu")  # what they exchange is little, and not on a GPU
         if args.watch is not None:
@@ -140,14 +151,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except Stopped:
         return 2
-    except (ValueError, OSError) as error:
-        where = "" if processes.is_first else f" (process {processes.rank})"
-        print(f"error{where}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    finally:
-        processes.end()
     return 0
 
 

@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run(
         lambda: _train(args, argv, processes),
         stopped="stopped before anything new was kept",
-        who="" if processes.is_first else f" (process {processes.rank})",
+        who=processes.who,
     )
 
 

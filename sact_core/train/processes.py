@@ -37,6 +37,11 @@ class Processes:
         """Whether this process writes and speaks."""
         return self.rank == 0
 
+    @property
+    def who(self) -> str:
+        """What tells this process's words from the first one's, whose need nothing."""
+        return "" if self.is_first else f" (process {self.rank})"
+
     def start(self, device: str) -> None:
         """Let the processes find each other: nccl for what is on GPUs, gloo elsewhere."""
         if self.world > 1:
