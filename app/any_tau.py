@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import streamlit as st
 
 from app import families, figures, loaders
@@ -101,8 +100,3 @@ def say_budget(page: str) -> None:
     problem = st.session_state.pop(f"{page}_budget", None)
     if problem:
         st.warning(problem, icon=":material/savings:")
-
-
-def changes(dial: loaders.Dial) -> np.ndarray:
-    """Where along tau the answer changes: indices of the first tau with another one."""
-    return np.flatnonzero(np.diff(dial.says)) + 1

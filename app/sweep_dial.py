@@ -7,10 +7,10 @@ from functools import partial
 import numpy as np
 import streamlit as st
 
-from app import any_tau, controls, families, figures, loaders, views
+from app import any_tau, controls, families, figures, loaders, mind, views
 from app.families import Family
 from app.loaders import Dial, Model, Picture
-from app.viewer import Panel, Scale, payload
+from app.viewer import Scale, payload
 from app.viewer import component as viewer
 
 PAGE = "sweep"
@@ -36,36 +36,18 @@ def show(family: Family, picture: Picture, fitting: controls.Fitting, tau: float
         )
     low, high = views.common_limits([model.config], metric)
     layers = views.layers(run.result, metric)
-    every = range(len(layers))
-    height, width = run.seen.shape[:2]
     viewer.show(
         payload(
             run.seen,
             layers,
-            [
-                Panel(
-                    "What the network sees",
-                    picture=True,
-                    note=f"{width} × {height} pixels",
-                    alt=f"{picture.name} as the network receives it",
-                ),
-                Panel(
-                    views.METRICS[metric],
-                    every,
-                    0,
-                    detail=True,
-                    alt=f"{picture.name} at the chosen τ: {views.summary(run)}",
-                ),
-                Panel(
-                    "Over the image",
-                    every,
-                    0,
-                    picture=True,
-                    opacity=0.65,
-                    silent=True,
-                    alt=f"The map laid over {picture.name}",
-                ),
-            ],
+            views.panels(
+                run,
+                picture.name,
+                views.METRICS[metric],
+                layers,
+                f"{picture.name} at the chosen τ: {views.summary(run)}",
+                f"The map laid over {picture.name}",
+            ),
             [Scale(low, high, "units", colours)],
             dial=any_tau.slider(model, dial, metric, tau),
             hint="Drag τ or the budget and watch the map. Point at it to read it.",
@@ -82,7 +64,7 @@ def show(family: Family, picture: Picture, fitting: controls.Fitting, tau: float
             + "."
         )
     _curves(dial, tau, [member.tau or 0.0 for member in found], specialists)
-    _mind(model, dial)
+    mind.show(_answers(model, dial), ROWS, "every τ from low to high")
 
 
 def _curves(
@@ -129,46 +111,17 @@ def _curves(
         )
 
 
-def _mind(model: Model, dial: Dial) -> None:
-    """Where the prediction changes along tau."""
-    st.header("Does it change its mind?", anchor=False)
-    names = [model.class_name(int(index)) for index in dial.says]
-    changes = any_tau.changes(dial)
-    if not len(changes):
-        st.markdown(f"No: it says **{names[0]}** at every τ from low to high.")
-    else:
-        moments = "; ".join(
-            f"from **{names[i - 1]}** to **{names[i]}** between τ = {dial.taus[i - 1]:.3g} and "
-            f"{dial.taus[i]:.3g}"
-            for i in changes
-        )
-        st.markdown(f"Yes: {moments}.")
-    even = np.linspace(0, len(dial.taus) - 1, ROWS).round().astype(int)
-    kept = sorted({*even.tolist(), *changes.tolist(), *(changes - 1).tolist()})
+def _answers(model: Model, dial: Dial) -> list[mind.Answer]:
+    """What it says at every tau of the slider."""
     units = np.sum([maps.mean(axis=(1, 2)) for maps in dial.num_units], axis=0)
-    st.dataframe(
-        [
-            {
-                "tau": float(dial.taus[i]),
-                "says": names[i],
-                "sure": float(dial.probabilities[i].max()),
-                "flops": int(dial.flops[i]),
-                "share": float(dial.share[i]),
-                "units": float(units[i]),
-            }
-            for i in kept
-        ],
-        hide_index=True,
-        column_config={
-            "tau": st.column_config.NumberColumn("τ", format="%.4g"),
-            "says": "It says",
-            "sure": st.column_config.ProgressColumn(
-                "Sure", min_value=0, max_value=1, format="percent"
-            ),
-            "flops": st.column_config.NumberColumn("FLOPs", format="localized"),
-            "share": st.column_config.NumberColumn("of dense", format="percent"),
-            "units": st.column_config.NumberColumn("Units a position", format="%.2f"),
-        },
-        key="sweep_table",
-        alt="Prediction and cost at some taus, and wherever the prediction changes",
-    )
+    return [
+        mind.Answer(
+            float(dial.taus[i]),
+            model.class_name(int(dial.says[i])),
+            float(dial.probabilities[i].max()),
+            int(dial.flops[i]),
+            float(dial.share[i]),
+            float(units[i]),
+        )
+        for i in range(len(dial.taus))
+    ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.loaders import Run
-from app.viewer import Layer, Stage
+from app.viewer import Layer, Panel, Stage
 from sact_core import ponder_maps
 from sact_core.config import NetworkConfig
 from sact_core.network import BlockResult, Conv, Plan, Result
@@ -60,6 +60,46 @@ def layers(result: Result, metric: str = "ponder_cost") -> list[Layer]:
         values = np.asarray(values, np.float32).reshape(np.shape(values) or (1, 1))
         found.append(Layer(block_name(block.name).lower(), values))
     return found
+
+
+def panels(
+    run: Run,
+    name: str,
+    title: str,
+    layers: Sequence[Layer],
+    map_alt: str,
+    over_alt: str,
+    opacity: float = 0.65,
+) -> list[Panel]:
+    """An image, its map, and the map over the image: what a viewer of one run shows.
+
+    Parameters
+    ----------
+    run : Run
+        Of a network with halting.
+    name : str
+        Of the image.
+    title : str
+        Over the map.
+    layers : sequence of Layer
+        The blocks' maps; the panels show their sum.
+    map_alt, over_alt : str
+        The map, and the map over the image, in words.
+    opacity : float
+        Of the map over the image, in [0, 1].
+    """
+    every = range(len(layers))
+    height, width = run.seen.shape[:2]
+    return [
+        Panel(
+            "What the network sees",
+            picture=True,
+            note=f"{width} × {height} pixels",
+            alt=f"{name} as the network receives it",
+        ),
+        Panel(title, every, 0, detail=True, alt=map_alt),
+        Panel("Over the image", every, 0, picture=True, opacity=opacity, silent=True, alt=over_alt),
+    ]
 
 
 def limits(

@@ -68,36 +68,19 @@ def hero(choice: controls.Choice) -> None:
         dial = any_tau.slider(choice.model, every_tau, metric, choice.tau)
         if stretch == "stretched":  # one scale for all taus, or dragging would show nothing
             low, high = any_tau.stretched(every_tau, metric)
-    every = range(len(layers))
-    height, width = run.seen.shape[:2]
     viewer.show(
         payload(
             run.seen,
             layers,
-            [
-                Panel(
-                    "What the network sees",
-                    picture=True,
-                    note=f"{width} × {height} pixels",
-                    alt=f"{choice.picture.name} as the network receives it",
-                ),
-                Panel(
-                    views.METRICS[metric],
-                    every,
-                    0,
-                    detail=True,
-                    alt=f"{views.METRICS[metric]} of {choice.picture.name}: {views.summary(run)}",
-                ),
-                Panel(
-                    "Over the image",
-                    every,
-                    0,
-                    picture=True,
-                    opacity=opacity / 100,
-                    silent=True,
-                    alt=f"{views.METRICS[metric]} laid over {choice.picture.name}",
-                ),
-            ],
+            views.panels(
+                run,
+                choice.picture.name,
+                views.METRICS[metric],
+                layers,
+                f"{views.METRICS[metric]} of {choice.picture.name}: {views.summary(run)}",
+                f"{views.METRICS[metric]} laid over {choice.picture.name}",
+                opacity / 100,
+            ),
             [Scale(low, high, "units", colour_map)],
             mark=position(run) if by_position else None,
             dial=dial,

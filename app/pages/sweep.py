@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import controls, families, figures, loaders, sweep_dial, views
+from app import controls, families, figures, loaders, mind, sweep_dial, views
 from app.families import Family
 from app.loaders import Picture, Run
 from app.viewer import Layer, Panel, Scale, payload
@@ -90,30 +90,14 @@ def maps(family: Family, runs: list[Run], picture: Picture) -> None:
         payload(
             run.seen,
             own,
-            [
-                Panel(
-                    "What the network sees",
-                    picture=True,
-                    note=f"{run.seen.shape[1]} × {run.seen.shape[0]} pixels",
-                    alt=f"{picture.name} as the network receives it",
-                ),
-                Panel(
-                    f"{views.METRICS[metric]} at τ = {taus[at]:g}",
-                    range(len(own)),
-                    0,
-                    detail=True,
-                    alt=f"{picture.name} at τ = {taus[at]:g}: {views.summary(run)}",
-                ),
-                Panel(
-                    "Over the image",
-                    range(len(own)),
-                    0,
-                    picture=True,
-                    opacity=0.65,
-                    silent=True,
-                    alt=f"The map laid over {picture.name}",
-                ),
-            ],
+            views.panels(
+                run,
+                picture.name,
+                f"{views.METRICS[metric]} at τ = {taus[at]:g}",
+                own,
+                f"{picture.name} at τ = {taus[at]:g}: {views.summary(run)}",
+                f"The map laid over {picture.name}",
+            ),
             [scale],
             hint="Move τ and watch the map. Point at it to read it.",
             max_height=340,
@@ -182,49 +166,23 @@ def maps(family: Family, runs: list[Run], picture: Picture) -> None:
     )
 
 
-def flips(family: Family, runs: list[Run]) -> None:
-    """Where the prediction changes along tau."""
-    st.header("Does it change its mind?", anchor=False)
-    says = [int(run.result.logits[0].argmax()) for run in runs]
-    changes = [i for i in range(1, len(says)) if says[i] != says[i - 1]]
-    names = [family.models[0].class_name(index) for index in says]
-    if not changes:
-        st.markdown(f"No: it says **{names[0]}** at every τ.")
-    else:
-        moments = "; ".join(
-            f"from **{names[i - 1]}** to **{names[i]}** between τ = {family.taus[i - 1]:g} and "
-            f"{family.taus[i]:g}"
-            for i in changes
+def answers(family: Family, runs: list[Run]) -> list[mind.Answer]:
+    """What every network of the family says."""
+    found = []
+    for tau, run in zip(family.taus, runs, strict=True):
+        top = int(run.result.logits[0].argmax())
+        found.append(
+            mind.Answer(
+                tau,
+                family.models[0].class_name(top),
+                float(run.result.probabilities[0, top]),
+                int(run.executed.total[0]),
+                float(run.executed.total[0] / run.dense.total[0]),
+                views.mean_units(run.result),
+                1000 * run.seconds,
+            )
         )
-        st.markdown(f"Yes: {moments}.")
-    st.dataframe(
-        [
-            {
-                "tau": tau,
-                "says": name,
-                "sure": float(run.result.probabilities[0].max()),
-                "flops": int(run.executed.total[0]),
-                "share": float(run.executed.total[0] / run.dense.total[0]),
-                "milliseconds": 1000 * run.seconds,
-                "units": views.mean_units(run.result),
-            }
-            for tau, name, run in zip(family.taus, names, runs, strict=True)
-        ],
-        hide_index=True,
-        column_config={
-            "tau": st.column_config.NumberColumn("τ", format="%g"),
-            "says": "It says",
-            "sure": st.column_config.ProgressColumn(
-                "Sure", min_value=0, max_value=1, format="percent"
-            ),
-            "flops": st.column_config.NumberColumn("FLOPs", format="localized"),
-            "share": st.column_config.NumberColumn("of dense", format="percent"),
-            "milliseconds": st.column_config.NumberColumn("Took, ms", format="%.0f"),
-            "units": st.column_config.NumberColumn("Units a position", format="%.2f"),
-        },
-        key="sweep_table",
-        alt="Prediction and cost at every τ",
-    )
+    return found
 
 
 controls.heading(
@@ -242,7 +200,7 @@ else:
         ]
     controls.price_list(PAGE, family.models[len(runs) // 2], picture, fitting)
     maps(family, runs, picture)
-    flips(family, runs)
+    mind.show(answers(family, runs), len(runs), "every τ")
 st.header("Accuracy against FLOPs", anchor=False)
 if family.any_tau and not families.curve(family.models[0]):
     name = family.models[0].name
