@@ -64,8 +64,26 @@ def section(data_set: str, files: list[File]) -> str:
         parts += [
             "### What adaptivity is worth",
             "Beside each SACT network the static one whose units are its rounded mean units, "
-            "started from the same network and trained with the same recipe.",
+            "started from the same network and trained with the same recipe; and what static "
+            "networks reach at the FLOPs of the SACT network, on a straight line between two of "
+            "them.",
             rivals,
+        ]
+    by_image = act_table(files)
+    if by_image:
+        parts += [
+            "### By position or by image",
+            "Beside each ACT network what the SACT networks of the same recipe reach at its "
+            "FLOPs, on a straight line between two of them.",
+            by_image,
+        ]
+    published = published_table(data_set, files)
+    if published:
+        parts += [
+            "### Beside published figures",
+            "The best of ours, at any tau measured, that costs no more. The published networks "
+            "had more training, on the images as they were released.",
+            published,
         ]
     for file in files:
         if file.curve:
@@ -118,6 +136,8 @@ def worth_table(files: list[File]) -> str:
     if not any(file.kind == "rival" for file in files):
         return ""
     head = ["SACT file", "tau", "accuracy", "MFLOPs", "static file", "accuracy", "MFLOPs"]
+    head += ["SACT less static, points", "static at equal FLOPs", "SACT less that, points"]
+    static = tuple(file.point for file in files if file.kind in ("rival", "none"))
     lines = []
     for file in (file for file in files if file.kind == "sact"):
         rival = rival_of(file, files)
@@ -126,11 +146,46 @@ def worth_table(files: list[File]) -> str:
         if rival is None:
             line += [f"none yet ({'_'.join(map(str, rounded_units(file)))})", *[NONE] * 3]
         else:
-            gain = 100 * (file.point.accuracy - rival.point.accuracy)
             line += [f"`{rival.name}` ({rival.blocks})", f"{rival.point.accuracy:.2%}"]
-            line += [f"{rival.point.mflops:.1f}", f"{gain:+.2f}"]
-        lines.append(line)
-    return _table([*head, "SACT less static, points"], lines)
+            line.append(f"{rival.point.mflops:.1f}")
+            line.append(_points(file.point.accuracy - rival.point.accuracy))
+        lines.append(line + _beside(file.point, static))
+    return _table(head, lines)
+
+
+def act_table(files: list[File]) -> str:
+    """ACT networks beside the SACT networks at their FLOPs; empty without any."""
+    sact = tuple(file.point for file in files if file.kind == "sact")
+    lines = [
+        [
+            f"`{file.name}`",
+            _tau(file.point.tau),
+            f"{file.point.mflops:.1f} ± {file.point.spread:.1f}",
+            f"{file.point.accuracy:.2%}",
+            *_beside(file.point, sact, sign=-1),
+        ]
+        for file in files
+        if file.kind == "act" and sact
+    ]
+    head = ["ACT file", "tau", "MFLOPs mean ± std", "accuracy", "SACT at equal FLOPs"]
+    return _table([*head, "SACT less ACT, points"], lines) if lines else ""
+
+
+def published_table(data_set: str, files: list[File]) -> str:
+    """Published figures beside the best of ours that costs no more; empty without any."""
+    ours = [(file.name, point) for file in files for point in (file.point, *file.curve)]
+    lines = []
+    for name, mflops, accuracy in PUBLISHED.get(data_set, ()):
+        line = [name, f"{mflops:.1f}", f"{accuracy:.2%}"]
+        cheap = [each for each in ours if each[1].mflops <= mflops]
+        if not cheap:
+            lines.append([*line, "none that cheap", *[NONE] * 4])
+            continue
+        best, point = max(cheap, key=lambda each: each[1].accuracy)
+        line += [f"`{best}`", _tau(point.tau), f"{point.mflops:.1f}", f"{point.accuracy:.2%}"]
+        lines.append([*line, _points(point.accuracy - accuracy)])
+    head = ["published", "MFLOPs", "accuracy", "ours", "tau", "MFLOPs", "accuracy"]
+    return _table([*head, "ours less published, points"], lines) if lines else ""
 
 
 def rounded_units(file: File) -> tuple[int, ...]:
@@ -179,13 +234,9 @@ def specialists_table(file: File, files: list[File]) -> str:
     """A file that takes any tau against those trained for one, at their FLOPs."""
     lines = []
     for other in (other for other in files if other.kind == file.header.config.halting):
-        accuracy = at_flops(file.curve, other.point.mflops)
         line = [f"`{other.name}`", _tau(other.point.tau), f"{other.point.mflops:.1f}"]
         line.append(f"{other.point.accuracy:.2%}")
-        if accuracy is None:
-            line += ["out of its range", NONE]
-        else:
-            line += [f"{accuracy:.2%}", f"{100 * (accuracy - other.point.accuracy):+.2f}"]
+        line += _beside(other.point, file.curve, sign=-1)
         lines.append(line)
     head = ["trained for one tau", "tau", "MFLOPs", "accuracy", "any tau", "difference, points"]
     return _table(head, lines) if lines else ""
@@ -304,6 +355,18 @@ def _made(file: File) -> str:
     packages = ", ".join(f"{k} {v}" for k, v in record.get("packages", {}).items())
     where, command = record.get("hardware", "unknown hardware"), record.get("command", "unknown")
     return f"- `{file.name}`: `{command}` on {where}; {packages or 'packages unknown'}."
+
+
+def _beside(point: Point, others: tuple[Point, ...], sign: int = 1) -> list[str]:
+    """Accuracy of others at the FLOPs of a point, and how far the point is above it."""
+    accuracy = at_flops(others, point.mflops)
+    if accuracy is None:
+        return ["out of range", NONE]
+    return [f"{accuracy:.2%}", _points(sign * (point.accuracy - accuracy))]
+
+
+def _points(difference: float) -> str:
+    return f"{100 * difference:+.2f}"
 
 
 def _label(file: File) -> str:

@@ -98,17 +98,19 @@ def test_what_adaptivity_is_worth(folder):
     # Means of 1.4, 1.5 and 0.4 units are 1, 2 and 1: a unit always runs.
     assert line_of(text, "| `cheap.h5`") == [
         "`cheap.h5`", "0.1", "80.00%", "20.0", "`static_1_2_1.h5` (1_2_1)", "81.00%", "18.0",
-        "-1.00",
+        "-1.00", "81.82%", "-1.82",
     ]  # fmt: skip
     # All units on average: the whole network is the rival, and had no first units to take.
-    assert line_of(text, "| `dear.h5`")[4:] == ["`whole.h5` (2_2_2)", "90.00%", "40.0", "-1.00"]
+    assert line_of(text, "| `dear.h5`")[4:] == [
+        "`whole.h5` (2_2_2)", "90.00%", "40.0", "-1.00", "out of range", "–",
+    ]  # fmt: skip
     (folder / "static_1_2_1.h5").unlink()
     assert summarise.worth_table(shipped.read_files(folder, folder / "none")) == ""
     ship(
         folder, "static_2_1_1", "none", 0.8, 18.0, (2, 1, 1), recipe={"finetune_first_units": True}
     )
     text = summarise.worth_table(shipped.read_files(folder, folder / "none"))
-    assert line_of(text, "| `cheap.h5`")[4:] == ["none yet (1_2_1)", "–", "–", "–"]
+    assert line_of(text, "| `cheap.h5`")[4:8] == ["none yet (1_2_1)", "–", "–", "–"]
 
 
 def test_a_network_of_its_own_is_no_rival(folder):
@@ -117,6 +119,33 @@ def test_a_network_of_its_own_is_no_rival(folder):
     files = shipped.read_files(folder, folder / "none")
     cheap = next(file for file in files if file.name == "cheap.h5")
     assert summarise.rival_of(cheap, files) is None
+
+
+def test_act_beside_sact_at_equal_flops(folder):
+    files = shipped.read_files(folder, folder / "none")
+    assert summarise.act_table(files) == ""
+    ship(folder, "per_image", "act", 0.83, 27.0, mean=(1.5, 1.5, 1.5), tau=0.05)
+    ship(folder, "per_image_dear", "act", 0.83, 44.0, mean=(2, 2, 2), tau=0.001)
+    text = summarise.act_table(shipped.read_files(folder, folder / "none"))
+    # A third of the way from 20 to 41 MFLOPs, so a third of the way from 80 % to 89 %.
+    assert line_of(text, "| `per_image.h5`") == [
+        "`per_image.h5`", "0.05", "27.0 ± 1.0", "83.00%", "83.00%", "+0.00",
+    ]  # fmt: skip
+    assert line_of(text, "| `per_image_dear.h5`")[4:] == ["out of range", "–"]
+
+
+def test_published_figures_stand_beside_the_best_that_costs_no_more(folder, monkeypatch):
+    figures = (("theirs", 30.0, 0.85), ("dearer", 40.0, 0.88), ("cheapest", 5.0, 0.5))
+    monkeypatch.setitem(summarise.PUBLISHED, "cifar10", figures)
+    path = ship(folder, "any", "sact", 0.85, 60.0, mean=(1, 1, 1), tau=0.03)
+    curve(path, [(0.1, 10.0, 0.7), (0.01, 29.0, 0.845)])
+    text = summarise.published_table("cifar10", shipped.read_files(folder, folder / "none"))
+    assert line_of(text, "| theirs") == [
+        "theirs", "30.0", "85.00%", "`any.h5`", "0.01", "29.0", "84.50%", "-0.50",
+    ]  # fmt: skip
+    assert line_of(text, "| dearer")[3:] == ["`whole.h5`", "–", "40.0", "90.00%", "+2.00"]
+    assert line_of(text, "| cheapest")[3:] == ["none that cheap", "–", "–", "–", "–"]
+    assert summarise.published_table("caltech101", []) == ""
 
 
 def test_photographs_have_a_table_and_a_plot_of_their_own(folder):
@@ -172,7 +201,7 @@ def test_a_file_for_every_tau_has_its_curve(folder):
         "75.00%",
         "-5.00",
     ]
-    assert line_of(table, "| `dear.h5`")[4:] == ["out of its range", "–"]
+    assert line_of(table, "| `dear.h5`")[4:] == ["out of range", "–"]
     assert "`any.h5`" not in table.partition("###")[0]
 
 
