@@ -31,17 +31,21 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--preset", default="authors", help=f"recipe: {', '.join(PRESETS)} (default: authors)")
     net = parser.add_argument_group("network")
-    net.add_argument("--family", choices=FAMILIES)
+    net.add_argument(
+        "--family", choices=FAMILIES, help="cifar: small images; imagenet: bottlenecks, photographs"
+    )
     net.add_argument("--halting", choices=HALTING_KINDS, help="none (vanilla), act or sact")
     net.add_argument("--units", help="units per block: 5, 1_2_3, or 101, 3_4_6_3 (imagenet)")
-    net.add_argument("--base-channels", type=int)
-    net.add_argument("--sact-kernel-size", type=int, choices=(1, 3))
+    net.add_argument("--base-channels", type=int, help="width of the first block")
+    net.add_argument(
+        "--sact-kernel-size", type=int, choices=(1, 3), help="of the halting convolutions"
+    )
     net.add_argument("--halting-bias", type=float, help="initial bias of the halting logits")
     net.add_argument("--eps", type=float, help="halting slack")
     data = parser.add_argument_group("data")
     data.add_argument("--dataset", help="TFDS name, or a folder of class folders")
-    data.add_argument("--train-split")
-    data.add_argument("--eval-split")
+    data.add_argument("--train-split", help="to learn from, as TFDS writes it")
+    data.add_argument("--eval-split", help="to be tested on, as TFDS writes it")
     data.add_argument(
         "--holdout",
         type=float,
@@ -51,11 +55,11 @@ def build_parser() -> argparse.ArgumentParser:
     data.add_argument("--image-size", type=int, help="side of the input, in pixels")
     data.add_argument("--num-train-examples", type=int, help="the first N only, for trials")
     data.add_argument("--crop", choices=CROPS, help="padded (CIFAR), or resized (photographs)")
-    data.add_argument("--crop-padding", type=int)
-    data.add_argument("--crop-border", choices=BORDERS)
+    data.add_argument("--crop-padding", type=int, help="border of padded crops, in pixels")
+    data.add_argument("--crop-border", choices=BORDERS, help="what that border is filled with")
     data.add_argument("--min-area", type=float, help="least share of a photograph in a crop")
     data.add_argument("--colour", type=float, help="strength of changes of colour; 0: none")
-    data.add_argument("--no-flip", dest="flip", action="store_false")
+    data.add_argument("--no-flip", dest="flip", action="store_false", help="mirror no images")
     data.add_argument("--cutout", type=int, help="side of the square blanked in every image")
     data.add_argument(
         "--data-workers", type=int, default=None, help="threads that decode photographs"
@@ -73,20 +77,26 @@ def build_parser() -> argparse.ArgumentParser:
         metavar=("LOW", "HIGH"),
         help="train one network for every tau in between, told each image's own",
     )
-    recipe.add_argument("--epochs", type=float)
-    recipe.add_argument("--max-steps", type=int)
+    recipe.add_argument("--epochs", type=float, help="passes over the training images")
+    recipe.add_argument("--max-steps", type=int, help="steps to take, in place of --epochs")
     recipe.add_argument("--batch-size", type=int, help="images of a step, over all processes")
-    recipe.add_argument("--schedule", choices=SCHEDULES)
-    recipe.add_argument("--learning-rate", type=float)
+    recipe.add_argument("--schedule", choices=SCHEDULES, help="of the learning rate")
+    recipe.add_argument("--learning-rate", type=float, help="the highest of the schedule")
     recipe.add_argument("--warmup", type=float, help="share of the steps going up")
-    recipe.add_argument("--momentum", type=float)
-    recipe.add_argument("--nesterov", action=argparse.BooleanOptionalAction)
-    recipe.add_argument("--l2", type=float)
+    recipe.add_argument("--momentum", type=float, help="of SGD")
+    recipe.add_argument(
+        "--nesterov", action=argparse.BooleanOptionalAction, help="look ahead by the momentum"
+    )
+    recipe.add_argument("--l2", type=float, help="weight of the L2 penalty (not of normalisations)")
     recipe.add_argument("--halting-lr", type=float, help="factor for the halting branches")
-    recipe.add_argument("--label-smoothing", type=float)
-    recipe.add_argument("--distill-from", help="checkpoint of a teacher")
-    recipe.add_argument("--distill-weight", type=float)
-    recipe.add_argument("--distill-temperature", type=float)
+    recipe.add_argument("--label-smoothing", type=float, help="share spread over all classes")
+    recipe.add_argument(
+        "--distill-from", help="checkpoint of a teacher, whose soft labels are learnt too"
+    )
+    recipe.add_argument("--distill-weight", type=float, help="share of the teacher in the loss")
+    recipe.add_argument(
+        "--distill-temperature", type=float, help="both softmaxes are softened by it"
+    )
     recipe.add_argument("--finetune-from", help="checkpoint to start from, halting branches new")
     recipe.add_argument(
         "--finetune-halting", action="store_true", help="take its halting branches too"
@@ -96,13 +106,15 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="it is deeper: take the first units of each block",
     )
-    recipe.add_argument("--seed", type=int)
+    recipe.add_argument("--seed", type=int, help="of weights, order, augmentation and taus")
     run = parser.add_argument_group("run")
     run.add_argument("--eval-every", type=int, help="epochs between evaluations; 0: never")
     run.add_argument("--amp", choices=AMP_CHOICES, help="auto: bf16 where it is faster")
-    run.add_argument("--compile", action=argparse.BooleanOptionalAction)
+    run.add_argument(
+        "--compile", action=argparse.BooleanOptionalAction, help="with torch.compile, for GPUs"
+    )
     run.add_argument("--device", default=None, help="cpu or cuda (default: cuda when there)")
-    run.add_argument("--num-threads", type=int, default=None)
+    run.add_argument("--num-threads", type=int, default=None, help="of PyTorch, on a CPU")
     run.add_argument("--run-dir", default=None, help="default: runs/<name>")
     run.add_argument("--resume", action="store_true", default=False, help="go on with a run")
     return parser
