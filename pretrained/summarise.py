@@ -66,7 +66,7 @@ def section(data_set: str, files: list[File]) -> str:
             "Beside each SACT network the static one whose units are its rounded mean units, "
             "started from the same network and trained with the same recipe; and what static "
             "networks reach at the FLOPs of the SACT network, on a straight line between two of "
-            "them.",
+            "them. The whole network is the one that all started from, without the further epochs.",
             rivals,
         ]
     by_image = act_table(files)
@@ -277,7 +277,7 @@ def plot(path: Path, data_set: str, files: list[File]) -> None:
         for kind in styles
     ]
     lines += [
-        ("v-", "#CC79A7", f"any tau: {file.name}", [(p, _tau(p.tau)) for p in file.curve])
+        ("v-", "#CC79A7", f"any tau: {file.name}", [(p, f"{p.tau:.2g}") for p in file.curve])
         for file in files
         if file.curve
     ]
@@ -299,6 +299,7 @@ def plot(path: Path, data_set: str, files: list[File]) -> None:
     )
     axes.set_ylabel(f"accuracy on {TITLES.get(data_set, data_set)} test, %")
     axes.grid(alpha=0.3)
+    axes.margins(x=0.08)
     axes.legend(loc="lower right")
     figure.tight_layout()
     figure.savefig(path)
