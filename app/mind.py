@@ -92,6 +92,7 @@ def show(answers: Sequence[Answer], limit: int, every: str) -> None:
             "units": st.column_config.NumberColumn("Units a position", format="%.2f"),
             "milliseconds": st.column_config.NumberColumn("Took, ms", format="%.0f"),
         },
+        height="content",
         key="sweep_table",
         alt=f"Prediction and cost at {every}, and wherever the prediction changes",
     )

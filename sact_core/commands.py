@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -22,10 +23,16 @@ def run(work: Callable[[], int | None], stopped: str = "stopped", who: str = "")
     -------
     int
         The exit code: that of ``work``; 2 after a ValueError or OSError, which is
-        bad input or a file that cannot be read or written; 130 after Ctrl-C.
+        bad input or a file that cannot be read or written; 130 after Ctrl-C; 141,
+        without a word, where nobody reads the output any more, as after ``| head``.
     """
     try:
-        return work() or 0
+        code = work() or 0
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the last flush
+        return 141
     except (ValueError, OSError) as error:
         print(f"error{who}: {error}", file=sys.stderr, flush=True)
         return 2

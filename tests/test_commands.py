@@ -44,6 +44,23 @@ def test_ctrl_c_says_what_is_kept(capsys):
     assert capsys.readouterr() == ("", "stopped; all is kept\n")
 
 
+def test_output_that_nobody_reads_ends_a_command_silently():
+    program = (
+        "from sact_core.commands import run\n"
+        "def work():\n"
+        "    for _ in range(100_000):\n"
+        "        print('a line of a table')\n"
+        "raise SystemExit(run(work))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        said = process.stderr.read()
+    assert (process.returncode, said) == (141, b"")
+
+
 @pytest.mark.parametrize(
     ("name", "flags"),
     [

@@ -13,7 +13,7 @@ from app.controls.networks import kind_for, offer
 from app.loaders import InputError, Model, Picture, dataset
 
 TEST_IMAGE = "Test image"
-FIRST_IMAGE = "Rocket"
+FIRST_IMAGE = "Cat"
 IMAGE_TYPES = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"]
 MAX_IMAGE_MB = 50
 #: Pixels and checkpoints that one session keeps.
