@@ -66,7 +66,8 @@ def section(data_set: str, files: list[File]) -> str:
             "Beside each SACT network the static one whose units are its rounded mean units, "
             "started from the same network and trained with the same recipe; and what static "
             "networks reach at the FLOPs of the SACT network, on a straight line between two of "
-            "them. The whole network is the one that all started from, without the further epochs.",
+            "them. The whole network is the one that all started from, without the further epochs. "
+            + noise(files),
             rivals,
         ]
     by_image = act_table(files)
@@ -74,7 +75,7 @@ def section(data_set: str, files: list[File]) -> str:
         parts += [
             "### By position or by image",
             "Beside each ACT network what the SACT networks of the same recipe reach at its "
-            "FLOPs, on a straight line between two of them.",
+            "FLOPs, on a straight line between two of them. " + noise(files),
             by_image,
         ]
     published = published_table(data_set, files)
@@ -169,6 +170,14 @@ def act_table(files: list[File]) -> str:
     ]
     head = ["ACT file", "tau", "MFLOPs mean ± std", "accuracy", "SACT at equal FLOPs"]
     return _table([*head, "SACT less ACT, points"], lines) if lines else ""
+
+
+def noise(files: list[File]) -> str:
+    """How far chance moves an accuracy, in a sentence."""
+    errors = [
+        100 * (f.point.accuracy * (1 - f.point.accuracy) / f.point.count) ** 0.5 for f in files
+    ]
+    return f"Chance moves an accuracy by up to {max(errors):.2f} points (standard error)."
 
 
 def published_table(data_set: str, files: list[File]) -> str:

@@ -121,6 +121,14 @@ def test_a_network_of_its_own_is_no_rival(folder):
     assert summarise.rival_of(cheap, files) is None
 
 
+def test_noise_is_that_of_a_share():
+    point = shipped.Point(0.8, None, 1.0, 0.0, (), 10_000, None)
+    files = [shipped.File("name", None, point)]
+    assert (
+        summarise.noise(files) == "Chance moves an accuracy by up to 0.40 points (standard error)."
+    )
+
+
 def test_act_beside_sact_at_equal_flops(folder):
     files = shipped.read_files(folder, folder / "none")
     assert summarise.act_table(files) == ""
