@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,9 @@ def accuracy_against_flops(
 ) -> go.Figure:
     """Draw networks by what they cost and how often they are right.
 
+    Labels stand beside the first group and beside what is not joined; those of other
+    curves, which would cover one another, are read by pointing.
+
     Parameters
     ----------
     points : sequence of Point
@@ -54,21 +58,23 @@ def accuracy_against_flops(
     figure = go.Figure()
     groups = list(dict.fromkeys(point.group for point in points))
     colours = [*CATEGORIES]
+    symbols = itertools.cycle(("diamond", "star", "square"))
     for i, group in enumerate(groups):
         own = sorted((p for p in points if p.group == group), key=lambda p: p.flops)
         joined = own[0].line
+        told = i == 0 or not joined
         figure.add_scatter(
             x=[p.flops for p in own],
             y=[p.accuracy for p in own],
             error_x={"array": [p.std for p in own], "thickness": 1.2, "width": 4},
             name=group,
-            mode="lines+markers+text" if joined else "markers+text",
+            mode=("lines+markers" if joined else "markers") + ("+text" if told else ""),
             text=[p.label for p in own],
-            textposition=("top center", "bottom center")[i % 2],  # curves that meet
+            textposition="top center",
             textfont={"size": 11},
             marker={
                 "size": [15 if p.label == chosen else 9 for p in own],
-                "symbol": "circle" if joined else ("diamond", "star", "square")[i % 3],
+                "symbol": "circle" if joined else next(symbols),
                 "color": colours[i % len(colours)],
                 "line": {"width": [3 if p.label == chosen else 0 for p in own], "color": ORANGE},
             },

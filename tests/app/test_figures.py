@@ -126,13 +126,17 @@ def test_accuracy_against_flops_joins_only_families():
     points = [
         figures.Point("ours", "τ = 1", 2.0, 0.9, 0.1),
         figures.Point("ours", "τ = 2", 1.0, 0.8, 0.1),
+        figures.Point("static", "shallow", 1.0, 0.7, line=False),
+        figures.Point("others", "τ = 3", 1.5, 0.8),
         figures.Point("authors", "theirs", 1.5, 0.85, line=False),
     ]
-    ours, authors = figures.accuracy_against_flops(points, "τ = 2").data
+    ours, static, others, authors = figures.accuracy_against_flops(points, "τ = 2").data
 
     assert ours.x == (1.0, 2.0)  # cheapest first
-    assert "lines" in ours.mode
-    assert "lines" not in authors.mode
+    assert ours.mode == "lines+markers+text"
+    assert others.mode == "lines+markers"  # its labels would cover ours
+    assert static.mode == authors.mode == "markers+text"
+    assert len({ours.marker.symbol, static.marker.symbol, authors.marker.symbol}) == 3
 
 
 def test_histogram_counts_every_image(rng):
