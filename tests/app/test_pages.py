@@ -246,7 +246,7 @@ class TestFit:
     def test_link_restores_the_fit(self, app_env):
         at = run_page(explore_side_cifar="32", explore_fit_cifar="Square crop")
 
-        assert "the central square of the 512 × 342 image, resized to 32 × 32" in texts(at)
+        assert "the central square of the 451 × 300 image, resized to 32 × 32" in texts(at)
 
 
 class TestPhotographs:
