@@ -368,7 +368,10 @@ def _made(file: File) -> str:
 
 
 def _beside(point: Point, others: tuple[Point, ...], sign: int = 1) -> list[str]:
-    """Accuracy of others at the FLOPs of a point, and how far the point is above it."""
+    """Accuracy of others at the FLOPs of a point, and how far the point is above it.
+
+    With a sign of -1, how far it is below.
+    """
     accuracy = at_flops(others, point.mflops)
     if accuracy is None:
         return ["out of range", NONE]
