@@ -12,6 +12,12 @@ import plotly.graph_objects as go
 
 from app.figures.style import BLUE, CATEGORIES, GREY, ORANGE, RED, lay_out, si
 
+#: Leading digits of round numbers, and the least gap between two in decades.
+ROUND = {(1, 2, 5): math.log10(2), (1, 3): math.log10(3)}
+
+#: Share of the axis that a label of a small plot on a phone takes.
+LABEL_SHARE = 0.14
+
 
 @dataclass(frozen=True)
 class Point:
@@ -302,8 +308,13 @@ def _ticks(taus: Sequence[float]) -> list[float]:
     """Some of few taus, or round numbers between many: labels that do not meet."""
     if len(taus) > 12:
         low, high = min(taus), max(taus)
+        decades = math.log10(high / low)
         powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-        round_ones = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
-        return [tau for tau in round_ones if 0.999 * low <= tau <= 1.001 * high]
+        digits = next(
+            (digits for digits, gap in ROUND.items() if gap >= LABEL_SHARE * decades), (1,)
+        )
+        round_ones = [digit * 10.0**power for power in powers for digit in digits]
+        within = [tau for tau in round_ones if 0.999 * low <= tau <= 1.001 * high]
+        return within if len(within) > 1 else [low, high]
     stride = max(1, -(-(len(taus) - 1) // 5))
     return list(taus[::stride])

@@ -105,6 +105,23 @@ class TestWhyStopped:
         assert len(figure.layout.xaxis.tickvals) <= 12
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (0.002, 0.2, [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2]),
+        (0.0005, 0.5, [0.001, 0.003, 0.01, 0.03, 0.1, 0.3]),
+        (1e-5, 1.0, [1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0]),
+        (0.011, 0.018, [0.011, 0.018]),
+    ],
+)
+def test_labels_of_many_taus_do_not_meet(low, high, ticks):
+    taus = np.geomspace(low, high, 25)
+
+    figure = figures.over_tau(taus.tolist(), taus.tolist(), "MFLOPs")
+
+    assert figure.layout.xaxis.tickvals == pytest.approx(ticks)
+
+
 def test_cost_jumps_are_gaps():
     costs = np.array([2.0, 1.9, 3.4, 3.3])
     line, _ = figures.cost_against_score(np.linspace(0, 1, 4), costs, 0.3, 1).data
