@@ -1,20 +1,83 @@
-"""Test images of a run as a network's input, from memory or decoded ahead."""
+"""Test images of a run as a network's input, from memory or decoded ahead; and its metrics."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sact_core.backends import dense
 from sact_core.config import Preprocessing
 from sact_core.data import Examples, Source
+from sact_core.flops import dense_flops
+from sact_core.metrics import Metrics, l2_loss
 from sact_core.preprocess import normalise, prepare
 from sact_core.records import Unreadable
+from sact_core.train.recipes import TrainingConfig
+
+if TYPE_CHECKING:
+    from sact_core.train.feed import Feed
 
 BATCH = 100  # larger ones leave the processor's cache
 AHEAD = 2  # batches
+END_EXAMPLES = 2000  # test images that the ends of a range of tau are evaluated on
+
+
+def measure(network: dense.Network, config: TrainingConfig, feed: Feed) -> dict[str, Any]:
+    """Evaluate a network on the test images of a run, in float32, in the authors' terms.
+
+    A network conditioned on tau at its default, and, on the first test images
+    only, at the ends of its range under names such as ``eval@0.2/Accuracy``.
+
+    Parameters
+    ----------
+    network : dense.Network
+        It is left in the mode for inference.
+    config : TrainingConfig
+        The recipe; its tau and L2 count.
+    feed : Feed
+        Gives the images.
+
+    Returns
+    -------
+    dict
+        As `sact_core.metrics.Metrics.summary`, and ``flops_share``, of dense.
+
+    Raises
+    ------
+    DataError
+        If no image can be read.
+    """
+    network.eval()
+    plan, regularization = network.plan, l2_loss(network.params(), config.l2)
+    whole = int(dense_flops(plan, (feed.side, feed.side)).total[0])
+    low, high = config.network.tau_low, config.network.tau_high
+    ends = [] if low is None or high is None else [low, high]
+    metrics = {tau: Metrics(plan, tau, regularization) for tau in [config.tau, *ends]}
+    for images, labels in feed.test_inputs():
+        for tau, seen in metrics.items():
+            if tau == config.tau or seen.count < END_EXAMPLES:
+                taus = np.full(len(images), tau) if ends else None
+                seen.update(dense.infer(network, images, taus=taus), labels)
+    shown = {tau: seen.summary() for tau, seen in metrics.items()}
+    for found in shown.values():
+        found["flops_share"] = found["Total Flops/mean"] / whole
+    found = shown[config.tau]
+    for tau in ends:
+        there = shown[tau]
+        found = found | {f"eval@{tau:g}/{name}": there[k] for name, k in _telling(there).items()}
+    return found
+
+
+def _telling(found: dict[str, Any]) -> dict[str, str]:
+    """Which metrics are kept of an end of the range, by the names that they get."""
+    kept = {"Accuracy": "eval/Accuracy"}
+    kept |= {name: name for name in ("Total Flops/mean", "flops_share")}
+    mean = "/num_units_mean"
+    return kept | {f"{k.removesuffix(mean)}/units": k for k in found if k.endswith(mean)}
 
 
 def inputs(

@@ -15,15 +15,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from sact_core import checkpoint as checkpoints
-from sact_core.backends import dense
 from sact_core.data import Examples, Source
 from sact_core.flops import dense_flops
-from sact_core.metrics import Metrics, l2_loss
 from sact_core.network import build_plan, init_params
-from sact_core.train import provenance, report
+from sact_core.train import evaluation, provenance, report
 from sact_core.train.batches import Ahead
 from sact_core.train.events import EventWriter
 from sact_core.train.feed import Feed
@@ -36,7 +32,6 @@ from sact_core.train.start import initial_params, read_teacher
 SAVE_SECONDS = 300.0
 FLOPS_EVERY = 20  # steps
 EVENTS_EVERY = 100  # steps
-END_EXAMPLES = 2000  # test images that the ends of a range of tau are evaluated on
 
 
 class Diverged(RuntimeError):
@@ -252,31 +247,8 @@ class Trainer:
         self._save()
 
     def evaluate(self) -> dict[str, Any]:
-        """Evaluate on the test images, in float32, in the authors' terms.
-
-        A network conditioned on tau at its default, and, on the first test images
-        only, at the ends of its range under names such as ``eval@0.2/Accuracy``.
-        """
-        network = self.learner.network
-        network.eval()
-        plan, regularization = self.learner.plan, l2_loss(network.params(), self.config.l2)
-        low, high = self.config.network.tau_low, self.config.network.tau_high
-        ends = [] if low is None or high is None else [low, high]
-        metrics = {tau: Metrics(plan, tau, regularization) for tau in [self.config.tau, *ends]}
-        for images, labels in self.feed.test_inputs():
-            for tau, seen in metrics.items():
-                if tau == self.config.tau or seen.count < END_EXAMPLES:
-                    taus = np.full(len(images), tau) if ends else None
-                    seen.update(dense.infer(network, images, taus=taus), labels)
-        found = self._with_share(metrics[self.config.tau])
-        for tau in ends:
-            there = self._with_share(metrics[tau])
-            found |= {f"eval@{tau:g}/{name}": there[key] for name, key in _telling(there).items()}
-        return found
-
-    def _with_share(self, metrics: Metrics) -> dict[str, Any]:
-        found = metrics.summary()
-        return found | {"flops_share": found["Total Flops/mean"] / self.dense_flops}
+        """Evaluate on the test images, as `evaluation.measure`."""
+        return evaluation.measure(self.learner.network, self.config, self.feed)
 
     def _keep(self, row: dict[str, Any]) -> None:
         """Write the epoch's checkpoint and metrics."""
@@ -333,11 +305,3 @@ class Trainer:
         finally:
             for number in numbers:
                 signal.signal(number, before[number])
-
-
-def _telling(found: dict[str, Any]) -> dict[str, str]:
-    """Which metrics are kept of an end of the range, by the names that they get."""
-    kept = {"Accuracy": "eval/Accuracy"}
-    kept |= {name: name for name in ("Total Flops/mean", "flops_share")}
-    mean = "/num_units_mean"
-    return kept | {f"{k.removesuffix(mean)}/units": k for k in found if k.endswith(mean)}
