@@ -215,9 +215,12 @@ def _feed(config: TrainingConfig, data_dir: str | None) -> Feed:
 
 
 def _batches(feed: Feed, config: TrainingConfig, num_batches: int) -> Iterable[Batch]:
-    """The first batches that the recipe's training sees."""
+    """The first batches that the recipe's training sees; how far they are, on a terminal."""
+    from tqdm import tqdm
+
     an_epoch = max(feed.num_train // config.batch_size, 1)
-    for number in range(num_batches):
+    numbers = range(num_batches)
+    for number in tqdm(numbers, unit=" batches", leave=False, disable=not sys.stderr.isatty()):
         epoch, step = divmod(number, an_epoch)
         yield feed.batch(epoch, step, feed.order(epoch))
 
