@@ -45,3 +45,11 @@ def reference_dir() -> Path:
 def data_dir() -> Path:
     """Folder of prepared TFDS data sets."""
     return need_shared("tensorflow_datasets")
+
+
+@pytest.fixture(scope="session")
+def noise_data_set(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder of class folders with 96 tiny training images."""
+    from tests.training import write_data_set
+
+    return write_data_set(tmp_path_factory.mktemp("noise"), 96)

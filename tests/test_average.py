@@ -21,7 +21,7 @@ from sact_core.network import build_plan
 from sact_core.train import __main__ as train
 from sact_core.train.batches import Batch
 from tests.networks import random_params
-from tests.test_train import flags, write_data_set
+from tests.training import flags
 
 TINY = NetworkConfig(units_per_block=(2, 2, 2), base_channels=4, num_classes=3, halting="sact")
 ANY = dataclasses.replace(TINY, tau_conditioned=True, tau_low=0.002, tau_high=0.2)
@@ -148,17 +148,16 @@ def test_without_images_there_are_no_statistics() -> None:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def runs(noise_data_set: str, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """A network, and two that were trained on from it with other seeds."""
     folder = tmp_path_factory.mktemp("runs")
-    data_set = write_data_set(folder / "noise", 96)
     first = folder / "first"
-    assert train.main([*flags(data_set, first), "--epochs", "1"]) == 0
+    assert train.main([*flags(noise_data_set, first), "--epochs", "1"]) == 0
     found = [str(first / "last.h5")]
     for seed in ("1", "2"):
         where = folder / f"seed{seed}"
         more = ["--finetune-from", found[0], "--finetune-halting", "--seed", seed, "--epochs", "1"]
-        assert train.main([*flags(data_set, where), *more]) == 0
+        assert train.main([*flags(noise_data_set, where), *more]) == 0
         found.append(str(where / "last.h5"))
     return found
 

@@ -1,4 +1,4 @@
-"""Training: recipes, batches, one step, and runs that survive.
+"""Training: runs that survive, what they leave behind and what they tell.
 
 No data set is read: images are made here. The runs that are killed share one
 process, `tests.survivor`, so that imports are paid once.
@@ -6,7 +6,6 @@ process, `tests.survivor`, so that imports are paid once.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import os
@@ -22,76 +21,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from sact_core import checkpoint as checkpoints
-from sact_core.backends import dense
 from sact_core.config import NetworkConfig
-from sact_core.data import Examples
-from sact_core.flops import count_flops, dense_flops
-from sact_core.network import build_plan, init_params
-from sact_core.preprocess import normalise
+from sact_core.network import build_plan
 from sact_core.train import __main__ as command
 from sact_core.train import read_metrics, report
-from sact_core.train.batches import Ahead, Augmenter, Batch
 from sact_core.train.events import EventWriter
-from sact_core.train.learner import Learner
 from sact_core.train.loop import Trainer
 from sact_core.train.processes import Processes
 from sact_core.train.recipes import (
-    PRESETS,
     TrainingConfig,
-    config_from_dict,
-    config_to_dict,
-    learning_rate_factor,
-    preset,
 )
 from sact_core.train.run_dir import RunDir, RunError
-from sact_core.train.start import initial_params, resolve_amp, transferable
 from tests.conftest import ROOT
+from tests.training import TINY, examples, flags, write_data_set
 
-TINY = NetworkConfig(units_per_block=(2, 2, 2), base_channels=4, num_classes=3, halting="sact")
 TIMES = ("train/images_per_second", "train/share_waiting_for_data", "train/hours")
-
-
-def draw_images(num: int, seed: int = 0, side: int = 8) -> tuple[np.ndarray, np.ndarray]:
-    """Noise, brighter in the upper half (class 1) or in the lower half (class 2)."""
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, 3, num)
-    images = rng.integers(0, 120, (num, side, side, 3))
-    images[labels == 1, : side // 2] += 100
-    images[labels == 2, side // 2 :] += 100
-    return images.astype(np.uint8), labels
-
-
-def examples(num: int, seed: int = 0) -> Examples:
-    images, labels = draw_images(num, seed)
-    return Examples(images, labels, ("flat", "upper", "lower"), "noise", "train")
-
-
-def write_data_set(folder: Path, num_train: int) -> str:
-    """A folder of class folders with the splits ``train`` and ``test`` (24)."""
-    for split, num in (("train", num_train), ("test", 24)):
-        for i, (image, label) in enumerate(zip(*draw_images(num, num), strict=True)):
-            where = folder / split / f"class{label}"
-            where.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(image).save(where / f"{i:03d}.png")
-    return str(folder)
-
-
-@pytest.fixture(scope="module")
-def data_set(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A data set of 96 training images."""
-    return write_data_set(tmp_path_factory.mktemp("noise"), 96)
-
-
-def flags(data_set: str, run_dir: Path, *more: str) -> list[str]:
-    return [
-        *("--dataset", data_set, "--run-dir", str(run_dir), "--num-threads", "1"),
-        *("--halting", "sact", "--units", "2", "--base-channels", "4", "--batch-size", "24"),
-        *("--preset", "fast", "--amp", "off", "--halting-bias", "-1", "--device", "cpu"),
-        *more,
-    ]
 
 
 def comparable(run_dir: Path) -> dict[str, Any]:
@@ -106,343 +52,6 @@ def comparable(run_dir: Path) -> dict[str, Any]:
         found |= {f"{name} {k}": v.tobytes() for k, v in params.items()}
     rows = [{k: v for k, v in row.items() if k not in TIMES} for row in read_metrics(run_dir)]
     return found | {"rows": rows}
-
-
-# --- recipes ---
-
-
-def test_authors_recipe_is_the_published_one() -> None:
-    config = TrainingConfig(**preset("authors"))
-    assert (config.learning_rate, config.momentum, config.nesterov) == (0.1, 0.9, False)
-    assert (config.l2, config.batch_size, config.max_steps) == (2e-4, 128, 100_000)
-    assert (config.crop_padding, config.flip, config.label_smoothing) == (2, True, 0.0)
-    assert config.network.halting_bias == -3.0
-    rates = [learning_rate_factor(config, s, 100_000) for s in (0, 59_999, 60_000, 75_000, 90_000)]
-    assert rates == pytest.approx([1, 1, 0.1, 0.01, 0.001])
-
-
-def test_schedules_go_up_and_down() -> None:
-    cosine = TrainingConfig(schedule="cosine", warmup=0.0)
-    assert learning_rate_factor(cosine, 0, 100) == 1
-    assert learning_rate_factor(cosine, 50, 100) == pytest.approx(0.5)
-    one = TrainingConfig(schedule="onecycle", warmup=0.2)
-    factors = [learning_rate_factor(one, step, 100) for step in range(100)]
-    assert factors[0] == pytest.approx(1 / 20)
-    assert factors[19] == factors[20] == 1
-    assert factors[99] == pytest.approx(1 / 80)
-    assert max(factors) == 1
-
-
-@pytest.mark.parametrize("name", PRESETS)
-def test_every_preset_makes_a_recipe_that_survives_json(name: str) -> None:
-    values = preset(name)
-    assert values.pop("amp") in ("auto", "off")
-    config = TrainingConfig(**values)
-    assert config_from_dict(json.loads(json.dumps(config_to_dict(config)))) == config
-
-
-@pytest.mark.parametrize(
-    ("argv", "reason"),
-    [
-        (["--preset", "slow"], "unknown preset 'slow': choose one of authors, fast, finetune"),
-        (["--units", "5x3"], "units must look like 5, 1_2_3"),
-        (["--units", "1_2"], "3 numbers in the cifar family"),
-        (["--tau", "-0.1"], "tau must be from 0"),
-        (["--tau", "nan"], "tau must be from 0"),
-        (["--tau", "inf"], "tau must be from 0"),
-        (["--max-steps", "0"], "max_steps must be from 1"),
-        (["--batch-size", "1"], "batch_size must be from 2"),
-        (["--eps", "2"], "eps must be in"),
-        (["--dataset", "no_such_set"], "neither a TFDS data set nor a folder"),
-        (["--num-threads", "0"], "--num-threads must be at least 1"),
-        (["--finetune-from", "/no/such/file.h5"], "/no/such/file.h5"),
-        (["--distill-from", "/no/such/file.h5"], "/no/such/file.h5"),
-        (["--tau-range", "0.2", "0.002"], "a range of tau must go from a number above 0"),
-        (["--tau-range", "0", "1"], "a range of tau must go from a number above 0"),
-        (["--tau-range", "nan", "1"], "tau_low must be a finite number"),
-        (["--tau-range", "0.1", "1", "--tau", "2"], "tau_default must be in the range from 0.1"),
-        (["--tau-range", "0.1", "1", "--halting", "none"], "a vanilla network never halts"),
-        (["--device", "nonsense"], "device 'nonsense' is not to be had"),
-        (["--batch-size", "500"], "a batch of 500 is larger than the 96 training images"),
-        (["--num-train-examples", "7"], "a batch of 24 is larger than the 7 training images"),
-        (["--eval-split", "dev"], "has no split 'dev': it has test, train"),
-    ],
-)
-def test_a_mistake_is_one_sentence(
-    data_set: str,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    argv: list[str],
-    reason: str,
-) -> None:
-    assert command.main(flags(data_set, tmp_path / "run", *argv)) == 2
-    said = capsys.readouterr().err
-    assert reason in said
-    assert said.startswith("error: ")
-    assert said.count("\n") == 1
-
-
-def test_a_data_set_that_is_absent_tells_how_to_get_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert command.main(["--data-dir", str(tmp_path), "--run-dir", str(tmp_path / "run")]) == 2
-    said = capsys.readouterr().err
-    assert "'cifar10' is not in" in said
-    assert "download_and_prepare()" in said
-    assert said.count("\n") == 1
-    assert not (tmp_path / "run").exists()
-
-
-def test_epochs_asked_for_replace_the_presets_steps() -> None:
-    parse = command.build_parser().parse_args
-    assert command.parse_config(parse([]))[0].max_steps == 100_000
-    config, amp = command.parse_config(parse(["--epochs", "3"]))
-    assert (config.max_steps, config.epochs, amp) == (None, 3.0, "off")
-    config, amp = command.parse_config(parse(["--preset", "fast", "--max-steps", "5"]))
-    assert (config.max_steps, amp) == (5, "auto")
-
-
-def test_runs_are_named_after_what_they_train() -> None:
-    assert command.run_name(TrainingConfig()) == "cifar10_resnet32"
-    network = NetworkConfig(halting="sact")
-    assert command.run_name(TrainingConfig(network, tau=0.005)) == "cifar10_resnet32_sact_tau0.005"
-
-
-def test_bf16_is_chosen_where_the_processor_multiplies_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from sact_core.train import start
-
-    info = tmp_path / "cpuinfo"
-    for text, expected in (("flags\t: sse avx512f", False), ("flags\t: avx512_bf16 sse", True)):
-        info.write_text(f"processor : 0\n{text}\n")
-        assert start._cpu_multiplies_bf16(info) is expected
-    assert start._cpu_multiplies_bf16(tmp_path / "none") is False
-    monkeypatch.setattr(start, "_cpu_multiplies_bf16", lambda: True)
-    assert resolve_amp("auto", "cpu") == "bf16"
-    assert resolve_amp("off", "cpu") == "off"
-    assert resolve_amp("auto", "cpu", {"amp": "off"}) == "off"  # a run goes on as it began
-
-
-# --- batches ---
-
-
-@pytest.mark.parametrize(("border", "mode"), [("black", "constant"), ("reflect", "reflect")])
-def test_augmentation_crops_and_flips(border: str, mode: Any) -> None:
-    images, labels = draw_images(30)
-    config = TrainingConfig(batch_size=30, crop_padding=2, crop_border=border)
-    augmenter = Augmenter(images, labels, config, "imagenet")
-    order = augmenter.order(0)
-    batch = augmenter.batch(0, 0, order, 0, 1)
-    np.testing.assert_array_equal(batch.labels, labels[order])
-    padded = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)), mode)
-    seen = set()
-    for x, source in zip(batch.images, padded[order], strict=True):
-        crops = {
-            (top, left, flip): normalise(crop[:, ::-1] if flip else crop, "imagenet")
-            for top in range(5)
-            for left in range(5)
-            for flip in (False, True)
-            for crop in [source[top : top + 8, left : left + 8]]
-        }
-        match = [place for place, crop in crops.items() if np.array_equal(crop, x)]
-        assert len(match) == 1
-        seen.add(match[0])
-    assert len(seen) > 15
-    assert {flip for *_, flip in seen} == {False, True}
-
-
-def test_batches_depend_on_seed_epoch_and_step_alone() -> None:
-    images, labels = draw_images(32)
-    config = TrainingConfig(batch_size=8, cutout=4)
-    one, other = (Augmenter(images, labels, config, "cifar") for _ in range(2))
-    order = one.order(1)
-    for step in (2, 0):  # in any order
-        a, b = (each.batch(1, step, order, 0, 1) for each in (one, other))
-        np.testing.assert_array_equal(a.images, b.images)
-    assert not np.array_equal(one.order(0), order)
-    assert sorted(order) == list(range(32))
-
-
-def test_processes_share_each_batch() -> None:
-    images, labels = draw_images(32)
-    config = TrainingConfig(batch_size=16, cutout=3)
-    augmenter = Augmenter(images, labels, config, "cifar")
-    order = augmenter.order(0)
-    whole = augmenter.batch(0, 1, order, 0, 1)
-    for rank in (0, 1):
-        share = augmenter.batch(0, 1, order, rank, 2)
-        np.testing.assert_array_equal(share.images, whole.images[rank::2])
-        np.testing.assert_array_equal(share.labels, whole.labels[rank::2])
-
-
-def test_cutout_blanks_one_square() -> None:
-    images, labels = draw_images(16)
-    config = TrainingConfig(batch_size=16, cutout=4, crop_padding=0, flip=False)
-    whole = Augmenter(images, labels, TrainingConfig(crop_padding=0, flip=False), "cifar")
-    order = whole.order(0)
-    ref = normalise(images[order], "cifar")
-    blank = (Augmenter(images, labels, config, "cifar").batch(0, 0, order, 0, 1).images == 0).all(
-        -1
-    )
-    comp = Augmenter(images, labels, config, "cifar").batch(0, 0, order, 0, 1).images
-    np.testing.assert_array_equal(comp[~blank], ref[~blank])
-    for mask in blank:
-        rows, columns = mask.any(1), mask.any(0)
-        np.testing.assert_array_equal(mask, rows[:, None] & columns)
-        assert 2 <= rows.sum() <= 4  # less where it hangs over the edge
-        assert 2 <= columns.sum() <= 4
-
-
-def test_batches_made_ahead_come_in_order_and_errors_come_through() -> None:
-    def make(step: int) -> Batch:
-        if step == 7:
-            raise ValueError("no more")
-        return Batch(np.full((1, 1, 1, 3), step, np.float32), np.zeros(1, np.int64))
-
-    ahead = Ahead(make, range(2, 20))
-    seen = []
-    with pytest.raises(ValueError, match="no more"):
-        seen += [int(batch.images[0, 0, 0, 0]) for batch in iter_into(ahead, seen)]
-    assert seen == [2, 3, 4, 5, 6]
-    assert ahead.waited >= 0
-    ahead.close()
-    stopped = Ahead(lambda step: make(0), range(1000))
-    next(iter(stopped))
-    stopped.close()
-    assert not stopped._thread.is_alive()
-
-
-def iter_into(ahead: Ahead, seen: list[int]) -> Any:
-    for batch in ahead:
-        seen.append(int(batch.images[0, 0, 0, 0]))
-        yield from ()
-
-
-# --- a step ---
-
-
-def learner(config: TrainingConfig, teacher: checkpoints.Checkpoint | None = None) -> Learner:
-    return Learner(config, initial_params(config, build_plan(config.network)), teacher)
-
-
-def batch(num: int = 12) -> Batch:
-    images, labels = draw_images(num)
-    return Batch(normalise(images, "cifar"), labels)
-
-
-def test_a_step_is_sgd_on_the_authors_loss() -> None:
-    config = TrainingConfig(TINY, tau=0.02, l2=0.01, learning_rate=0.3, halting_lr=2.0)
-    comp = learner(config)
-    plan = comp.plan
-    ref = dense.Network(plan, init_params(plan, config.seed)).train()
-    given = batch()
-    x, labels = torch.from_numpy(given.images).permute(0, 3, 1, 2), torch.from_numpy(given.labels)
-    momentum = {name: torch.zeros_like(value) for name, value in ref.named_parameters()}
-    for step in range(2):
-        parts = dense.loss(ref, *ref(x), labels, 0.02, 0.01)
-        ref.zero_grad()
-        parts.total.backward()
-        with torch.no_grad():
-            for name, value in ref.named_parameters():
-                assert value.grad is not None
-                momentum[name] = 0.9 * momentum[name] + value.grad
-                rate = 0.3 * 0.5 * (2.0 if "/halting_proba/" in name else 1.0)
-                value -= rate * momentum[name]
-        seen = comp.look(given)
-        assert seen.total == pytest.approx(parts.total.item(), rel=1e-5), step
-        assert seen.ponder == pytest.approx(parts.ponder.item(), rel=1e-5)
-        comp.learn(seen, 0.5)
-    for name, value in ref.params().items():
-        np.testing.assert_allclose(comp.network.params()[name], value, atol=2e-5, err_msg=name)
-
-
-def test_flops_of_a_batch_are_counted_from_its_masks() -> None:
-    comp = learner(TrainingConfig(dataclasses.replace(TINY, halting_bias=1.0)))
-    seen = comp.look(batch())
-    positions = dense.count_positions(comp.plan, seen.traces, 12, (8, 8))
-    assert comp.flops(seen) == count_flops(comp.plan, positions).total.mean()
-    assert comp.flops(seen) < dense_flops(comp.plan, (8, 8)).total[0]
-
-
-def test_a_teacher_pulls_towards_its_own_answers() -> None:
-    config = TrainingConfig(TINY, distill_weight=1.0, distill_temperature=1.0, l2=0.0, tau=0.0)
-    given = batch()
-    params = init_params(build_plan(TINY), 7)
-    teacher = checkpoints.Checkpoint(TINY, params, checkpoints.Preprocessing("cifar", 8))
-    network = dense.Network(build_plan(TINY), params).eval()
-    x = torch.from_numpy(given.images).permute(0, 3, 1, 2)
-    with torch.no_grad():
-        target = network(x)[0].softmax(1)
-    comp = learner(config, teacher)
-    seen = comp.look(given)
-    logits = comp._forward(x)[0]
-    ref = (target * (target.log() - logits.log_softmax(1))).sum(1).mean()
-    assert seen.total == pytest.approx(ref.item(), rel=1e-4)
-
-
-# --- starting from a checkpoint ---
-
-
-def vanilla_checkpoint(path: Path, **changes: Any) -> str:
-    network = NetworkConfig(**({"units_per_block": (2, 2, 2), "base_channels": 4} | changes))
-    params = init_params(build_plan(network), 5)
-    made = checkpoints.Checkpoint(network, params, checkpoints.Preprocessing("cifar", 8))
-    checkpoints.write(path, made)
-    return str(path)
-
-
-def test_fine_tuning_takes_all_but_the_halting_branches(tmp_path: Path) -> None:
-    file = vanilla_checkpoint(tmp_path / "v.h5", num_classes=3)
-    config = TrainingConfig(TINY, finetune_from=file, seed=1)
-    plan = build_plan(TINY)
-    params, source, fresh = (
-        initial_params(config, plan),
-        checkpoints.read(file).params,
-        init_params(plan, 1),
-    )
-    for name, value in params.items():
-        np.testing.assert_array_equal(value, (fresh if "/halting_proba/" in name else source)[name])
-
-
-def test_fine_tuning_can_take_the_halting_branches_too(tmp_path: Path) -> None:
-    made = checkpoints.Checkpoint(
-        TINY, init_params(build_plan(TINY), 5), checkpoints.Preprocessing("cifar", 8)
-    )
-    taken = transferable(made, build_plan(TINY), "it", halting=True)
-    assert taken.keys() == made.params.keys()
-
-
-def test_a_shallower_network_starts_from_the_first_units(tmp_path: Path) -> None:
-    file = vanilla_checkpoint(tmp_path / "v.h5", num_classes=3)
-    network = dataclasses.replace(TINY, halting="none", units_per_block=(2, 1, 2))
-    plan = build_plan(network)
-    config = TrainingConfig(network, finetune_from=file, finetune_first_units=True)
-    params, source = initial_params(config, plan), checkpoints.read(file).params
-    assert set(source) - set(params) == {n for n in source if n.startswith("block2/unit2/")}
-    for name, value in params.items():
-        np.testing.assert_array_equal(value, source[name])
-    with pytest.raises(ValueError, match="unexpected: block2/unit2"):
-        initial_params(dataclasses.replace(config, finetune_first_units=False), plan)
-    deeper = dataclasses.replace(network, units_per_block=(2, 3, 2))
-    with pytest.raises(ValueError, match="block2/unit3"):
-        initial_params(dataclasses.replace(config, network=deeper), build_plan(deeper))
-
-
-def test_what_does_not_fit_is_listed(
-    data_set: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = vanilla_checkpoint(tmp_path / "v.h5", units_per_block=(2, 2, 3), num_classes=3)
-    assert command.main(flags(data_set, tmp_path / "run", "--finetune-from", file)) == 2
-    said = capsys.readouterr().err
-    assert "does not fit ResNet-14 SACT" in said
-    assert "unexpected: block3/unit3/conv1/weight" in said
-    file = vanilla_checkpoint(tmp_path / "w.h5", base_channels=8, num_classes=3)
-    assert command.main(flags(data_set, tmp_path / "run2", "--finetune-from", file)) == 2
-    said = capsys.readouterr().err
-    assert "wrong shape: stem/weight is (3, 3, 3, 8), should be (3, 3, 3, 4)" in said
-    assert said.rstrip().endswith("more")
-    assert said.count("\n") == 1
 
 
 # --- whole runs ---
@@ -481,7 +90,7 @@ def test_a_run_learns_and_leaves_everything_behind(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def survivors(
-    data_set: str, tmp_path_factory: pytest.TempPathFactory
+    noise_data_set: str, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict[str, list[dict[str, Any]]]]:
     """Folder of runs, and by name what each start of a run said."""
     folder = tmp_path_factory.mktemp("runs")
@@ -511,7 +120,7 @@ def survivors(
     jobs = [
         {
             "argv": flags(
-                data_set,
+                noise_data_set,
                 folder / name,
                 *("--epochs", "2"),
                 *(tau_range if name.startswith("any_tau") else ()),
@@ -613,13 +222,13 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_state(survivors: Survivors
 
 
 def test_a_run_goes_on_only_as_it_began(
-    survivors: Survivors, data_set: str, capsys: pytest.CaptureFixture[str]
+    survivors: Survivors, noise_data_set: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_dir = survivors[0] / "whole"
-    assert command.main(flags(data_set, run_dir, "--epochs", "2")) == 2
+    assert command.main(flags(noise_data_set, run_dir, "--epochs", "2")) == 2
     assert "holds a run already: go on with --resume" in capsys.readouterr().err
     more = ("--epochs", "2", "--tau", "0.5", "--units", "3", "--resume")
-    assert command.main(flags(data_set, run_dir, *more)) == 2
+    assert command.main(flags(noise_data_set, run_dir, *more)) == 2
     said = capsys.readouterr().err
     assert "network.units_per_block [2, 2, 2] -> [3, 3, 3], tau 0.01 -> 0.5" in said
     assert said.count("\n") == 1
@@ -659,10 +268,10 @@ def test_what_is_damaged_is_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(
-    data_set: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    noise_data_set: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("")
-    assert command.main(flags(data_set, tmp_path / "file" / "run")) == 2
+    assert command.main(flags(noise_data_set, tmp_path / "file" / "run")) == 2
     said = capsys.readouterr().err
     assert "cannot use" in said
     assert said.count("\n") == 1
@@ -792,13 +401,13 @@ def test_commands_name_torchrun_where_it_was_used() -> None:
 
 
 def test_an_uneven_share_is_refused(
-    data_set: str,
+    noise_data_set: str,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "5")
-    assert command.main(flags(data_set, tmp_path / "run")) == 2
+    assert command.main(flags(noise_data_set, tmp_path / "run")) == 2
     assert "24 images cannot be shared by 5 processes" in capsys.readouterr().err
 
 

@@ -25,7 +25,7 @@ from sact_core.train.recipes import TrainingConfig, config_from_dict, config_to_
 from sact_core.train.run_dir import RunDir
 from sact_core.train.start import initial_params
 from tests.networks import random_params
-from tests.test_train import batch, draw_images, examples
+from tests.training import batch, draw_images, examples
 
 LOW, HIGH = 0.002, 0.2
 TINY = NetworkConfig(
