@@ -89,11 +89,22 @@ class File:
         return name
 
     @property
+    def averaged(self) -> list[dict[str, Any]]:
+        """The files whose average it is, as `sact_core.average` records them; else empty."""
+        made_of: list[dict[str, Any]] = self.header.provenance.get("averaged", [])
+        return made_of
+
+    @property
     def kind(self) -> str:
-        """How it is drawn: ``sact``, ``act``, ``none``, ``rival`` or ``any`` (tau)."""
+        """How it is drawn: ``sact``, ``act``, ``none``, ``rival``, ``any`` (tau), ``averaged``.
+
+        An average had more training than what it would be compared with.
+        """
         config, recipe = self.header.config, self.header.provenance.get("recipe", {})
         if self.curve or getattr(config, "tau_conditioned", False):
             return "any"
+        if self.averaged:
+            return "averaged"
         if config.halting == "none" and recipe.get("finetune_first_units"):
             return "rival"
         return config.halting

@@ -19,6 +19,7 @@ from __future__ import annotations
 import itertools
 import sys
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
@@ -117,7 +118,7 @@ def family_table(files: list[File]) -> str:
         lines.append(
             [
                 f"`{file.name}`",
-                f"{file.header.config.name} ({file.blocks})",
+                f"{file.header.config.name} ({file.blocks}){_average_of(file)}",
                 _tau(point.tau),
                 f"{point.accuracy:.2%} of {point.count:,}",
                 *([NONE if point.top5 is None else f"{point.top5:.2%}"] if top5 else []),
@@ -279,6 +280,7 @@ def plot(path: Path, data_set: str, files: list[File]) -> None:
         "act": ("s-", "#E69F00", "ACT, ours"),
         "none": ("^", "#555555", "static, ours"),
         "rival": ("D--", "#009E73", "static, mean units of a SACT network"),
+        "averaged": ("P", "#555555", "average of several, ours"),
     }
     figure, axes = plt.subplots(figsize=(8, 5), dpi=120)
     lines = [
@@ -364,7 +366,21 @@ def _made(file: File) -> str:
     record = file.header.provenance
     packages = ", ".join(f"{k} {v}" for k, v in record.get("packages", {}).items())
     where, command = record.get("hardware", "unknown hardware"), record.get("command", "unknown")
-    return f"- `{file.name}`: `{command}` on {where}; {packages or 'packages unknown'}."
+    line = f"- `{file.name}`: `{command}` on {where}; {packages or 'packages unknown'}."
+    return "\n".join([line, *(f"  - {_part(each)}" for each in file.averaged)])
+
+
+def _average_of(file: File) -> str:
+    return f", average of {len(file.averaged)}" if file.averaged else ""
+
+
+def _part(made_of: dict[str, Any]) -> str:
+    """One of the files of an average, in a line."""
+    accuracy, command = made_of.get("accuracy"), made_of.get("command")
+    said = f"`{made_of.get('file', 'unknown')}`"
+    if isinstance(accuracy, float):
+        said += f" ({accuracy:.2%})"
+    return f"{said}: `{command}`." if command else f"{said}."
 
 
 def _beside(point: Point, others: tuple[Point, ...], sign: int = 1) -> list[str]:

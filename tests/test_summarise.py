@@ -121,6 +121,21 @@ def test_a_network_of_its_own_is_no_rival(folder):
     assert summarise.rival_of(cheap, files) is None
 
 
+def test_an_average_says_what_it_is_made_of_and_is_compared_with_nothing(folder):
+    before = summarise.worth_table(shipped.read_files(folder, folder / "none"))
+    made_of = [
+        {"file": "one.h5", "accuracy": 0.9, "command": "train one"},
+        {"file": "two.h5", "accuracy": None, "command": None},
+    ]
+    ship(folder, "both", "none", 0.95, 20.0, averaged=made_of)
+    ship(folder, "halting", "sact", 0.95, 30.0, mean=(1, 1, 1), tau=0.1, averaged=made_of)
+    summarise.summarise(folder, folder / "results")
+    text = (folder / "README.md").read_text()
+    assert line_of(text, "| `both.h5`")[1] == "ResNet-14 (2_2_2), average of 2"
+    assert "  - `one.h5` (90.00%): `train one`.\n  - `two.h5`.\n" in text
+    assert summarise.worth_table(shipped.read_files(folder, folder / "none")) == before
+
+
 def test_noise_is_that_of_a_share():
     point = shipped.Point(0.8, None, 1.0, 0.0, (), 10_000, None)
     files = [shipped.File("name", None, point)]
