@@ -419,7 +419,7 @@ def test_two_processes_follow_the_loss_curve_of_one(tmp_path: Path) -> None:
 
     def argv(name: str) -> Sequence[str]:
         more = ("--epochs", "6", "--batch-size", "64", "--crop-padding", "1", "--halting")
-        return flags(data_set, tmp_path / name, *more, "none")
+        return flags(data_set, tmp_path / name, *more, "sact")
 
     done = subprocess.run(
         [
@@ -435,6 +435,7 @@ def test_two_processes_follow_the_loss_curve_of_one(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("done: ") == 1  # the first process speaks
+    assert "Warning" not in done.stderr
     before = torch.get_num_threads()
     assert command.main(list(argv("one"))) == 0
     torch.set_num_threads(before)

@@ -5,6 +5,7 @@ Source: arXiv:1612.02297, eq. 9 and section 4.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -73,6 +74,8 @@ class Learner:
         if config.compile:
             self._forward = torch.compile(self.network)
         if processes is not None and processes.world > 1:
+            # Strides of dimensions of size 1, as halting branches have, mean nothing.
+            warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
             self._forward = torch.nn.parallel.DistributedDataParallel(self._forward)
         self._teacher: dense.Network | None = None
         if teacher is not None:
