@@ -91,7 +91,8 @@ def curve(model: Model) -> list[Point]:
         flops, accuracy = row.get("Total Flops/mean"), row.get("eval/Accuracy")
         if flops is not None and accuracy is not None:
             std = row.get("Total Flops/std", 0.0)
-            found.append(Point(_label(model), f"τ = {row['tau']:.2g}", flops, accuracy, std))
+            tau = f"{row['tau']:.2g}"
+            found.append(Point(_label(model), f"τ = {tau}", flops, accuracy, std, short=tau))
     return found
 
 
@@ -102,30 +103,37 @@ def points(family: Family, models: list[Model]) -> list[Point]:
     networks and the same data set.
     """
     first = family.models[0]
-    found = [_point(m, family.label, f"τ = {m.tau:g}") for m in family.models if not m.tau_range]
+    found: list[Point | None] = []
+    for model in family.models:
+        found += curve(model) if model.tau_range else [_point(model, family.label, model.tau)]
+    found = [point and replace(point, group=f"{family.label}, by τ") for point in found]
     groups = {m.digest: f.label for f in families(models) for m in f.models}
     for model in models:
         same = model.config.family == first.config.family and _data(model) == _data(first)
-        if same and model.tau_range is not None:
-            found += curve(model)
         if not same or model in family.models:
             continue
-        if model.config.halting == "none":
-            found.append(_point(model, "static", _name(model).rstrip(","), line=False))
+        if model.tau_range is not None:
+            found += curve(model)
+        elif model.config.halting == "none":
+            found.append(_point(model, "static ResNet", None))
         elif model.digest in groups:
-            found.append(_point(model, groups[model.digest], f"τ = {model.tau:g}"))
+            found.append(_point(model, groups[model.digest], model.tau))
     known = [point for point in found if point is not None]
     return known + list(AUTHORS.get((first.config.family, _data(first)), ()))
 
 
-def _point(model: Model, group: str, label: str, line: bool = True) -> Point | None:
+def _point(model: Model, group: str, tau: float | None) -> Point | None:
+    """The network as its provenance has it, joined where it has a tau; None if it has not."""
     metrics = model.header.provenance.get("metrics")
     metrics = metrics if isinstance(metrics, dict) else {}
     values = [metrics.get(k) for k in ("Total Flops/mean", "eval/Accuracy", "Total Flops/std")]
     flops, accuracy, std = (v if isinstance(v, int | float) else None for v in values)
     if flops is None or accuracy is None:
         return None
-    return Point(group, label, float(flops), float(accuracy), float(std or 0), line)
+    short = _name(model).rstrip(",").removeprefix("ResNet-") if tau is None else f"{tau:g}"
+    label = _name(model).rstrip(",") if tau is None else f"τ = {tau:g}"
+    joined = tau is not None
+    return Point(group, label, float(flops), float(accuracy), float(std or 0), joined, short)
 
 
 def _label(model: Model) -> str:

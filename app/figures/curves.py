@@ -15,6 +15,13 @@ from app.figures.style import BLUE, CATEGORIES, GREY, ORANGE, RED, lay_out, si
 #: Leading digits of round numbers, and the least gap between two in decades.
 ROUND = {(1, 2, 5): math.log10(2), (1, 3): math.log10(3)}
 
+#: Up to so many labels are all shown.
+FEW_LABELS = 6
+
+#: Shares of the axis of FLOPs that a label takes on a phone: of few and of many, which
+#: have more digits.
+FEW_ROOM, MANY_ROOM = 0.1, 0.14
+
 #: Share of the axis that a label of a small plot on a phone takes.
 LABEL_SHARE = 0.14
 
@@ -28,13 +35,15 @@ class Point:
     group : str
         Networks of one group are joined by a line.
     label : str
-        Beside the point.
+        Told where it is pointed at.
     flops, std : float
         Mean and spread over images; spread 0 where it is unknown.
     accuracy : float
         In [0, 1].
     line : bool
         Whether the group is joined.
+    short : str
+        Beside the point; its label where empty.
     """
 
     group: str
@@ -43,6 +52,7 @@ class Point:
     accuracy: float
     std: float = 0.0
     line: bool = True
+    short: str = ""
 
 
 def accuracy_against_flops(
@@ -50,7 +60,7 @@ def accuracy_against_flops(
 ) -> go.Figure:
     """Draw networks by what they cost and how often they are right.
 
-    Labels stand beside the first group and beside what is not joined; those of other
+    Labels stand above the first group and below what is not joined; those of other
     curves, which would cover one another, are read by pointing.
 
     Parameters
@@ -65,19 +75,23 @@ def accuracy_against_flops(
     groups = list(dict.fromkeys(point.group for point in points))
     colours = [*CATEGORIES]
     symbols = itertools.cycle(("diamond", "star", "square"))
+    flops = [point.flops for point in points]
+    span = max(flops) - min(flops) if flops else 0.0
     for i, group in enumerate(groups):
         own = sorted((p for p in points if p.group == group), key=lambda p: p.flops)
         joined = own[0].line
         told = i == 0 or not joined
+        texts, places = _labels(own, span, "top" if joined else "bottom")
         figure.add_scatter(
             x=[p.flops for p in own],
             y=[p.accuracy for p in own],
             error_x={"array": [p.std for p in own], "thickness": 1.2, "width": 4},
             name=group,
             mode=("lines+markers" if joined else "markers") + ("+text" if told else ""),
-            text=[p.label for p in own],
-            textposition="top center",
+            text=texts,
+            textposition=places,
             textfont={"size": 11},
+            cliponaxis=False,
             marker={
                 "size": [15 if p.label == chosen else 9 for p in own],
                 "symbol": "circle" if joined else next(symbols),
@@ -85,8 +99,8 @@ def accuracy_against_flops(
                 "line": {"width": [3 if p.label == chosen else 0 for p in own], "color": ORANGE},
             },
             line={"width": 2},
-            customdata=[[si(p.flops), si(p.std)] for p in own],
-            hovertemplate="<b>%{text}</b><br>%{y:.2%} right<br>%{customdata[0]}FLOPs "
+            customdata=[[si(p.flops), si(p.std), p.label] for p in own],
+            hovertemplate="<b>%{customdata[2]}</b><br>%{y:.2%} right<br>%{customdata[0]}FLOPs "
             "± %{customdata[1]}<extra>" + group + "</extra>",
         )
     figure.update_xaxes(title="FLOPs an image, mean and standard deviation", fixedrange=True)
@@ -302,6 +316,25 @@ def training(
     if top is not None:
         figure.update_yaxes(range=[0, top])
     return lay_out(figure, height)
+
+
+def _labels(own: Sequence[Point], span: float, where: str) -> tuple[list[str], list[str]]:
+    """Labels of points, cheapest first, and their places, so that few meet.
+
+    Of two that are near each other one stands to the left and one to the right; of
+    many, those that are near the label before have none.
+    """
+    texts, places = [], []
+    few, last = len(own) <= FEW_LABELS, -math.inf
+    for i, point in enumerate(own):
+        after = i > 0 and point.flops - own[i - 1].flops < FEW_ROOM * span
+        before = i + 1 < len(own) and own[i + 1].flops - point.flops < FEW_ROOM * span
+        shown = few or point.flops - last >= MANY_ROOM * span
+        texts.append((point.short or point.label) if shown else "")
+        last = point.flops if shown else last
+        side = "left" if before else "right"
+        places.append(f"{where} {side if few and after != before else 'center'}")
+    return texts, places
 
 
 def _ticks(taus: Sequence[float]) -> list[float]:

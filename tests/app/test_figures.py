@@ -156,6 +156,26 @@ def test_accuracy_against_flops_joins_only_families():
     assert len({ours.marker.symbol, static.marker.symbol, authors.marker.symbol}) == 3
 
 
+def test_labels_of_near_points_stand_aside():
+    points = [figures.Point("ours", f"τ = {x}", x, 0.9, short=str(x)) for x in (0, 50, 95, 100)]
+    points += [figures.Point("static", f"ResNet-{x}", x, 0.8, line=False) for x in (0, 95, 100)]
+    ours, static = figures.accuracy_against_flops(points).data
+
+    assert ours.text == ("0", "50", "95", "100")
+    assert ours.textposition == ("top center", "top center", "top left", "top right")
+    assert static.text == ("ResNet-0", "ResNet-95", "ResNet-100")
+    assert static.textposition == ("bottom center", "bottom left", "bottom right")
+    assert [about[2] for about in ours.customdata] == ["τ = 0", "τ = 50", "τ = 95", "τ = 100"]
+
+
+def test_of_many_labels_some_are_left_out():
+    points = [figures.Point("ours", str(x), x, 0.9) for x in (0, 5, 10, 15, 40, 70, 90, 100)]
+    (ours,) = figures.accuracy_against_flops(points).data
+
+    assert ours.text == ("0", "", "", "15", "40", "70", "90", "")
+    assert set(ours.textposition) == {"top center"}
+
+
 def test_histogram_counts_every_image(rng):
     flops = rng.integers(1, 100, 50)
     right = rng.random(50) < 0.5

@@ -301,7 +301,7 @@ class TestFamilies:
         points = families.points(found[0], loaders.shipped_models())
         groups = {point.group for point in points}
         assert "authors, published" in groups
-        assert sum(point.group == found[0].label for point in points) == 3
+        assert sum(point.group == f"{found[0].label}, by τ" for point in points) == 3
 
     def test_photographs_and_small_images_share_no_curve(self, photo_env):
         shipped = loaders.shipped_models()
@@ -310,9 +310,11 @@ class TestFamilies:
             labels = {point.group for point in points}
 
             assert ("authors, published" in labels) == (family.kind == "cifar")
-            assert len(labels & {f.label for f in families.families(shipped)}) == (
+            names = {f.label for f in families.families(shipped)}
+            assert len({label.removesuffix(", by τ") for label in labels} & names) == (
                 1 if family.kind == "imagenet" else 2
             )
+            assert points[0].group == f"{family.label}, by τ"
 
     def test_families_of_one_name_are_told_apart(self, photo_env, photographs, tmp_path):
         from dataclasses import replace
@@ -452,6 +454,11 @@ class TestAnyTau:
         beside.write_text(json.dumps({"content_hash": model.digest, "rows": rows}))
 
         assert [point.label for point in families.curve(model)] == ["τ = 0.001", "τ = 0.02"]
+        (own,) = families.any_tau([model])
+        points = families.points(own, loaders.shipped_models())
+        # Its own curve comes first, so it is the one with labels.
+        assert [point.short for point in points[:2]] == ["0.001", "0.02"]
+        assert [point.group == f"{own.label}, by τ" for point in points[:3]] == [True, True, False]
         dense = dense_flops(model.plan, (32, 32)).total[0]
         for row, share in zip(rows, (0.4, 0.8), strict=True):
             row["Total Flops/mean"] = share * float(dense)
