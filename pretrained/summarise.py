@@ -107,10 +107,11 @@ def section(data_set: str, files: list[File]) -> str:
 
 def family_table(files: list[File]) -> str:
     """A row for every file."""
-    columns = list(dict.fromkeys(timing for file in files for timing in file.ms))
+    measured = list(dict.fromkeys(timing for file in files for timing in file.ms))
+    columns: list[Timing | None] = [*measured] or [None]
     top5 = any(file.point.top5 is not None for file in files)
     head = ["file", "network", "tau", "accuracy", *(["top-5"] if top5 else [])]
-    head += ["MFLOPs mean ± std", *(_ms_title(columns, timing) for timing in columns or [None])]
+    head += ["MFLOPs mean ± std", *(_ms_title(measured, timing) for timing in columns)]
     head += ["mean units by block", "epochs", "hours", "seed"]
     lines = []
     for file in files:
@@ -123,7 +124,7 @@ def family_table(files: list[File]) -> str:
                 f"{point.accuracy:.2%} of {point.count:,}",
                 *([NONE if point.top5 is None else f"{point.top5:.2%}"] if top5 else []),
                 f"{point.mflops:.1f} ± {point.spread:.1f}",
-                *(f"{file.ms[t]:.2f}" if t in file.ms else NONE for t in columns or [None]),
+                *(f"{file.ms[t]:.2f}" if t in file.ms else NONE for t in columns),
                 " / ".join(f"{u:.2f}" for u in point.units) or "all",
                 str(record.get("epochs", NONE)),
                 f"{record['hours']:.2f}" if "hours" in record else NONE,

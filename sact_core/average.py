@@ -296,8 +296,8 @@ def _is_halting(key: str) -> bool:
 
 def _same(one: NetworkConfig, other: NetworkConfig) -> bool:
     """Whether halting branches mean the same; what they began with or run at may differ."""
-    alike = {"tau_default": other.tau_default, "halting_bias": other.halting_bias}
-    return dataclasses.replace(one, **alike) == other
+    alike = dataclasses.replace(one, tau_default=other.tau_default, halting_bias=other.halting_bias)
+    return alike == other
 
 
 def _sums(made_of: Sequence[dict[str, Any]]) -> dict[str, float]:
