@@ -275,6 +275,22 @@ def test_a_step_is_sgd_on_the_authors_loss() -> None:
         np.testing.assert_allclose(comp.network.params()[name], value, atol=2e-5, err_msg=name)
 
 
+@pytest.mark.parametrize("halting", ["none", "act", "sact"])
+def test_a_step_in_bfloat16_runs_on_any_processor(halting: str) -> None:
+    config = TrainingConfig(dataclasses.replace(TINY, halting=halting), amp="bf16")
+    made = learner(config)
+    for name, weight in made.network.named_parameters():
+        if name.endswith("/weight"):
+            usual = torch.empty(weight.shape, memory_format=torch.channels_last)
+            assert weight.stride() == usual.stride(), name
+    before = made.network.params()
+    made.learn(made.look(batch()), 1.0)
+    after = made.network.params()
+    assert made.is_finite()
+    weights = [key for key in before if key.endswith("/weight")]
+    assert any((before[key] != after[key]).any() for key in weights)
+
+
 def test_flops_of_a_batch_are_counted_from_its_masks() -> None:
     comp = learner(TrainingConfig(dataclasses.replace(TINY, halting_bias=1.0)))
     seen = comp.look(batch())

@@ -60,7 +60,10 @@ class Network(nn.Module):
             value = torch.tensor(np.asarray(params[name], np.float32))
             part = name.rsplit("/", 1)[1]
             if part == "weight":
-                value = value.permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last)
+                plain = value.permute(3, 2, 0, 1)
+                # A copy: else dimensions of size 1 keep HWIO's strides, which bfloat16
+                # gradients of halting branches refuse on processors that emulate it.
+                value = torch.empty(plain.shape, memory_format=torch.channels_last).copy_(plain)
             if part.startswith("moving"):
                 self.register_buffer(name, value)
             else:
