@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from app.loaders import Model, Picture, Run
-from sact_core import drawing, ponder_maps
+from sact_core.maps import drawing
+from sact_core.maps import file as ponder_maps
 from sact_core.preprocess import normalise
 
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from app.loaders import Run
 from app.viewer import Layer, Panel, Stage
-from sact_core import ponder_maps
 from sact_core.config import NetworkConfig
+from sact_core.maps import file as ponder_maps
 from sact_core.network import BlockResult, Conv, Plan, Result
 
 METRICS = {"ponder_cost": "Ponder cost", "num_units": "Units run"}

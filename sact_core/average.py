@@ -199,9 +199,9 @@ def _recipe(checkpoint: Checkpoint, name: str) -> TrainingConfig:
 
 
 def _feed(config: TrainingConfig, data_dir: str | None) -> Feed:
-    from sact_core.data import Examples, Source, load_source, open_split
+    from sact_core.data.source import Examples, Source, load_source, open_split
+    from sact_core.processes import Processes
     from sact_core.train.feed import Feed
-    from sact_core.train.processes import Processes
     from sact_core.train.start import training_preprocessing
 
     train = open_split(config.dataset, config.train_split, data_dir)

@@ -30,11 +30,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sact_core.commands import run
-from sact_core.drawing import COLOUR_MAPS
 from sact_core.files import write_bytes
+from sact_core.maps.drawing import COLOUR_MAPS
 
 if TYPE_CHECKING:
-    from sact_core.ponder_maps import MapFile
+    from sact_core.maps.file import MapFile
 
 METRICS = {"ponder_cost": "ponder cost, units", "num_units": "units run"}
 SCALES = ("percentile", "units")
@@ -82,7 +82,7 @@ def draw(
     scale : str
         ``"percentile"`` or ``"units"``.
     colour_map : str
-        One of `sact_core.drawing.COLOUR_MAPS`.
+        One of `sact_core.maps.drawing.COLOUR_MAPS`.
     progress : bool
         Show a progress bar on a terminal.
 
@@ -100,7 +100,7 @@ def draw(
     """
     from tqdm import tqdm
 
-    from sact_core import drawing
+    from sact_core.maps import drawing
 
     file.check_maps()
     out = Path(out)
@@ -138,7 +138,7 @@ def draw(
 
 def colour_limits(file: MapFile, metric: str, scale: str) -> tuple[float, float]:
     """Values of the first and the last colour, the same for every map of a file."""
-    from sact_core.ponder_maps import percentile_limits, unit_limits
+    from sact_core.maps.file import percentile_limits, unit_limits
 
     if scale == "units":
         return unit_limits(file.units_per_block, metric)
@@ -191,8 +191,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _draw(args: argparse.Namespace) -> int:
-    from sact_core.map_parts import unfinished
-    from sact_core.ponder_maps import MapError, MapFile
+    from sact_core.maps.file import MapError, MapFile
+    from sact_core.maps.parts import unfinished
 
     path, out = Path(args.maps), Path(args.out)
     if not path.exists() and (partial := unfinished(path)):

@@ -7,7 +7,7 @@
     python -m sact_core.export_maps photos/ --checkpoint NAME.h5 --out maps.h5
     torchrun --nproc-per-node=2 -m sact_core.export_maps …    # shared by two processes
 
-Names and shapes are those of the authors' exporter; see `sact_core.ponder_maps`.
+Names and shapes are those of the authors' exporter; see `sact_core.maps.file`.
 Memory stays constant. An interrupted export goes on when the same command is
 run again. Images that cannot be read are left out, named and counted.
 """
@@ -28,12 +28,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sact_core.commands import run
-from sact_core.map_parts import PART_BYTES, Parts, Skipped, remove_parts, start
-from sact_core.records import Unreadable
+from sact_core.data.records import Unreadable
+from sact_core.maps.parts import PART_BYTES, Parts, Skipped, remove_parts, start
 
 if TYPE_CHECKING:
     from sact_core.backends import Net
-    from sact_core.ponder_maps import Rows
+    from sact_core.maps.file import Rows
 
 Example = tuple[np.ndarray, int, str]  # image [shape=(h, w, 3), uint8], label, name
 
@@ -71,8 +71,8 @@ def photographs(paths: Sequence[str | Path]) -> Examples:
     OSError
         If a path does not exist.
     """
-    from sact_core.folders import IMAGE_SUFFIXES
-    from sact_core.records import Record
+    from sact_core.data.folders import IMAGE_SUFFIXES
+    from sact_core.data.records import Record
 
     found: list[tuple[Path, str]] = []
     for path in map(Path, paths):
@@ -100,9 +100,9 @@ def data_set(name: str, split: str, data_dir: str | None = None) -> Examples:
     Raises
     ------
     DataError
-        As `sact_core.data.open_split`.
+        As `sact_core.data.source.open_split`.
     """
-    from sact_core.data import open_split
+    from sact_core.data.source import open_split
 
     source = open_split(name, split, data_dir)
     what = {"data_set": source.name, "split": source.split, "size": len(source)}
@@ -170,7 +170,7 @@ def export(
     OSError
         If something cannot be written; run again to go on.
     """
-    from sact_core import ponder_maps
+    from sact_core.maps import file as ponder_maps
 
     out = Path(out)
     preprocessing = net.preprocessing_for(image_size, "crop")
@@ -318,7 +318,7 @@ def _export(args: argparse.Namespace, command: str, rank: int, world: int) -> in
 
 def summary(out: Path, num_images: int) -> str:
     """Say in one line what is in an exported file."""
-    from sact_core.ponder_maps import MapFile
+    from sact_core.maps.file import MapFile
 
     with MapFile(out) as file:
         flops = file.root["flops_exact"][()].mean()
@@ -373,7 +373,7 @@ def _prepared(
     """Network inputs of each batch, read two batches ahead."""
     from concurrent.futures import Future, ThreadPoolExecutor
 
-    from sact_core.images import ImageError
+    from sact_core.data.images import ImageError
     from sact_core.preprocess import prepare
 
     preprocessing = net.preprocessing_for(image_size, "crop")
@@ -405,7 +405,7 @@ def _run_part(
     update: Callable[[int], Any],
 ) -> tuple[Rows | None, list[Skipped]]:
     """Run the batches of one part; its rows, or None if no image could be read."""
-    from sact_core import ponder_maps
+    from sact_core.maps import file as ponder_maps
 
     found: list[Rows] = []
     skipped: list[Skipped] = []

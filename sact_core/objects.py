@@ -6,7 +6,7 @@
     python -m sact_core.objects --dataset caltech101 --split test --checkpoint NAME.h5 \\
         --boxes boxes.json
 
-``--boxes`` says where the objects of each image are, see `sact_core.boxes`: by its
+``--boxes`` says where the objects of each image are, see `sact_core.measures.boxes`: by its
 file name, in a data set by its id, or ``CLASS/ID`` where ids repeat.
 
 For the whole image, its longer side ``--image-size`` pixels, prints the mean
@@ -29,9 +29,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sact_core.boxes import Boxes, inside_mask, read_boxes
 from sact_core.commands import run
-from sact_core.gaze import auc_judd, centre_map
+from sact_core.measures.boxes import Boxes, inside_mask, read_boxes
+from sact_core.measures.gaze import auc_judd, centre_map
 
 if TYPE_CHECKING:
     from sact_core.backends import Net
@@ -231,8 +231,8 @@ def _measure(args: argparse.Namespace) -> None:
 
 def _photographs(paths: Sequence[str]) -> Iterator[Image]:
     """Photographs, and those below folders, by their file names."""
-    from sact_core.folders import IMAGE_SUFFIXES
-    from sact_core.images import ImageError, read_image
+    from sact_core.data.folders import IMAGE_SUFFIXES
+    from sact_core.data.images import ImageError, read_image
 
     for path in map(Path, paths):
         inside = sorted(path.rglob("*")) if path.is_dir() else [path]
@@ -247,7 +247,7 @@ def _photographs(paths: Sequence[str]) -> Iterator[Image]:
 
 def _examples(args: argparse.Namespace, wanted: Mapping[str, Any]) -> Iterator[Image]:
     """Those examples of a data set that are asked for."""
-    from sact_core.data import open_split
+    from sact_core.data.source import open_split
 
     source = open_split(args.dataset, args.split, args.data_dir)
     for chunk in source.chunks(CHUNK):

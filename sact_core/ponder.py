@@ -13,7 +13,7 @@ image ``NAME``::
     NAME_ponder.png     the ponder map: the blocks' ponder costs, enlarged and summed
     NAME_overlay.png    the map over the image
     NAME_colorbar.png   its colours, in units
-    NAME_maps.h5        all numbers, in the layout of sact_core.ponder_maps
+    NAME_maps.h5        all numbers, in the layout of sact_core.maps.file
 
 With ``--image-size`` the whole photograph is taken, its longer side resized to
 that many pixels; else it is prepared as the checkpoint says.
@@ -33,7 +33,7 @@ import numpy as np
 
 from sact_core.commands import run
 from sact_core.config import FITS
-from sact_core.drawing import COLOUR_MAPS
+from sact_core.maps.drawing import COLOUR_MAPS
 
 if TYPE_CHECKING:
     from sact_core.backends import Net
@@ -89,7 +89,7 @@ def ponder(
     OSError
         If there is no such file.
     """
-    from sact_core.images import read_image
+    from sact_core.data.images import read_image
     from sact_core.preprocess import fit_image, normalise
 
     preprocessing = net.preprocessing_for(image_size, fit or ("keep" if image_size else None))
@@ -138,7 +138,7 @@ def limits(net: Net, values: np.ndarray, scale: str) -> tuple[float, float]:
         ``"percentile"``: from the 0.1th to the 99.9th of this map. ``"units"``:
         the least and the most that the network can spend, the same for any image.
     """
-    from sact_core.ponder_maps import percentile_limits, unit_limits
+    from sact_core.maps.file import percentile_limits, unit_limits
 
     if scale == "units":
         return unit_limits(net.config.units_per_block)
@@ -166,7 +166,7 @@ def write_outputs(
     provenance : dict
         What the numbers' file says of its origin; plain JSON values.
     colour_map : str
-        One of `sact_core.drawing.COLOUR_MAPS`.
+        One of `sact_core.maps.drawing.COLOUR_MAPS`.
     scale : str
         As in `limits`.
 
@@ -180,7 +180,8 @@ def write_outputs(
     OSError
         If one cannot be written.
     """
-    from sact_core import drawing, ponder_maps
+    from sact_core.maps import drawing
+    from sact_core.maps import file as ponder_maps
 
     values = pondered.result.map("ponder_cost")[0]
     between = limits(net, values, scale)

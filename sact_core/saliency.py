@@ -8,7 +8,7 @@
 
 ``DIR`` is laid out like CAT2000: ``Stimuli/<Category>/NNN.jpg`` and
 ``FIXATIONLOCS/<Category>/NNN.mat``. Prints, by category and in total, AUC-Judd
-(see `sact_core.gaze`) of
+(see `sact_core.measures.gaze`) of
 
 - the ponder map of the whole photograph, its longer side ``--image-size``;
 - the centre: a Gaussian in the middle that knows nothing of the photograph;
@@ -34,9 +34,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sact_core.cat2000 import Stimulus, read_stimulus, stimuli
 from sact_core.commands import run
-from sact_core.gaze import auc_judd, blur, centre_map, mix, post_process
+from sact_core.measures.cat2000 import Stimulus, read_stimulus, stimuli
+from sact_core.measures.gaze import auc_judd, blur, centre_map, mix, post_process
 
 if TYPE_CHECKING:
     from sact_core.backends import Net
@@ -281,7 +281,7 @@ def _write_map(path: Path, values: np.ndarray, size: tuple[int, int]) -> None:
     """Write a map in [0, 1] as a grey picture of the photograph's size."""
     from PIL import Image
 
-    from sact_core.drawing import write_picture
+    from sact_core.maps.drawing import write_picture
 
     path.parent.mkdir(parents=True, exist_ok=True)
     picture = Image.fromarray(values.astype(np.float32))

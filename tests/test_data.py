@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sact_core import data
 from sact_core.config import Preprocessing
-from sact_core.data import DataError, load_split, open_split
-from sact_core.images import ImageError
-from sact_core.records import TfdsRecords, Unreadable
+from sact_core.data import source as data
+from sact_core.data.images import ImageError
+from sact_core.data.records import TfdsRecords, Unreadable
+from sact_core.data.source import DataError, load_split, open_split
 
 CLASSES = ("cat", "dog", "owl")
 

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sact_core import drawing, map_parts, ponder_maps
 from sact_core.backends import Net
 from sact_core.checkpoint import Checkpoint
 from sact_core.config import NetworkConfig, Preprocessing
 from sact_core.draw_maps import main
+from sact_core.maps import drawing
+from sact_core.maps import file as ponder_maps
+from sact_core.maps import parts as map_parts
+from sact_core.maps.file import MapFile
 from sact_core.network import build_plan, init_params
-from sact_core.ponder_maps import MapFile
 
 CONFIG = NetworkConfig("cifar", (1, 2, 2), 2, 3, "sact", halting_bias=0.3)
 NAMES = ("a.jpg", '<b>&"x".jpg', "c.jpg", "d.jpg")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sact_core import drawing
 from sact_core.import_tf import params_from_tf
+from sact_core.maps import drawing
 
 
 @pytest.mark.parametrize("metric", ["ponder_cost", "num_units"])

@@ -20,15 +20,15 @@ from sact_core import checkpoint as checkpoints
 from sact_core import evaluate as evaluation
 from sact_core.backends import Net, memory
 from sact_core.config import NetworkConfig, Preprocessing
-from sact_core.data import Source, open_split
+from sact_core.data.records import TfdsRecords
+from sact_core.data.source import Source, open_split
 from sact_core.evaluate import __main__ as command
 from sact_core.evaluate import watch as watching
 from sact_core.flops import dense_flops
-from sact_core.metrics import Metrics
+from sact_core.measures.metrics import Metrics
 from sact_core.network import build_plan
-from sact_core.records import TfdsRecords
+from sact_core.processes import Processes
 from sact_core.train import read_metrics
-from sact_core.train.processes import Processes
 from tests.conftest import ROOT
 from tests.networks import random_params
 

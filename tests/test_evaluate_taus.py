@@ -13,12 +13,12 @@ import pytest
 from sact_core import checkpoint as checkpoints
 from sact_core.backends import Net
 from sact_core.config import NetworkConfig
-from sact_core.data import open_split
+from sact_core.data.source import open_split
 from sact_core.evaluate import __main__ as command
 from sact_core.evaluate.run import Job, inputs
 from sact_core.evaluate.taus import Rises, measure_taus, parse_taus
 from sact_core.flops import dense_flops
-from sact_core.train.processes import Processes
+from sact_core.processes import Processes
 from tests.test_evaluate import SACT, data_set, run_json, write_checkpoint
 
 __all__ = ["data_set"]  # the fixture

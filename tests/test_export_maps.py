@@ -16,15 +16,15 @@ import pytest
 from PIL import Image
 
 from sact_core import checkpoint as checkpoints
-from sact_core import map_parts
 from sact_core.backends import Net, load
 from sact_core.checkpoint import Checkpoint
 from sact_core.config import NetworkConfig, Preprocessing
 from sact_core.export_maps import Examples, data_set, export, main, photographs
 from sact_core.import_tf import import_checkpoint
-from sact_core.map_parts import parts_folder
+from sact_core.maps import parts as map_parts
+from sact_core.maps.file import MapError, MapFile
+from sact_core.maps.parts import parts_folder
 from sact_core.network import build_plan, init_params
-from sact_core.ponder_maps import MapError, MapFile
 from tests.networks import any_tau_checkpoint
 
 CONFIG = NetworkConfig("cifar", (1, 2, 2), 2, 3, "sact", halting_bias=0.3)
@@ -147,7 +147,7 @@ def test_the_authors_network_exports_the_authors_arrays(reference_dir, tmp_path)
 def test_real_data_sets(data_dir, tmp_path, net, name):
     examples = data_set(name, "test", str(data_dir))
     assert export(net, examples, tmp_path / "m.h5", num_examples=5, num_workers=3) == (5, [])
-    from sact_core.data import open_split
+    from sact_core.data.source import open_split
 
     with MapFile(tmp_path / "m.h5") as file:
         ref = open_split(name, "test", data_dir).read(range(5))

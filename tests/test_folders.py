@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from sact_core.data import open_split, splits_of
-from sact_core.folders import default_splits, list_folder
-from sact_core.records import DataError
+from sact_core.data.folders import default_splits, list_folder
+from sact_core.data.records import DataError
+from sact_core.data.source import open_split, splits_of
 
 
 def write_folder(root: Path, **counts: int) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sact_core.gaze import auc_judd, blur, centre_map, mix, post_process
+from sact_core.measures.gaze import auc_judd, blur, centre_map, mix, post_process
 from tests.naive import auc_by_pairs, auc_judd_script
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from sact_core import images
-from sact_core.images import ImageError, read_image
+from sact_core.data import images
+from sact_core.data.images import ImageError, read_image
 
 # Four quarters: red, green / blue, white. JPEG's blocks of 8 (and 16, for colour) fit.
 QUARTERS = np.zeros((32, 64, 3), np.uint8)

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from sact_core.mat_file import MatError, read_mat
+from sact_core.measures.mat_file import MatError, read_mat
 from tests.mat_writer import element, header, matrix
 
 #: What SciPy 1.17 writes: a variable ``other`` (0, 1, 2) and then ``fixLocs``.

@@ -10,7 +10,7 @@ import pytest
 from sact_core.backends import Net
 from sact_core.checkpoint import Checkpoint
 from sact_core.config import NetworkConfig, default_preprocessing
-from sact_core.metrics import Metrics, Spread, authors_block_name, l2_loss
+from sact_core.measures.metrics import Metrics, Spread, authors_block_name, l2_loss
 from sact_core.network import BlockResult, Result, build_plan, init_params
 from tests.authors import read_network
 from tests.conftest import need_shared

@@ -11,9 +11,9 @@ from PIL import Image
 from sact_core import checkpoint as checkpoints
 from sact_core import objects as command
 from sact_core.backends import Net
-from sact_core.boxes import inside_mask, read_boxes
 from sact_core.config import NetworkConfig, Preprocessing
-from sact_core.gaze import centre_map
+from sact_core.measures.boxes import inside_mask, read_boxes
+from sact_core.measures.gaze import centre_map
 from tests.conftest import ROOT, need_shared
 from tests.naive import auc_by_pairs
 from tests.networks import any_tau_checkpoint, random_params

@@ -14,9 +14,9 @@ from sact_core.backends import load
 from sact_core.checkpoint import Checkpoint
 from sact_core.config import NetworkConfig, Preprocessing
 from sact_core.flops import dense_flops
+from sact_core.maps.file import MapFile
 from sact_core.network import build_plan, init_params
 from sact_core.ponder import ENDINGS, main, output_stems
-from sact_core.ponder_maps import MapFile
 from tests.networks import any_tau_checkpoint
 
 BACKEND = ["--backend", "reference"]
@@ -95,7 +95,8 @@ def test_size_and_fit(tmp_path, network, photo, options, size):
 
 @pytest.mark.parametrize("scale", ["units", "percentile"])
 def test_colours_follow_the_scale(tmp_path, network, photo, scale):
-    from sact_core import drawing, ponder_maps
+    from sact_core.maps import drawing
+    from sact_core.maps import file as ponder_maps
 
     out = tmp_path / "out"
     options = ["--scale", scale, "--colour-map", "magma", *BACKEND]

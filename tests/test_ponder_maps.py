@@ -8,13 +8,13 @@ import h5py
 import numpy as np
 import pytest
 
-from sact_core import ponder_maps
 from sact_core.backends import Net
 from sact_core.checkpoint import Checkpoint
 from sact_core.config import NetworkConfig, default_preprocessing
 from sact_core.import_tf import import_checkpoint
+from sact_core.maps import file as ponder_maps
+from sact_core.maps.file import MapError, MapFile
 from sact_core.network import build_plan, init_params
-from sact_core.ponder_maps import MapError, MapFile
 
 SMALL = {
     "sact": NetworkConfig("cifar", (1, 3, 2), 2, 3, "sact", halting_bias=0.5),

@@ -11,9 +11,9 @@ from PIL import Image
 from sact_core import checkpoint as checkpoints
 from sact_core import saliency as command
 from sact_core.backends import Net
-from sact_core.cat2000 import read_stimulus, stimuli
 from sact_core.config import NetworkConfig, Preprocessing
-from sact_core.gaze import centre_map, post_process
+from sact_core.measures.cat2000 import read_stimulus, stimuli
+from sact_core.measures.gaze import centre_map, post_process
 from tests.mat_writer import header, matrix
 from tests.naive import auc_by_pairs
 from tests.networks import any_tau_checkpoint, random_params

@@ -25,11 +25,11 @@ import torch
 from sact_core import checkpoint as checkpoints
 from sact_core.config import NetworkConfig
 from sact_core.network import build_plan
+from sact_core.processes import Processes
 from sact_core.train import __main__ as command
 from sact_core.train import read_metrics, report
 from sact_core.train.events import EventWriter
 from sact_core.train.loop import Trainer
-from sact_core.train.processes import Processes
 from sact_core.train.recipes import (
     TrainingConfig,
 )

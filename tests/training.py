@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from sact_core.config import NetworkConfig
-from sact_core.data import Examples
+from sact_core.data.source import Examples
 from sact_core.preprocess import normalise
 from sact_core.train.batches import Batch
 

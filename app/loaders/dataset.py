@@ -1,6 +1,6 @@
 """A whole test split through a network: kept in parts, so that it can go on.
 
-The caching twin of ``sact_core.data``.
+The caching twin of ``sact_core.data.source``.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from app.loaders.checkpoints import Model, net
 from app.loaders.folders import InputError, data_dir, sentence
 from app.loaders.running import dense_total, forward
 from sact_core.backends import Net
-from sact_core.data import DataError, Source, download_command, open_split
+from sact_core.data.records import Unreadable
+from sact_core.data.source import DataError, Source, download_command, open_split
 from sact_core.evaluate import label_offset
 from sact_core.preprocess import prepare
-from sact_core.records import Unreadable
 
 CHUNK = 100  # images of one part
 FLIP_HALVINGS = 6  # of the logarithm between two taus, until a flip is known well enough

@@ -68,7 +68,7 @@ def uploaded_picture(name: str, data: bytes) -> Picture:
     InputError
         If it is too large, truncated, or no image.
     """
-    from sact_core.images import read_image
+    from sact_core.data.images import read_image
 
     name = Path(name.replace("\\", "/")).name[:80] or "Image"
     try:
@@ -98,7 +98,7 @@ def picture(name: str, pixels: np.ndarray, origin: str, note: str = "") -> Pictu
 
 @st.cache_resource(max_entries=32, show_spinner=False)
 def _example_pixels(name: str) -> np.ndarray:
-    from sact_core.images import read_image
+    from sact_core.data.images import read_image
 
     return _frozen(read_image(EXAMPLES / f"{name.lower()}.jpg"))
 

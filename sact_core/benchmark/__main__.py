@@ -102,7 +102,7 @@ def run_family(args: argparse.Namespace) -> None:
     """Measure trained networks."""
     from sact_core.backends.masked import thread_count
     from sact_core.benchmark import family
-    from sact_core.data import open_split
+    from sact_core.data.source import open_split
 
     if args.rounds < 1 or args.num_images < 1:
         raise ValueError("--rounds and --num-images must be at least 1")

@@ -14,7 +14,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from sact_core.train.provenance import hardware, versions
+from sact_core.provenance import hardware, versions
 
 #: Instruction sets that decide about the speed of vector code, the widest last.
 VECTORS = ("asimd", "avx2", "avx512f")

@@ -12,7 +12,7 @@
     torchrun --nproc-per-node=2 -m sact_core.evaluate --checkpoint …    # shared by two processes
     python -m sact_core.evaluate --watch runs/cifar10_resnet32      # in a second terminal
 
-Prints the authors' metrics under the authors' names, see `sact_core.metrics`.
+Prints the authors' metrics under the authors' names, see `sact_core.measures.metrics`.
 Data set and split are those that the checkpoint was evaluated on in training
 unless others are given. Images are read and run in batches, so that memory
 stays constant, by the masked engine unless told otherwise; all backends give
@@ -49,6 +49,7 @@ from typing import TYPE_CHECKING
 
 from sact_core.commands import run
 from sact_core.config import FITS
+from sact_core.data.records import Unreadable
 from sact_core.evaluate.run import BATCH, prepare_job
 from sact_core.evaluate.sizes import (
     Curve,
@@ -67,12 +68,11 @@ from sact_core.evaluate.taus import (
     print_taus,
 )
 from sact_core.evaluate.watch import watch
-from sact_core.records import Unreadable
 
 if TYPE_CHECKING:
     from sact_core.evaluate.run import Job
-    from sact_core.metrics import Metrics
-    from sact_core.train.processes import Processes
+    from sact_core.measures.metrics import Metrics
+    from sact_core.processes import Processes
 
 #: Names of `sact_core.backends.BACKENDS`, the default first; not imported for --help.
 BACKENDS = ("masked", "dense", "reference")
@@ -123,7 +123,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     args = build_parser().parse_args(argv)
-    from sact_core.train.processes import Processes
+    from sact_core.processes import Processes
 
     processes = Processes.from_environment()
     try:
@@ -134,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _together(args: argparse.Namespace, processes: Processes) -> int:
     """Evaluate or watch; what all processes know to be wrong is said once."""
-    from sact_core.train.processes import Stopped
+    from sact_core.processes import Stopped
 
     try:
         processes.start("cpu")  # what they exchange is little, and not on a GPU

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sact_core.metrics import AUTHORS_L2, Metrics, l2_loss
-from sact_core.records import Unreadable
+from sact_core.data.records import Unreadable
+from sact_core.measures.metrics import AUTHORS_L2, Metrics, l2_loss
 
 if TYPE_CHECKING:
     from sact_core.backends import Net
     from sact_core.checkpoint import Checkpoint
-    from sact_core.data import Source
-    from sact_core.train.processes import Processes
+    from sact_core.data.source import Source
+    from sact_core.processes import Processes
 
 BATCH = 100
 
@@ -270,7 +270,7 @@ def prepare_job(checkpoint: Checkpoint, args: argparse.Namespace, processes: Pro
         If an option makes no sense, or the data are absent or do not fit.
     """
     from sact_core.backends import Net
-    from sact_core.data import open_split
+    from sact_core.data.source import open_split
 
     net = Net.from_checkpoint(checkpoint, args.backend, **_options(args, processes))
     tau, regularization = loss_terms(checkpoint, args.tau)

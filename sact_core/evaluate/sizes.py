@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sact_core.data.records import Unreadable
 from sact_core.files import written_beside
-from sact_core.metrics import Metrics
-from sact_core.records import Unreadable
+from sact_core.measures.metrics import Metrics
 
 if TYPE_CHECKING:
     from sact_core.evaluate.run import Job
-    from sact_core.train.processes import Processes
+    from sact_core.processes import Processes
 
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sact_core.metrics import Metrics, authors_block_name
+from sact_core.measures.metrics import Metrics, authors_block_name
 
 
 def table(metrics: Metrics) -> str:

@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sact_core.config import NetworkConfig
+from sact_core.data.records import Unreadable
 from sact_core.evaluate.run import inputs
-from sact_core.metrics import Metrics
-from sact_core.records import Unreadable
+from sact_core.measures.metrics import Metrics
 from sact_core.taus import check_taus, tau_range
 
 if TYPE_CHECKING:
     from sact_core.backends.budget import Budget
     from sact_core.evaluate.run import Job
-    from sact_core.train.processes import Processes
+    from sact_core.processes import Processes
 
 MOST_TAUS = 1000
 

@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from sact_core.data.records import Unreadable
 from sact_core.evaluate.run import prepare_job
-from sact_core.records import Unreadable
 
 POLL_SECONDS = 2.0
 
@@ -28,8 +28,8 @@ def watch(args: argparse.Namespace) -> None:
         As `evaluate`; if there is no such folder or it cannot be written to.
     """
     from sact_core.checkpoint import read
+    from sact_core.processes import Processes
     from sact_core.train.events import EventWriter
-    from sact_core.train.processes import Processes
     from sact_core.train.run_dir import RunDir, read_rows
 
     folder = Path(args.watch)

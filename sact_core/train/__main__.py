@@ -37,12 +37,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sact_core.commands import run
+from sact_core.processes import Processes
 from sact_core.train.options import build_parser, parse_config, run_name
-from sact_core.train.processes import Processes
 from sact_core.train.recipes import TrainingConfig
 
 if TYPE_CHECKING:
-    from sact_core.data import Examples, Source
+    from sact_core.data.source import Examples, Source
     from sact_core.train.run_dir import RunDir
 
 
@@ -124,7 +124,7 @@ def _prepare(
 
     Returns it, the whole recipe, and what decodes the images or gives them to decode.
     """
-    from sact_core.data import load_source, open_split
+    from sact_core.data.source import load_source, open_split
     from sact_core.train.run_dir import RunDir
     from sact_core.train.start import resolve_amp, training_preprocessing
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sact_core.data import Source
-from sact_core.records import Unreadable
+from sact_core.data.records import Unreadable
+from sact_core.data.source import Source
 
 #: Decoded pixels kept in memory at most; a set that is larger is not kept at all.
 KEEP_BYTES = 1 << 30
@@ -55,7 +55,7 @@ class Decoder:
         index : int
             Which one.
         shrink : callable
-            As for `sact_core.images.read_image`.
+            As for `sact_core.data.images.read_image`.
 
         Returns
         -------

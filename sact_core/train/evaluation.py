@@ -11,11 +11,11 @@ import numpy as np
 
 from sact_core.backends import dense
 from sact_core.config import Preprocessing
-from sact_core.data import Examples, Source
+from sact_core.data.records import Unreadable
+from sact_core.data.source import Examples, Source
 from sact_core.flops import dense_flops
-from sact_core.metrics import Metrics, l2_loss
+from sact_core.measures.metrics import Metrics, l2_loss
 from sact_core.preprocess import normalise, prepare
-from sact_core.records import Unreadable
 from sact_core.train.recipes import TrainingConfig
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def measure(network: dense.Network, config: TrainingConfig, feed: Feed) -> dict[
     Returns
     -------
     dict
-        As `sact_core.metrics.Metrics.summary`, and ``flops_share``, of dense.
+        As `sact_core.measures.metrics.Metrics.summary`, and ``flops_share``, of dense.
 
     Raises
     ------

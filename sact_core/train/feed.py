@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from sact_core.data import DataError, Examples, Source
-from sact_core.records import Unreadable
+from sact_core.data.records import Unreadable
+from sact_core.data.source import DataError, Examples, Source
+from sact_core.processes import Processes
 from sact_core.train import evaluation
 from sact_core.train.batches import Augmenter, Batch
 from sact_core.train.decode import KEEP_BYTES
 from sact_core.train.photographs import PhotographAugmenter
-from sact_core.train.processes import Processes
 from sact_core.train.recipes import TrainingConfig
 from sact_core.train.start import training_preprocessing
 

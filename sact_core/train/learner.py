@@ -19,8 +19,8 @@ from sact_core.backends import dense
 from sact_core.checkpoint import Checkpoint
 from sact_core.flops import count_flops
 from sact_core.network import Plan, build_plan
+from sact_core.processes import Processes
 from sact_core.train.batches import Batch
-from sact_core.train.processes import Processes
 from sact_core.train.recipes import TrainingConfig
 
 

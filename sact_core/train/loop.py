@@ -16,15 +16,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sact_core import checkpoint as checkpoints
-from sact_core.data import Examples, Source
+from sact_core.data.source import Examples, Source
 from sact_core.flops import dense_flops
 from sact_core.network import build_plan, init_params
+from sact_core.processes import Processes
 from sact_core.train import evaluation, provenance, report
 from sact_core.train.batches import Ahead
 from sact_core.train.events import EventWriter
 from sact_core.train.feed import Feed
 from sact_core.train.learner import Learner
-from sact_core.train.processes import Processes
 from sact_core.train.recipes import TrainingConfig, learning_rate_factor
 from sact_core.train.run_dir import RunDir
 from sact_core.train.start import initial_params, read_teacher

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import platform
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
+from sact_core.provenance import hardware, versions
 from sact_core.train.recipes import TrainingConfig, config_to_dict
-
-PACKAGES = ("numpy", "torch", "tensorflow-datasets", "Pillow", "h5py")
 
 
 def describe(
@@ -69,33 +65,3 @@ def _tau_range(config: TrainingConfig) -> dict[str, list[float]]:
     if network.tau_low is None or network.tau_high is None:
         return {}
     return {"tau_range": [network.tau_low, network.tau_high]}
-
-
-def hardware(device: str = "cpu") -> str:
-    """Name the processor, its cores, and the GPU where one was used."""
-    import os
-
-    name = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                name = line.split(":", 1)[1].strip()
-                break
-    text = f"{name}, {os.cpu_count()} cores"
-    if device.startswith("cuda"):
-        import torch
-
-        text = f"{torch.cuda.get_device_name()}; {text}"
-    return text
-
-
-def versions() -> dict[str, str]:
-    """Versions of the packages that decide the numbers, and of Python."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

@@ -6,7 +6,7 @@ import sys
 import time
 from typing import Any
 
-from sact_core.metrics import authors_block_name
+from sact_core.measures.metrics import authors_block_name
 from sact_core.network import Plan
 
 

@@ -15,7 +15,7 @@ Every file but the events is written beside and renamed. ``state.pt`` loads with
 
 ``train/Total Loss`` is a mean over an epoch while the weights move, with label
 smoothing, distillation and L2; ``eval/…``, ``Total Flops/…`` and the blocks'
-metrics are those of `sact_core.metrics` after the epoch.
+metrics are those of `sact_core.measures.metrics` after the epoch.
 """
 
 from __future__ import annotations

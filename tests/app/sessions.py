@@ -123,7 +123,7 @@ async def _person(
     canvas = page.locator(".st-key-explore_map canvas.view").first
     await timed("first map", canvas.wait_for())
 
-    from sact_core.images import read_image
+    from sact_core.data.images import read_image
 
     data = png(20 + number % 12, 30, seed=number)  # small: shown as the network was trained
     pixels = read_image(data)

@@ -13,8 +13,8 @@ import pytest
 from app import exports, families, lab, loaders, runs, views
 from app.loaders import InputError, checkpoints, comparing, pictures, running
 from sact_core.backends import load
+from sact_core.data.images import read_image
 from sact_core.flops import dense_flops
-from sact_core.images import read_image
 from tests.app.conftest import ROOT
 
 

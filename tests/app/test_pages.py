@@ -612,8 +612,8 @@ class TestDataSet:
     def with_data(self, app_env, tmp_path, monkeypatch):
         """A small fake test split."""
         from app.loaders import dataset
-        from sact_core.data import Source
-        from sact_core.records import TfdsRecords
+        from sact_core.data.records import TfdsRecords
+        from sact_core.data.source import Source
 
         class Records:
             def __init__(self) -> None:
@@ -658,8 +658,8 @@ class TestDataSet:
 
     def test_photographs_in_natural_sizes(self, photo_env, tmp_path, monkeypatch):
         from app.loaders import dataset
-        from sact_core.data import Source
-        from sact_core.records import TfdsRecords
+        from sact_core.data.records import TfdsRecords
+        from sact_core.data.source import Source
 
         class Records:
             def __len__(self) -> int:

@@ -17,7 +17,7 @@ import hashlib
 import re
 from pathlib import Path
 
-from sact_core.records import DataError, FolderRecords
+from sact_core.data.records import DataError, FolderRecords
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sact_core.mat_file import read_mat
+from sact_core.measures.mat_file import read_mat
 
 VARIABLE = "fixLocs"
 SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -91,7 +91,7 @@ def read_stimulus(stimulus: Stimulus) -> tuple[np.ndarray, np.ndarray]:
     OSError
         If there is no such file or it cannot be opened.
     """
-    from sact_core.images import read_image
+    from sact_core.data.images import read_image
 
     if not stimulus.fixations.exists():
         raise ValueError(f"its fixations {stimulus.fixations} are absent")

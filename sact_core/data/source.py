@@ -1,7 +1,7 @@
 """Labelled images: a TFDS split, or a folder of class folders.
 
 Reading a prepared TFDS data set needs no TensorFlow. Splits are explicit TFDS
-strings such as ``train[:98%]``; those of a folder are told in `sact_core.folders`.
+strings such as ``train[:98%]``; those of a folder are told in `sact_core.data.folders`.
 
 Images come as uint8 RGB, decoded once; how they become a network's input is the
 business of `sact_core.preprocess`.
@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 
 from sact_core.config import Preprocessing
-from sact_core.folders import default_splits, list_folder
-from sact_core.images import ImageError
+from sact_core.data.folders import default_splits, list_folder
+from sact_core.data.images import ImageError
+from sact_core.data.records import DataError, Records, TfdsRecords, Unreadable
 from sact_core.preprocess import fit_image
-from sact_core.records import DataError, Records, TfdsRecords, Unreadable
 
 Example = tuple[np.ndarray, int, str]  # image [shape=(h, w, 3), uint8], label, name
 
@@ -120,7 +120,7 @@ class Source:
         left_out : Unreadable
             Gets the others.
         shrink : callable, optional
-            As for `sact_core.images.read_image`.
+            As for `sact_core.data.images.read_image`.
         """
         found = []
         for index, record in zip(indices, self.records.get(indices), strict=True):
@@ -149,7 +149,7 @@ def open_split(name: str, split: str, data_dir: str | Path | None = None) -> Sou
         class folders.
     split : str
         ``train``, ``test``, ``train[:98%]``, …; for a folder as
-        `sact_core.folders.list_folder`.
+        `sact_core.data.folders.list_folder`.
     data_dir : path, optional
         Where TFDS keeps its data; ``TFDS_DATA_DIR`` or ``~/tensorflow_datasets``
         where left out.
@@ -248,7 +248,7 @@ def splits_of(name: str, holdout: float | None = None) -> tuple[str, str] | None
     name : str
         As in `open_split`.
     holdout : float, optional
-        As in `sact_core.folders.default_splits`.
+        As in `sact_core.data.folders.default_splits`.
 
     Raises
     ------

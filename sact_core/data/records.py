@@ -1,6 +1,6 @@
 """Examples as a data set stores them: encoded images, read one by one or many at once.
 
-Every image is decoded by `sact_core.images`, wherever it comes from: any colour
+Every image is decoded by `sact_core.data.images`, wherever it comes from: any colour
 mode, upright, damage told from success. What cannot be read is named, left out
 and counted by whoever reads: see `Unreadable`.
 """
@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from sact_core.images import ImageError, read_image
+from sact_core.data.images import ImageError, read_image
 
 MAX_NAMED = 5  # in a line
 MAX_RECORDED = 100  # in a file
@@ -48,7 +48,7 @@ class Record:
         Parameters
         ----------
         shrink : callable, optional
-            As for `sact_core.images.read_image`.
+            As for `sact_core.data.images.read_image`.
 
         Raises
         ------

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sact_core import ponder_maps
 from sact_core.files import write_bytes
-from sact_core.ponder_maps import Rows
+from sact_core.maps import file as ponder_maps
+from sact_core.maps.file import Rows
 
 #: Uncompressed bytes that one part is made of at most; bounds the memory taken.
 PART_BYTES = 1 << 25

@@ -1,0 +1,1 @@
+"""Images and their labels: data sets, class folders, photographs, as they are."""
