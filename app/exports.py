@@ -15,7 +15,7 @@ import numpy as np
 
 from app.loaders import Model, Picture, Run
 from sact_core.maps import drawing
-from sact_core.maps import file as ponder_maps
+from sact_core.maps.writing import map_attributes, map_rows, write_maps
 from sact_core.preprocess import normalise
 
 
@@ -40,13 +40,13 @@ def colour_bar_png(limits: tuple[float, float], colour_map: str, label: str) -> 
 def hdf5(model: Model, picture: Picture, run: Run) -> bytes:
     """Input, maps, halting distributions and FLOPs in the authors' HDF5 layout."""
     x = normalise(run.seen, model.header.preprocessing.kind)[None]
-    rows = ponder_maps.rows(model.config, x, run.result, [picture.name])
-    about = ponder_maps.attributes(
+    rows = map_rows(model.config, x, run.result, [picture.name])
+    about = map_attributes(
         model.config, model.header.class_names, {"checkpoint": model.name, "hash": model.digest}
     )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "maps.h5"
-        ponder_maps.write(path, rows, about)
+        write_maps(path, rows, about)
         return path.read_bytes()
 
 

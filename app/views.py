@@ -10,7 +10,7 @@ import numpy as np
 from app.loaders import Run
 from app.viewer import Layer, Panel, Stage
 from sact_core.config import NetworkConfig
-from sact_core.maps import file as ponder_maps
+from sact_core.maps.limits import PERCENTILES, unit_limits
 from sact_core.network import BlockResult, Conv, Plan, Result
 
 METRICS = {"ponder_cost": "Ponder cost", "num_units": "Units run"}
@@ -123,15 +123,15 @@ def limits(
     """
     units = config.units_per_block if block < 0 else config.units_per_block[block : block + 1]
     if scale == "fixed":
-        return ponder_maps.unit_limits(units, metric)
+        return unit_limits(units, metric)
     values = result.map(metric)[0] if block < 0 else layers(result, metric)[block].values
-    low, high = map(float, np.percentile(values, ponder_maps.PERCENTILES))
+    low, high = map(float, np.percentile(values, PERCENTILES))
     return (low, high) if high > low else (low - 0.5, high + 0.5)
 
 
 def common_limits(configs: Sequence[NetworkConfig], metric: str) -> tuple[float, float]:
     """One scale for several networks: from the least to the most that any can spend."""
-    ends = [ponder_maps.unit_limits(config.units_per_block, metric) for config in configs]
+    ends = [unit_limits(config.units_per_block, metric) for config in configs]
     return min(low for low, _ in ends), max(high for _, high in ends)
 
 

@@ -138,7 +138,7 @@ def draw(
 
 def colour_limits(file: MapFile, metric: str, scale: str) -> tuple[float, float]:
     """Values of the first and the last colour, the same for every map of a file."""
-    from sact_core.maps.file import percentile_limits, unit_limits
+    from sact_core.maps.limits import percentile_limits, unit_limits
 
     if scale == "units":
         return unit_limits(file.units_per_block, metric)

@@ -33,7 +33,7 @@ from sact_core.maps.parts import PART_BYTES, Parts, Skipped, remove_parts, start
 
 if TYPE_CHECKING:
     from sact_core.backends import Net
-    from sact_core.maps.file import Rows
+    from sact_core.maps.writing import Rows
 
 Example = tuple[np.ndarray, int, str]  # image [shape=(h, w, 3), uint8], label, name
 
@@ -170,7 +170,7 @@ def export(
     OSError
         If something cannot be written; run again to go on.
     """
-    from sact_core.maps import file as ponder_maps
+    from sact_core.maps.writing import map_attributes
 
     out = Path(out)
     preprocessing = net.preprocessing_for(image_size, "crop")
@@ -203,7 +203,7 @@ def export(
     names = net.class_names or (
         examples.class_names if len(examples.class_names) == net.config.num_classes else ()
     )
-    about = ponder_maps.attributes(net.config, names, provenance)
+    about = map_attributes(net.config, names, provenance)
     mine = [r for r in parts.ranges[rank::world] if not parts.is_done(r)]
     shown = _progress_bar(parts, progress and rank == 0)
     batches = [
@@ -222,7 +222,7 @@ def export(
     skipped = parts.skipped()
     if skipped:
         record = _unreadable(skipped).record()
-        about = ponder_maps.attributes(net.config, names, provenance | {"skipped": record})
+        about = map_attributes(net.config, names, provenance | {"skipped": record})
     return parts.join(about), skipped
 
 
@@ -405,7 +405,7 @@ def _run_part(
     update: Callable[[int], Any],
 ) -> tuple[Rows | None, list[Skipped]]:
     """Run the batches of one part; its rows, or None if no image could be read."""
-    from sact_core.maps import file as ponder_maps
+    from sact_core.maps.writing import map_rows
 
     found: list[Rows] = []
     skipped: list[Skipped] = []
@@ -416,7 +416,7 @@ def _run_part(
         if good:
             x = np.stack([image for image, _, _ in good])
             labels, names = [label for _, label, _ in good], [name for _, _, name in good]
-            found.append(ponder_maps.rows(net.config, x, net.forward(x), names, labels, batch_size))
+            found.append(map_rows(net.config, x, net.forward(x), names, labels, batch_size))
         update(len(batch))
     if not found:
         return None, skipped

@@ -138,7 +138,7 @@ def limits(net: Net, values: np.ndarray, scale: str) -> tuple[float, float]:
         ``"percentile"``: from the 0.1th to the 99.9th of this map. ``"units"``:
         the least and the most that the network can spend, the same for any image.
     """
-    from sact_core.maps.file import percentile_limits, unit_limits
+    from sact_core.maps.limits import percentile_limits, unit_limits
 
     if scale == "units":
         return unit_limits(net.config.units_per_block)
@@ -181,7 +181,7 @@ def write_outputs(
         If one cannot be written.
     """
     from sact_core.maps import drawing
-    from sact_core.maps import file as ponder_maps
+    from sact_core.maps.writing import map_attributes, map_rows, write_maps
 
     values = pondered.result.map("ponder_cost")[0]
     between = limits(net, values, scale)
@@ -193,9 +193,9 @@ def write_outputs(
         drawing.write_picture(path, drawing.enlarge(picture))
     bar = drawing.colour_bar(between, colour_map, "ponder cost, units")
     drawing.write_picture(paths[3], bar)
-    about = ponder_maps.attributes(net.config, net.class_names, provenance)
-    rows = ponder_maps.rows(net.config, pondered.x, pondered.result, [pondered.name])
-    ponder_maps.write(paths[4], rows, about)
+    about = map_attributes(net.config, net.class_names, provenance)
+    rows = map_rows(net.config, pondered.x, pondered.result, [pondered.name])
+    write_maps(paths[4], rows, about)
     return paths
 
 

@@ -13,11 +13,11 @@ import h5py
 import numpy as np
 import pytest
 
-from sact_core import checkpoint as module
 from sact_core import untrusted_hdf5
 from sact_core.checkpoint import (
     Checkpoint,
     CheckpointError,
+    checks,
     content_hash,
     read,
     read_header,
@@ -489,7 +489,7 @@ def test_depth_and_number_of_groups_are_bounded(path, monkeypatch):
 
 
 def test_a_long_list_is_cut(path, monkeypatch):
-    monkeypatch.setattr(module, "MAX_LISTED", 2)
+    monkeypatch.setattr(checks, "MAX_LISTED", 2)
 
     def edit(file):
         for name in "abcde":

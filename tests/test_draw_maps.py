@@ -13,9 +13,10 @@ from sact_core.checkpoint import Checkpoint
 from sact_core.config import NetworkConfig, Preprocessing
 from sact_core.draw_maps import main
 from sact_core.maps import drawing
-from sact_core.maps import file as ponder_maps
 from sact_core.maps import parts as map_parts
 from sact_core.maps.file import MapFile
+from sact_core.maps.limits import unit_limits
+from sact_core.maps.writing import map_attributes, map_rows, write_maps
 from sact_core.network import build_plan, init_params
 
 CONFIG = NetworkConfig("cifar", (1, 2, 2), 2, 3, "sact", halting_bias=0.3)
@@ -29,11 +30,11 @@ def write(path, means, **more):
     net = Net.from_checkpoint(record, "reference")
     rng = np.random.default_rng(0)
     x = rng.standard_normal((n, 8, 12, 3)).astype(np.float32)
-    rows = ponder_maps.rows(net.config, x, net.forward(x), NAMES[:n], range(n))
+    rows = map_rows(net.config, x, net.forward(x), NAMES[:n], range(n))
     spread = np.linspace(-1, 1, 8 * 12, dtype=np.float32).reshape(8, 12, 1)
     rows["ponder_cost_map"] = np.asarray(means, np.float32)[:, None, None, None] + spread
-    about = ponder_maps.attributes(net.config, ("cat", "dog", "owl", "<fox>"), {})
-    ponder_maps.write(path, rows, about | more)
+    about = map_attributes(net.config, ("cat", "dog", "owl", "<fox>"), {})
+    write_maps(path, rows, about | more)
     return path
 
 
@@ -62,7 +63,7 @@ def test_one_scale_for_all_maps(tmp_path, scale):
     with MapFile(path) as file:
         values = file.root["ponder_cost_map"][..., 0]
     percentiles = tuple(np.percentile(values.astype(np.float64), (0.1, 99.9)))
-    limits = ponder_maps.unit_limits((1, 2, 2)) if scale == "units" else percentiles
+    limits = unit_limits((1, 2, 2)) if scale == "units" else percentiles
     for i, stem in enumerate(("7.00_0", "8.00_1")):
         with Image.open(tmp_path / f"{stem}_ponder.png") as image:
             shown = np.asarray(image)

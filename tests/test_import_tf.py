@@ -12,11 +12,11 @@ from sact_core.config import NetworkConfig
 from sact_core.import_tf import (
     config_from_tf,
     import_checkpoint,
-    main,
     params_from_tf,
     tf_name,
     to_tf_names,
 )
+from sact_core.import_tf.__main__ import main
 from sact_core.network import build_plan, init_params
 from tests import tf_writer
 from tests.conftest import SHARED

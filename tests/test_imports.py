@@ -22,7 +22,7 @@ from tests.conftest import ROOT
 
 #: Modules of one line do not import each other; lower lines never import higher ones.
 LEVELS = [
-    ["commands", "config", "files", "processes", "provenance", "tf_bundle", "untrusted_hdf5"],
+    ["commands", "config", "files", "processes", "provenance", "untrusted_hdf5"],
     ["halting", "taus"],
     ["network"],
     ["flops"],

@@ -96,7 +96,7 @@ def test_size_and_fit(tmp_path, network, photo, options, size):
 @pytest.mark.parametrize("scale", ["units", "percentile"])
 def test_colours_follow_the_scale(tmp_path, network, photo, scale):
     from sact_core.maps import drawing
-    from sact_core.maps import file as ponder_maps
+    from sact_core.maps.limits import unit_limits
 
     out = tmp_path / "out"
     options = ["--scale", scale, "--colour-map", "magma", *BACKEND]
@@ -104,7 +104,7 @@ def test_colours_follow_the_scale(tmp_path, network, photo, scale):
     with MapFile(out / "photo_maps.h5") as file:
         values = file.map(0)
     percentiles = tuple(np.percentile(values.astype(np.float64), (0.1, 99.9)))
-    limits = ponder_maps.unit_limits((2, 2, 2)) if scale == "units" else percentiles
+    limits = unit_limits((2, 2, 2)) if scale == "units" else percentiles
     ref = drawing.colour(values, limits, "magma")
     with Image.open(out / "photo_ponder.png") as image:
         np.testing.assert_array_equal(np.asarray(image)[::16, ::16], ref)

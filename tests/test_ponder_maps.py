@@ -12,8 +12,9 @@ from sact_core.backends import Net
 from sact_core.checkpoint import Checkpoint
 from sact_core.config import NetworkConfig, default_preprocessing
 from sact_core.import_tf import import_checkpoint
-from sact_core.maps import file as ponder_maps
 from sact_core.maps.file import MapError, MapFile
+from sact_core.maps.limits import percentile_limits, unit_limits
+from sact_core.maps.writing import map_attributes, map_rows, merge_maps, write_maps
 from sact_core.network import build_plan, init_params
 
 SMALL = {
@@ -36,17 +37,17 @@ def batch(net, rng, n=3, size=(8, 12)):
     x = rng.standard_normal((n, *size, 3)).astype(np.float32)
     result = net.forward(x)
     names = [f"{i}.jpg" for i in range(n)]
-    return x, result, ponder_maps.rows(net.config, x, result, names, range(n))
+    return x, result, map_rows(net.config, x, result, names, range(n))
 
 
 def about(net):
-    return ponder_maps.attributes(net.config, net.class_names, {"command": "test"})
+    return map_attributes(net.config, net.class_names, {"command": "test"})
 
 
 @pytest.fixture
 def path(tmp_path, rng):
     net = network("sact")
-    ponder_maps.write(tmp_path / "maps.h5", batch(net, rng)[2], about(net))
+    write_maps(tmp_path / "maps.h5", batch(net, rng)[2], about(net))
     return tmp_path / "maps.h5"
 
 
@@ -62,10 +63,10 @@ def test_the_authors_export_comes_out(reference_dir, tmp_path):
         parts = []
         for start in range(0, 8, 2):
             x = ref["images"][start : start + 2]
-            rows = ponder_maps.rows(net.config, x, net.forward(x), ["a", "b"])
+            rows = map_rows(net.config, x, net.forward(x), ["a", "b"])
             parts.append(tmp_path / f"{start}.h5")
-            ponder_maps.write(parts[-1], rows, about(net))
-        assert ponder_maps.merge(parts, tmp_path / "maps.h5", about(net)) == 8
+            write_maps(parts[-1], rows, about(net))
+        assert merge_maps(parts, tmp_path / "maps.h5", about(net)) == 8
         with h5py.File(tmp_path / "maps.h5") as comp:
             assert list(comp.attrs["block_scopes"]) == layout["attributes"]["block_scopes"]
             for name, want in layout["datasets"].items():
@@ -102,7 +103,7 @@ def test_the_authors_own_file_is_read(reference_dir):
 def test_the_layout(tmp_path, rng, kind, scopes):
     net = network(kind)
     x, result, rows = batch(net, rng)
-    ponder_maps.write(tmp_path / "maps.h5", rows, about(net))
+    write_maps(tmp_path / "maps.h5", rows, about(net))
     with h5py.File(tmp_path / "maps.h5") as file:
         assert list(file.attrs["block_scopes"]) == scopes
         assert json.loads(file.attrs["config"])["family"] == net.config.family
@@ -131,7 +132,7 @@ def test_the_layout(tmp_path, rng, kind, scopes):
 def test_act_has_numbers_but_no_maps(tmp_path, rng):
     net = network("act")
     _, result, rows = batch(net, rng)
-    ponder_maps.write(tmp_path / "maps.h5", rows, about(net))
+    write_maps(tmp_path / "maps.h5", rows, about(net))
     with MapFile(tmp_path / "maps.h5") as file:
         np.testing.assert_array_equal(file.root["flops"], result.flops.astype("f4"))
         assert file.root["block_2/halting_distribution"].shape == (3, 3)
@@ -162,14 +163,14 @@ def test_captions_say_what_is_known(path):
 def test_merged_parts_equal_one_file(tmp_path, rng):
     net = network("sact")
     x = rng.standard_normal((7, 8, 12, 3)).astype(np.float32)
-    rows = ponder_maps.rows(net.config, x, net.forward(x), list("abcdefg"), batch_size=4)
-    ponder_maps.write(tmp_path / "whole.h5", rows, about(net))
+    rows = map_rows(net.config, x, net.forward(x), list("abcdefg"), batch_size=4)
+    write_maps(tmp_path / "whole.h5", rows, about(net))
     parts = []
     for start, stop in [(0, 4), (4, 5), (5, 7)]:
         parts.append(tmp_path / f"{start}.h5")
         part = {name: values[start:stop] for name, values in rows.items()}
-        ponder_maps.write(parts[-1], part, about(net) | {"part": [start, stop, 7]})
-    assert ponder_maps.merge(parts, tmp_path / "merged.h5", about(net)) == 7
+        write_maps(parts[-1], part, about(net) | {"part": [start, stop, 7]})
+    assert merge_maps(parts, tmp_path / "merged.h5", about(net)) == 7
     with h5py.File(tmp_path / "whole.h5") as ref, h5py.File(tmp_path / "merged.h5") as comp:
         names = []
         ref.visit(names.append)
@@ -183,16 +184,16 @@ def test_merged_parts_equal_one_file(tmp_path, rng):
 
 def test_parts_that_do_not_fit_are_refused(tmp_path, rng, path):
     net = network("sact")
-    ponder_maps.write(tmp_path / "b.h5", batch(net, rng, size=(8, 8))[2], about(net))
+    write_maps(tmp_path / "b.h5", batch(net, rng, size=(8, 8))[2], about(net))
     with pytest.raises(MapError, match=r"b\.h5 does not fit the other parts"):
-        ponder_maps.merge([path, tmp_path / "b.h5"], tmp_path / "merged.h5", about(net))
+        merge_maps([path, tmp_path / "b.h5"], tmp_path / "merged.h5", about(net))
     assert not (tmp_path / "merged.h5").exists()
 
 
 def test_a_part_says_that_it_is_one(tmp_path, rng):
     net = network("sact")
     partly = about(net) | {"part": [3, 6, 9]}
-    ponder_maps.write(tmp_path / "a.h5", batch(net, rng)[2], partly)
+    write_maps(tmp_path / "a.h5", batch(net, rng)[2], partly)
     with MapFile(tmp_path / "a.h5") as file, pytest.raises(MapError) as caught:
         file.check_maps()
     assert "is only a part of an export (images 3 to 6 of 9)" in str(caught.value)
@@ -255,9 +256,9 @@ def test_maps_must_fit_the_images(path):
 
 
 def test_unit_limits():
-    assert ponder_maps.unit_limits((5, 5, 5)) == (6.0, 18.0)  # units and remainder of each block
-    assert ponder_maps.unit_limits((5, 5, 5), "num_units") == (3.0, 15.0)
-    assert ponder_maps.unit_limits((1, 1, 1)) == (6.0, 6.0)
+    assert unit_limits((5, 5, 5)) == (6.0, 18.0)  # units and remainder of each block
+    assert unit_limits((5, 5, 5), "num_units") == (3.0, 15.0)
+    assert unit_limits((1, 1, 1)) == (6.0, 6.0)
 
 
 @pytest.mark.parametrize("percentiles", [(0.1, 99.9), (0, 100), (50, 50), (33.3, 66.6)])
@@ -267,14 +268,14 @@ def test_percentiles_are_exact(rng, size, percentiles):
     values += rng.random(size).astype(np.float32) * (rng.random(size) < 0.5)
     ref = np.percentile(values.astype(np.float64), percentiles)
     chunks = np.array_split(values, 3)
-    comp = ponder_maps.percentile_limits(lambda: iter(chunks), percentiles)
+    comp = percentile_limits(lambda: iter(chunks), percentiles)
     np.testing.assert_allclose(comp, ref, rtol=1e-12)
 
 
 def test_percentiles_need_numbers():
     with pytest.raises(ValueError, match="there are no maps"):
-        ponder_maps.percentile_limits(lambda: [np.zeros(0)])
+        percentile_limits(lambda: [np.zeros(0)])
     for bad in (-1.0, np.nan):
         with pytest.raises(ValueError, match="a negative number or NaN"):
-            ponder_maps.percentile_limits(lambda bad=bad: [np.array([1.0, bad])])
-    assert ponder_maps.percentile_limits(lambda: [np.array([-0.0])]) == (0.0, 0.0)
+            percentile_limits(lambda bad=bad: [np.array([1.0, bad])])
+    assert percentile_limits(lambda: [np.array([-0.0])]) == (0.0, 0.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sact_core.tf_bundle import BundleError, open_bundle
+from sact_core.import_tf.bundle import BundleError, open_bundle
 from tests import tf_writer
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from sact_core.files import write_bytes
-from sact_core.maps import file as ponder_maps
-from sact_core.maps.file import Rows
+from sact_core.maps.file import MapError
+from sact_core.maps.writing import Rows, merge_maps, write_maps
 
 #: Uncompressed bytes that one part is made of at most; bounds the memory taken.
 PART_BYTES = 1 << 25
@@ -84,11 +84,11 @@ class Parts:
         indices : range
             One of `ranges`.
         found : dict of str to np.ndarray, optional
-            What `ponder_maps.rows` gives; None if every example was left out.
+            What `map_rows` gives; None if every example was left out.
         skipped : sequence of Skipped
             The examples that were left out.
         about : dict
-            What `ponder_maps.attributes` gives.
+            What `map_attributes` gives.
 
         Raises
         ------
@@ -99,7 +99,7 @@ class Parts:
         if found is not None:
             num_rows = len(found["images"])
             part = [indices.start, indices.stop, self.num_examples]
-            ponder_maps.write(self._file(indices), found, {**about, "part": part})
+            write_maps(self._file(indices), found, {**about, "part": part})
         note = {"rows": num_rows, "skipped": [[s.index, s.reason, s.name] for s in skipped]}
         write_bytes(self._note(indices), json.dumps(note).encode())
 
@@ -129,8 +129,8 @@ class Parts:
             stale.unlink(missing_ok=True)
         full = [indices for indices in self.ranges if self._read_note(indices)["rows"]]
         if not full:
-            raise ponder_maps.MapError("not one image could be read")
-        num_images = ponder_maps.merge([self._file(i) for i in full], self.out, about)
+            raise MapError("not one image could be read")
+        num_images = merge_maps([self._file(i) for i in full], self.out, about)
         remove_parts(self.out)
         return num_images
 
@@ -188,7 +188,7 @@ def start(out: Path, job: Mapping[str, Any], part_size: int) -> Parts:
         if before.get(key) != job.get(key)
     ]
     if differences:
-        raise ponder_maps.MapError(
+        raise MapError(
             f"{parts.folder} holds an unfinished export of something else "
             f"({'; '.join(differences)}); finish it with its own command, or give --force to "
             f"start anew"

@@ -1,115 +1,22 @@
-"""Import a TensorFlow checkpoint of the authors' code, without TensorFlow.
-
-    python -m sact_core.import_tf model.ckpt-1000 --out pretrained/model.h5
-    python -m sact_core.import_tf model.ckpt --out m.h5 --class-names names.txt
-
-Family, units per block, width, kernel size, halting kind and number of classes
-are found from the variables' names and shapes. Every number is taken over bit
-for bit. Optimiser slots and the global step are left out.
-
-Source: variable names of mfigurnov/sact (``resnet_residual`` for CIFAR,
-``resnet_v2`` for ImageNet).
-"""
+"""From variables to a config and parameters; every number is taken over bit for bit."""
 
 from __future__ import annotations
 
-import argparse
 import re
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sact_core.checkpoint import Checkpoint, write
-from sact_core.commands import run
+from sact_core.checkpoint import Checkpoint
 from sact_core.config import NetworkConfig, default_preprocessing
-from sact_core.network import Plan, build_plan
-from sact_core.tf_bundle import Bundle, open_bundle
+from sact_core.import_tf.bundle import Bundle, open_bundle
+from sact_core.import_tf.names import is_model_variable, tf_name, to_tf_names
+from sact_core.network import build_plan
 
-#: The table: our paths on the left, the authors' on the right. A path is
-#: translated by the first row that matches all of it; what stands behind the
-#: layer (``weight``, ``gamma``, …) is translated by `_PARTS`.
-_LAYERS = {
-    "cifar": (
-        (r"stem", r"resnet_residual/Conv"),
-        (r"postnorm", r"resnet_residual/BatchNorm"),
-        (r"logits", r"resnet_residual/logits"),
-        (
-            r"block(\d+)/unit(\d+)/halting_proba/(\w+)",
-            r"resnet_residual/block_\1/unit_\2/halting_proba/\3",
-        ),
-        (
-            r"block(\d+)/unit(\d+)/(\w+)/bn",
-            r"resnet_residual/block_\1/unit_\2/residual/\3/BatchNorm",
-        ),
-        (r"block(\d+)/unit(\d+)/(\w+)", r"resnet_residual/block_\1/unit_\2/residual/\3"),
-    ),
-    "imagenet": (
-        (r"stem", r"resnet_v2/conv1"),
-        (r"postnorm", r"resnet_v2/postnorm"),
-        (r"logits", r"resnet_v2/logits"),
-        (
-            r"block(\d+)/unit(\d+)/halting_proba/(\w+)",
-            r"resnet_v2/block\1/unit_\2/halting_proba/\3",
-        ),
-        (r"block(\d+)/unit(\d+)/(\w+)/bn", r"resnet_v2/block\1/unit_\2/bottleneck_v2/\3/BatchNorm"),
-        (r"block(\d+)/unit(\d+)/(\w+)", r"resnet_v2/block\1/unit_\2/bottleneck_v2/\3"),
-    ),
-}
-_PARTS = {"weight": "weights", "bias": "biases"}
 _ROOTS = {"resnet_residual/": "cifar", "resnet_v2/": "imagenet"}
 _UNIT = re.compile(r"(?:resnet_residual/block_|resnet_v2/block)(\d{1,9})/unit_(\d{1,9})/")
-
-#: What TensorFlow's optimisers add behind a variable's name.
-_SLOTS = re.compile(r"/(Momentum|RMSProp(_\d)?|Adam(_\d)?|Adagrad|Adadelta(_\d)?|Ftrl(_\d)?)$")
-_COUNTERS = ("global_step", "beta1_power", "beta2_power")
-
-CIFAR10_NAMES = (
-    "airplane automobile bird cat deer dog frog horse ship truck".split()  # noqa: SIM905
-)
-
-
-def tf_name(family: str, name: str) -> str:
-    """Translate one of our parameter names to the authors'.
-
-    Parameters
-    ----------
-    family : str
-        ``"cifar"`` or ``"imagenet"``.
-    name : str
-        Such as ``block2/unit3/conv1/weight``.
-
-    Raises
-    ------
-    ValueError
-        If it is no parameter name.
-    """
-    layer, _, part = name.rpartition("/")
-    for pattern, replacement in _LAYERS[family]:
-        match = re.fullmatch(pattern, layer)
-        if match:
-            return f"{match.expand(replacement)}/{_PARTS.get(part, part)}"
-    raise ValueError(f"{name!r} is no parameter of the {family} family")
-
-
-def to_tf_names(plan: Plan) -> dict[str, str]:
-    """Give the authors' name of every parameter of a network, by ours."""
-    return {name: tf_name(plan.config.family, name) for name in plan.param_shapes}
-
-
-def is_model_variable(name: str, names: Iterable[str]) -> bool:
-    """Tell a variable of the model from optimiser slots and counters.
-
-    Parameters
-    ----------
-    name : str
-        A TensorFlow name.
-    names : collection of str
-        All names of the checkpoint: a slot belongs to one of them.
-    """
-    return name not in _COUNTERS and not (_SLOTS.search(name) and _SLOTS.sub("", name) in names)
 
 
 def config_from_tf(shapes: Mapping[str, tuple[int, ...]], eps: float = 0.01) -> NetworkConfig:
@@ -271,77 +178,6 @@ def import_checkpoint(
     return Checkpoint(config, params, preprocessing, class_names, _provenance(bundle, command))
 
 
-def read_class_names(source: str) -> tuple[str, ...]:
-    """Read one name per line from a text file; the word ``cifar10`` stands for its ten names.
-
-    Raises
-    ------
-    ValueError
-        If the file is no UTF-8 text or is empty.
-    OSError
-        If it cannot be read.
-    """
-    if source == "cifar10":
-        return tuple(CIFAR10_NAMES)
-    try:
-        lines = Path(source).read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError:
-        raise ValueError(f"{source} is no UTF-8 text") from None
-    names = tuple(line.strip() for line in lines if line.strip())
-    if not names:
-        raise ValueError(f"{source} holds no class names")
-    return names
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """Make the parser of the command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m sact_core.import_tf",
-        description="Import a TensorFlow V2 checkpoint of the authors' code, bit for bit.",
-    )
-    parser.add_argument(
-        "prefix", metavar="PREFIX", help="common part of the names of its .index and .data- files"
-    )
-    parser.add_argument("--out", required=True, metavar="FILE.h5", help="checkpoint to write")
-    parser.add_argument("--force", action="store_true", help="replace --out if it exists")
-    parser.add_argument(
-        "--eps", type=float, default=0.01, help="halting slack of the network (default 0.01)"
-    )
-    parser.add_argument(
-        "--class-names",
-        metavar="FILE",
-        help="text file with a class name per line, or the word cifar10",
-    )
-    parser.add_argument(
-        "--image-size",
-        type=int,
-        metavar="N",
-        help="side of the input in pixels (default 32 or 224)",
-    )
-    return parser
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the command; give its exit code."""
-    args = build_parser().parse_args(argv)
-    command = " ".join(["python -m sact_core.import_tf", *(sys.argv[1:] if argv is None else argv)])
-    return run(lambda: _import(args, command))
-
-
-def _import(args: argparse.Namespace, command: str) -> None:
-    if Path(args.out).exists() and not args.force:
-        raise FileExistsError(f"{args.out} exists; give --force to replace it")
-    names = read_class_names(args.class_names) if args.class_names else ()
-    checkpoint = import_checkpoint(args.prefix, args.eps, names, args.image_size, command)
-    write(args.out, checkpoint)
-    config = checkpoint.config
-    print(
-        f"{args.out}: {config.name}, {config.family} family, units {config.units_per_block}, "
-        f"{config.base_channels} base channels, {config.num_classes} classes, "
-        f"{sum(p.size for p in checkpoint.params.values()):,} parameters"
-    )
-
-
 def _last_side(shapes: Mapping[str, tuple[int, ...]], name: str) -> int:
     if name not in shapes or len(shapes[name]) != 4:
         raise ValueError(f"the variables lack {name}, a convolution, so the network is unknown")
@@ -361,7 +197,3 @@ def _provenance(bundle: Bundle, command: str) -> dict[str, Any]:
     if step is not None and step.dtype in ("int32", "int64") and step.shape == ():
         provenance["global_step"] = int(bundle.read("global_step"))
     return provenance
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

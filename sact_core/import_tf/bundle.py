@@ -19,18 +19,15 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-_MAGIC = 0xDB4775248B80FB57
-_FOOTER_BYTES = 48
-_TRAILER_BYTES = 5  # compression, CRC
+from sact_core.import_tf.table import masked_crc, table
+from sact_core.import_tf.wire import Malformed, fields, message, whole
+
 _MAX_INDEX_BYTES = 1 << 28
-_MAX_BLOCK_BYTES = 1 << 26
 _MAX_SHARDS = 10_000
 _VERSION = 1  # of the bundle format, as a reader
 
@@ -144,7 +141,7 @@ class Bundle:
                 data = file.read(entry.size)
         except FileNotFoundError:
             raise BundleError(f"the data file {path} is missing") from None
-        if _masked_crc(data) != entry.crc32c:
+        if masked_crc(data) != entry.crc32c:
             raise BundleError(f"{path} is damaged: the checksum of {name} does not match")
         return np.frombuffer(data, dtype).reshape(entry.shape).astype(entry.dtype)
 
@@ -188,18 +185,14 @@ def open_bundle(prefix: str | Path) -> Bundle:
     data = path.read_bytes()
     try:
         return _parse_index(prefix, data)
-    except _Malformed as error:
+    except Malformed as error:
         raise BundleError(f"{path} {error}") from None
 
 
-class _Malformed(Exception):
-    """What is wrong, as the end of a sentence that starts with the file's name."""
-
-
 def _parse_index(prefix: str, data: bytes) -> Bundle:
-    pairs = dict(_table(data))
+    pairs = dict(table(data))
     if b"" not in pairs:
-        raise _Malformed("is a table, but no TensorFlow checkpoint: it has no header")
+        raise Malformed("is a table, but no TensorFlow checkpoint: it has no header")
     num_shards, big_endian = _header(pairs.pop(b""))
     entries = {}
     for key, value in pairs.items():
@@ -208,113 +201,25 @@ def _parse_index(prefix: str, data: bytes) -> Bundle:
         name = key.decode("utf-8", "backslashreplace")
         entries[name] = _entry(name, value)
         if entries[name].shard >= num_shards:
-            raise _Malformed(f"is damaged: {name} lies in shard {entries[name].shard}")
+            raise Malformed(f"is damaged: {name} lies in shard {entries[name].shard}")
     return Bundle(prefix, num_shards, big_endian, entries)
-
-
-# --- the sorted string table ---
-
-
-def _table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Keys and values of a table in order, every checksum verified."""
-    if len(data) < _FOOTER_BYTES:
-        raise _Malformed("is truncated: it is too short for an index")
-    footer = data[-_FOOTER_BYTES:]
-    if struct.unpack("<Q", footer[-8:])[0] != _MAGIC:
-        raise _Malformed("is no index of a TensorFlow V2 checkpoint, or is truncated")
-    _, at = _handle(footer, 0)  # the block of metadata, which TensorFlow leaves empty
-    (offset, size), _ = _handle(footer, at)
-    last = None
-    for _, value in _block(data, offset, size):
-        (offset, size), _ = _handle(value, 0)
-        for key, entry in _block(data, offset, size):
-            if last is not None and key <= last:
-                raise _Malformed("is damaged: its keys are not in order")
-            last = key
-            yield key, entry
-
-
-def _handle(data: bytes, at: int) -> tuple[tuple[int, int], int]:
-    offset, at = _varint(data, at)
-    size, at = _varint(data, at)
-    return (offset, size), at
-
-
-def _block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
-    end = offset + size
-    if end + _TRAILER_BYTES + _FOOTER_BYTES > len(data):
-        raise _Malformed("is truncated or damaged: a block ends behind the file")
-    contents, kind = data[offset:end], data[end]
-    stored = struct.unpack_from("<I", data, end + 1)[0]
-    if _masked_crc(data[offset : end + 1]) != stored:
-        raise _Malformed("is damaged: the checksum of a block does not match")
-    if kind == 1:
-        contents = _decompress(contents)
-    elif kind != 0:
-        raise _Malformed(f"is damaged or too new: a block has the unknown compression {kind}")
-    return _block_entries(contents)
-
-
-def _decompress(contents: bytes) -> bytes:
-    import cramjam
-
-    try:
-        if cramjam.snappy.decompress_raw_len(contents) > _MAX_BLOCK_BYTES:
-            raise _Malformed("is damaged: a compressed block is far too large")
-        return bytes(cramjam.snappy.decompress_raw(contents))
-    except cramjam.DecompressionError as error:
-        raise _Malformed(f"is damaged: a block does not decompress ({error})") from None
-
-
-def _block_entries(contents: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Entries ``shared, rest, value length, rest of the key, value``; then restart points.
-
-    The restart points serve searching; reading in order needs only their number.
-    """
-    if len(contents) < 4:
-        raise _Malformed("is damaged: a block is too short")
-    num_restarts = struct.unpack("<I", contents[-4:])[0]
-    end = len(contents) - 4 - 4 * num_restarts
-    if end < 0:
-        raise _Malformed("is damaged: a block has too many restart points")
-    key, at = b"", 0
-    while at < end:
-        shared, at = _varint(contents, at)
-        rest, at = _varint(contents, at)
-        length, at = _varint(contents, at)
-        if shared > len(key) or at + rest + length > end:
-            raise _Malformed("is damaged: an entry ends behind its block")
-        key = key[:shared] + contents[at : at + rest]
-        at += rest + length
-        yield key, contents[at - length : at]
-
-
-def _masked_crc(data: bytes) -> int:
-    """CRC-32C, rotated and offset as LevelDB stores it."""
-    import google_crc32c
-
-    crc = google_crc32c.value(data)
-    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
-
-
-# --- the two messages, in protobuf's wire format ---
 
 
 def _header(data: bytes) -> tuple[int, bool]:
     """BundleHeaderProto: 1 num_shards, 2 endianness, 3 version (1 producer, 2 min_consumer)."""
     num_shards, endianness, min_consumer = 0, 0, 0
-    for field, value in _fields(data):
+    for field, value in fields(data):
         if field == 1:
-            num_shards = _whole(value)
+            num_shards = whole(value)
         elif field == 2:
-            endianness = _whole(value)
+            endianness = whole(value)
         elif field == 3:
-            for part, number in _fields(_message(value)):
-                min_consumer = _whole(number) if part == 2 else min_consumer
+            for part, number in fields(message(value)):
+                min_consumer = whole(number) if part == 2 else min_consumer
     if min_consumer > _VERSION:
-        raise _Malformed(f"needs a reader of version {min_consumer}, newer than {_VERSION}")
+        raise Malformed(f"needs a reader of version {min_consumer}, newer than {_VERSION}")
     if not 1 <= num_shards <= _MAX_SHARDS or endianness > 1:
-        raise _Malformed("is damaged: its header makes no sense")
+        raise Malformed("is damaged: its header makes no sense")
     return num_shards, endianness == 1
 
 
@@ -323,15 +228,15 @@ def _entry(name: str, data: bytes) -> Entry:
     numbers = dict.fromkeys((1, 3, 4, 5, 6), 0)
     shape: tuple[int, ...] = ()
     sliced = False
-    for field, value in _fields(data):
+    for field, value in fields(data):
         if field == 2:
-            shape = _shape(_message(value))
+            shape = _shape(message(value))
         elif field == 7:
             sliced = True
         elif field in numbers:
-            numbers[field] = _whole(value)
+            numbers[field] = whole(value)
     if max(numbers.values()) >= 1 << 63 or max(shape, default=0) >= 1 << 63:
-        raise _Malformed(f"is damaged: {name} has a negative size")
+        raise Malformed(f"is damaged: {name} has a negative size")
     dtype = DTYPES.get(numbers[1], f"type {numbers[1]}")
     return Entry(dtype, shape, numbers[3], numbers[4], numbers[5], numbers[6], sliced)
 
@@ -339,56 +244,10 @@ def _entry(name: str, data: bytes) -> Entry:
 def _shape(data: bytes) -> tuple[int, ...]:
     """TensorShapeProto: 2 dim (1 size)."""
     sides = []
-    for field, value in _fields(data):
+    for field, value in fields(data):
         if field == 2:
             side = 0
-            for part, number in _fields(_message(value)):
-                side = _whole(number) if part == 1 else side
+            for part, number in fields(message(value)):
+                side = whole(number) if part == 1 else side
             sides.append(side)
     return tuple(sides)
-
-
-def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Field numbers and values of a message: numbers as int, messages and texts as bytes."""
-    at = 0
-    while at < len(data):
-        tag, at = _varint(data, at)
-        value: int | bytes
-        if tag & 7 == 0:
-            value, at = _varint(data, at)
-        elif tag & 7 == 2:
-            length, at = _varint(data, at)
-            value, at = data[at : at + length], at + length
-        elif tag & 7 in (1, 5):
-            width = 8 if tag & 7 == 1 else 4
-            value, at = int.from_bytes(data[at : at + width], "little"), at + width
-        else:
-            raise _Malformed("is damaged: an entry has an unknown wire type")
-        if at > len(data):
-            raise _Malformed("is damaged: an entry is cut off")
-        yield tag >> 3, value
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 70, 7):
-        if at >= len(data):
-            raise _Malformed("is truncated or damaged: a number is cut off")
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-    raise _Malformed("is damaged: a number has too many digits")
-
-
-def _whole(value: int | bytes) -> int:
-    if isinstance(value, bytes):
-        raise _Malformed("is damaged: a message stands where a number should")
-    return value
-
-
-def _message(value: int | bytes) -> bytes:
-    if isinstance(value, int):
-        raise _Malformed("is damaged: a number stands where a message should")
-    return value

@@ -1,0 +1,77 @@
+"""What a checkpoint is: its parts, and the bounds of its file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from sact_core.config import NetworkConfig, Preprocessing
+
+FORMAT = "sact-explorer checkpoint"
+FORMAT_VERSION = 1
+
+#: Most bytes of each JSON attribute.
+MAX_JSON_BYTES = {
+    "config": 1 << 16,
+    "preprocessing": 1 << 16,
+    "class_names": 1 << 23,
+    "provenance": 1 << 22,
+}
+MAX_PARAMETERS = 1 << 28  # numbers in all; 1 GiB
+
+
+class CheckpointError(ValueError):
+    """The file or the record is no usable checkpoint; the message lists why."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """A checkpoint without its parameters.
+
+    Attributes
+    ----------
+    config : NetworkConfig
+        What the network is.
+    preprocessing : Preprocessing
+        How its images are prepared.
+    class_names : tuple of str
+        One per class, or empty where they are unknown.
+    provenance : dict
+        Plain JSON values: data set, command, seed, epochs, hours, hardware,
+        metrics with their split and count, package versions.
+    content_hash : str
+        SHA-256 as the file states it, in hexadecimal.
+    """
+
+    config: NetworkConfig
+    preprocessing: Preprocessing
+    class_names: tuple[str, ...]
+    provenance: dict[str, Any]
+    content_hash: str
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A network ready to be built.
+
+    Attributes
+    ----------
+    config : NetworkConfig
+        What the network is.
+    params : dict of str to np.ndarray [float32]
+        Every parameter of ``build_plan(config).param_shapes``, by name.
+    preprocessing : Preprocessing
+        How its images are prepared.
+    class_names : tuple of str
+        One per class, or empty where they are unknown.
+    provenance : dict
+        Plain JSON values, as in `Header`.
+    """
+
+    config: NetworkConfig
+    params: dict[str, np.ndarray] = field(repr=False)
+    preprocessing: Preprocessing
+    class_names: tuple[str, ...] = ()
+    provenance: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,98 @@
+"""Write a checkpoint: all of it is checked before a byte is on the disk."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from sact_core.checkpoint.checks import class_names_problem, digest, not_finite, raise_all
+from sact_core.checkpoint.records import FORMAT, FORMAT_VERSION, MAX_JSON_BYTES, Checkpoint
+from sact_core.config import to_dict
+from sact_core.files import write_bytes
+from sact_core.network import build_plan, check_params
+
+
+def write(path: str | Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint beside ``path`` and rename it; the same record, the same bytes.
+
+    Parameters
+    ----------
+    path : str or Path
+        Where to; an existing file is replaced. Its folder must exist.
+    checkpoint : Checkpoint
+        What to write.
+
+    Raises
+    ------
+    CheckpointError
+        If parameters are missing, unexpected, wrongly shaped, not float32 or not
+        finite, the class names do not fit, or the provenance is not plain JSON.
+        All of it is listed. Nothing is written.
+    OSError
+        If the folder is missing or cannot be written to, or the disk is full. A
+        file that stood there is as it was.
+    """
+    texts, params = _checked(checkpoint)
+    # Made in memory: a full disk is then an ordinary error of one plain write.
+    image = io.BytesIO()
+    with h5py.File(image, "w", libver=("v110", "v110")) as file:
+        file.attrs["format"] = np.bytes_(FORMAT.encode())
+        file.attrs["format_version"] = np.int64(FORMAT_VERSION)
+        file.attrs["content_hash"] = np.bytes_(digest(texts, params).encode())
+        for name, text in texts.items():
+            file.attrs[name] = np.bytes_(text)
+        group = file.create_group("params")
+        for name, values in params.items():
+            group.create_dataset(name, data=values, dtype="<f4", track_times=False)
+    write_bytes(path, image.getvalue())
+
+
+def content_hash(checkpoint: Checkpoint) -> str:
+    """Give the SHA-256 that a file of this checkpoint states, in hexadecimal.
+
+    Raises
+    ------
+    CheckpointError
+        As `write`.
+    """
+    return digest(*_checked(checkpoint))
+
+
+def _checked(checkpoint: Checkpoint) -> tuple[dict[str, bytes], dict[str, np.ndarray]]:
+    """JSON texts and parameters in the order of the plan, or all that is wrong."""
+    params = {name: np.asarray(values) for name, values in checkpoint.params.items()}
+    plan = build_plan(checkpoint.config)
+    problems = check_params(plan, {name: values.shape for name, values in params.items()})
+    for name, values in params.items():
+        if values.dtype != np.float32:
+            problems.append(f"wrong type: {name} is {values.dtype}, should be float32")
+        elif problem := not_finite(name, values):
+            problems.append(problem)
+    if problem := class_names_problem(checkpoint.class_names, checkpoint.config.num_classes):
+        problems.append(problem)
+    texts = {}
+    for name, record in (
+        ("config", to_dict(checkpoint.config)),
+        ("preprocessing", to_dict(checkpoint.preprocessing)),
+        ("class_names", list(checkpoint.class_names)),
+        ("provenance", checkpoint.provenance),
+    ):
+        try:
+            texts[name] = json.dumps(
+                record, allow_nan=False, sort_keys=name != "class_names"
+            ).encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            problems.append(f"{name} is not plain JSON: {error}")
+            continue
+        if len(texts[name]) > MAX_JSON_BYTES[name]:
+            problems.append(
+                f"{name} takes {len(texts[name])} bytes, more than {MAX_JSON_BYTES[name]}"
+            )
+    if not isinstance(checkpoint.provenance, dict):
+        problems.append("provenance must be a dict")
+    raise_all("the checkpoint cannot be written", problems)
+    return texts, {name: params[name] for name in plan.param_shapes}

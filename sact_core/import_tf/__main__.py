@@ -1,0 +1,90 @@
+"""The command: ``python -m sact_core.import_tf``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from sact_core.checkpoint import write
+from sact_core.commands import run
+from sact_core.import_tf.convert import import_checkpoint
+
+CIFAR10_NAMES = (
+    "airplane automobile bird cat deer dog frog horse ship truck".split()  # noqa: SIM905
+)
+
+
+def read_class_names(source: str) -> tuple[str, ...]:
+    """Read one name per line from a text file; the word ``cifar10`` stands for its ten names.
+
+    Raises
+    ------
+    ValueError
+        If the file is no UTF-8 text or is empty.
+    OSError
+        If it cannot be read.
+    """
+    if source == "cifar10":
+        return tuple(CIFAR10_NAMES)
+    try:
+        lines = Path(source).read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise ValueError(f"{source} is no UTF-8 text") from None
+    names = tuple(line.strip() for line in lines if line.strip())
+    if not names:
+        raise ValueError(f"{source} holds no class names")
+    return names
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Make the parser of the command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m sact_core.import_tf",
+        description="Import a TensorFlow V2 checkpoint of the authors' code, bit for bit.",
+    )
+    parser.add_argument(
+        "prefix", metavar="PREFIX", help="common part of the names of its .index and .data- files"
+    )
+    parser.add_argument("--out", required=True, metavar="FILE.h5", help="checkpoint to write")
+    parser.add_argument("--force", action="store_true", help="replace --out if it exists")
+    parser.add_argument(
+        "--eps", type=float, default=0.01, help="halting slack of the network (default 0.01)"
+    )
+    parser.add_argument(
+        "--class-names",
+        metavar="FILE",
+        help="text file with a class name per line, or the word cifar10",
+    )
+    parser.add_argument(
+        "--image-size",
+        type=int,
+        metavar="N",
+        help="side of the input in pixels (default 32 or 224)",
+    )
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; give its exit code."""
+    args = build_parser().parse_args(argv)
+    command = " ".join(["python -m sact_core.import_tf", *(sys.argv[1:] if argv is None else argv)])
+    return run(lambda: _import(args, command))
+
+
+def _import(args: argparse.Namespace, command: str) -> None:
+    if Path(args.out).exists() and not args.force:
+        raise FileExistsError(f"{args.out} exists; give --force to replace it")
+    names = read_class_names(args.class_names) if args.class_names else ()
+    checkpoint = import_checkpoint(args.prefix, args.eps, names, args.image_size, command)
+    write(args.out, checkpoint)
+    config = checkpoint.config
+    print(
+        f"{args.out}: {config.name}, {config.family} family, units {config.units_per_block}, "
+        f"{config.base_channels} base channels, {config.num_classes} classes, "
+        f"{sum(p.size for p in checkpoint.params.values()):,} parameters"
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

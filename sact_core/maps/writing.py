@@ -1,0 +1,226 @@
+"""Write ponder maps: a batch as the file lays it out, a file of few, many files joined."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from sact_core.config import NetworkConfig, to_dict
+from sact_core.files import write_bytes, written_beside
+from sact_core.maps.file import BLOCK_IMAGES, METRICS, MapError, MapFile
+from sact_core.network import Result
+
+FORMAT = "sact-explorer ponder maps"
+_CHUNK_BYTES = 1 << 18
+
+Rows = dict[str, np.ndarray]
+
+
+def block_scopes(config: NetworkConfig) -> tuple[str, ...]:
+    """Name the blocks as the authors do: ``block_1`` (CIFAR) or ``block1`` (ImageNet)."""
+    underscore = "_" if config.family == "cifar" else ""
+    return tuple(f"block{underscore}{i + 1}" for i in range(len(config.units_per_block)))
+
+
+def map_rows(
+    config: NetworkConfig,
+    x: np.ndarray,
+    result: Result,
+    names: Sequence[str],
+    labels: Sequence[int] | None = None,
+    batch_size: int | None = None,
+) -> Rows:
+    """Lay out a batch as the file holds it.
+
+    Parameters
+    ----------
+    config : NetworkConfig
+        The network.
+    x : np.ndarray [shape=(n, H, W, 3), float32]
+        Its input.
+    result : Result
+        What it did.
+    names : sequence of str
+        What each image is called.
+    labels : sequence of int, optional
+        Class numbers; -1 where unknown.
+    batch_size : int, optional
+        Columns of the authors' FLOPs arrays; ``n`` if left out.
+
+    Returns
+    -------
+    dict of str to np.ndarray
+        By data set, each with ``n`` rows.
+
+    Raises
+    ------
+    ValueError
+        If the network is vanilla: it has no maps.
+    """
+    n = len(x)
+    flops_of = _flops_layout(config.halting, batch_size or n)
+    found: Rows = {"images": x, "flops": flops_of(result.flops, 2), "flops_exact": result.flops}
+    for metric in METRICS:
+        total = result.map(metric)  # refuses vanilla networks
+        if config.halting == "sact":  # the authors write none for ACT
+            found[f"{metric}_map"] = total[..., None]
+    for scope, block in zip(block_scopes(config), result.blocks, strict=True):
+        distribution = block.halting_distribution
+        assert distribution is not None
+        found |= {
+            f"{scope}/ponder_cost": np.asarray(block.ponder_cost),
+            f"{scope}/num_units": np.asarray(block.num_units, np.float32),
+            f"{scope}/halting_distribution": distribution,
+            f"{scope}/flops": flops_of(block.flops, distribution.shape[-1]),
+            f"{scope}/flops_exact": block.flops,
+        }
+    return found | {
+        "logits": result.logits,
+        "predictions": result.logits.argmax(axis=1).astype(np.int64),
+        "labels": np.array([-1] * n if labels is None else labels, np.int64),
+        "names": np.array(list(names), object),
+    }
+
+
+def map_attributes(
+    config: NetworkConfig, class_names: Sequence[str], provenance: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Collect what a file says once: block names, config, class names, where it comes from."""
+    return {
+        "block_scopes": list(block_scopes(config)),
+        "format": FORMAT,
+        "config": json.dumps(to_dict(config)),
+        "class_names": list(class_names),
+        "provenance": json.dumps(provenance),
+    }
+
+
+def write_maps(path: str | Path, found: Rows, about: Mapping[str, Any]) -> None:
+    """Write a file of few images, beside ``path`` and renamed.
+
+    Parameters
+    ----------
+    path : str or Path
+        Where to; an existing file is replaced.
+    found : dict of str to np.ndarray
+        What `map_rows` gives.
+    about : dict
+        What `map_attributes` gives.
+
+    Raises
+    ------
+    OSError
+        As `sact_core.files.write_bytes`.
+    """
+    image = io.BytesIO()
+    with h5py.File(image, "w", track_order=False) as file:
+        _write_attributes(file, about)
+        for name, values in found.items():
+            _create(file, name, len(values), values)[:] = values
+    write_bytes(path, image.getvalue())
+
+
+def merge_maps(parts: Sequence[str | Path], path: str | Path, about: Mapping[str, Any]) -> int:
+    """Join files into one, a few images at a time.
+
+    Parameters
+    ----------
+    parts : sequence of path
+        Files of one network and one input size, in order.
+    path : str or Path
+        Where to; written beside and renamed.
+    about : dict
+        What `map_attributes` gives.
+
+    Returns
+    -------
+    int
+        Number of images.
+
+    Raises
+    ------
+    MapError
+        If a part cannot be read or does not fit the others.
+    OSError
+        As `sact_core.files.written_beside`.
+    """
+    total = 0
+    for part in parts:
+        with MapFile(part) as file:
+            total += file.num_images
+    with written_beside(path) as beside:
+        try:
+            with h5py.File(beside, "w") as out:
+                _write_attributes(out, about)
+                start = 0
+                for part in parts:
+                    with MapFile(part) as file:
+                        _append(out, file, start, total)
+                        start += file.num_images
+        except RuntimeError as error:  # what h5py makes of some failed writes
+            raise OSError(f"cannot write {path}: {error}") from error
+    return total
+
+
+def _flops_layout(halting: str, batch_size: int) -> Callable[[np.ndarray, int], np.ndarray]:
+    """The authors' shape of FLOPs: SACT gives a row per image, of the batch's length."""
+
+    def layout(flops: np.ndarray, num_units: int) -> np.ndarray:
+        counts = flops.astype(np.float32)
+        if halting == "sact" and num_units > 1:
+            return np.repeat(counts[:, None], batch_size, axis=1)
+        return counts
+
+    return layout
+
+
+def _write_attributes(file: h5py.File, about: Mapping[str, Any]) -> None:
+    for name, value in about.items():
+        if name == "class_names":
+            if value:  # as a data set: attributes are limited to 64 KiB
+                file.create_dataset(name, data=value, dtype=h5py.string_dtype())
+        else:
+            file.attrs[name] = value
+
+
+def _create(file: h5py.File, name: str, total: int, like: Any) -> h5py.Dataset:
+    """A data set of ``total`` rows like ``like``'s, in chunks of whole images."""
+    text = like.dtype.kind == "O"
+    row_bytes = max(1, int(np.prod(like.shape[1:])) * (16 if text else like.dtype.itemsize))
+    images = max(1, min(total, _CHUNK_BYTES // row_bytes))
+    return file.create_dataset(
+        name,
+        (total, *like.shape[1:]),
+        h5py.string_dtype() if text else like.dtype,
+        chunks=(images, *like.shape[1:]),
+        compression="lzf",
+        shuffle=not text,
+        track_times=False,
+    )
+
+
+def _append(out: h5py.File, part: MapFile, start: int, total: int) -> None:
+    """Copy the rows of one part to their place."""
+    found: list[str] = []
+    part.root.visititems(
+        lambda name, item: found.append(name) if isinstance(item, h5py.Dataset) else None
+    )
+    for name in found:
+        if name == "class_names":
+            continue
+        source = part.root[name]
+        if name not in out:
+            if start:
+                raise MapError(f"{part.path} does not fit the other parts: it adds {name}")
+            _create(out, name, total, source)
+        if out[name].shape[1:] != source.shape[1:]:
+            raise MapError(f"{part.path} does not fit the other parts: {name} {source.shape}")
+        for row in range(0, len(source), BLOCK_IMAGES):
+            block = source[row : row + BLOCK_IMAGES]
+            out[name][start + row : start + row + len(block)] = block
