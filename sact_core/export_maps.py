@@ -2,8 +2,8 @@
 
 ::
 
-    python -m sact_core.export_maps --checkpoint NAME.h5 --dataset cifar10 --split test \\
-        --num-examples 1000 --out maps.h5
+    python -m sact_core.export_maps --checkpoint NAME.h5 --dataset cifar10 --num-examples 1000 \\
+        --out maps.h5
     python -m sact_core.export_maps photos/ --checkpoint NAME.h5 --out maps.h5
     torchrun --nproc-per-node=2 -m sact_core.export_maps …    # shared by two processes
 
@@ -238,7 +238,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--checkpoint", required=True, metavar="FILE", help="the network")
     parser.add_argument("--out", required=True, metavar="FILE.h5", help="file to write")
     parser.add_argument("--dataset", help="TFDS name, or a folder of class folders")
-    parser.add_argument("--split", default="test", help="of the data set (default: test)")
+    parser.add_argument(
+        "--split", help="such as test or test[:1000] (default: what the checkpoint was tested on)"
+    )
     parser.add_argument("--data-dir", help="where TFDS keeps its data")
     parser.add_argument("--num-examples", type=int, metavar="N", help="the first N only")
     parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="default: 32")
@@ -270,6 +272,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _export(args: argparse.Namespace, command: str, rank: int, world: int) -> int:
     from sact_core.backends import load
+    from sact_core.checkpoint import read_header
+    from sact_core.data.splits import evaluation_split
 
     out = Path(args.out)
     if out.exists() and not args.force:
@@ -281,7 +285,8 @@ def _export(args: argparse.Namespace, command: str, rank: int, world: int) -> in
     if args.images:
         examples = photographs(args.images)
     else:
-        examples = data_set(args.dataset, args.split, args.data_dir)
+        record = read_header(args.checkpoint).provenance
+        examples = data_set(*evaluation_split(record, args.dataset, args.split), args.data_dir)
     if args.device and args.backend != "dense":
         raise ValueError(f"--device is for --backend dense, not {args.backend}")
     net = load(args.checkpoint, args.backend, **({"device": args.device} if args.device else {}))

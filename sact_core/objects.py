@@ -3,8 +3,7 @@
 ::
 
     python -m sact_core.objects photos/ --checkpoint NAME.h5 --boxes docs/object_boxes.json
-    python -m sact_core.objects --dataset caltech101 --split test --checkpoint NAME.h5 \\
-        --boxes boxes.json
+    python -m sact_core.objects --dataset caltech101 --checkpoint NAME.h5 --boxes boxes.json
 
 ``--boxes`` says where the objects of each image are, see `sact_core.measures.boxes`: by its
 file name, in a data set by its id, or ``CLASS/ID`` where ids repeat.
@@ -185,7 +184,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--checkpoint", required=True, metavar="FILE", help="the network")
     add("--boxes", required=True, metavar="FILE.json", help="where the objects are")
     add("--dataset", help="TFDS name or folder of class folders")
-    add("--split", default="test", help="of the data set (default: test)")
+    add("--split", help="of the data set (default: what the checkpoint was tested on)")
     add("--data-dir", help="where TFDS keeps its data")
     add("--image-size", type=int, metavar="N", help="longer side (default: the checkpoint's)")
     add("--tau", type=float, help="price of a unit, for a network trained with --tau-range")
@@ -247,9 +246,13 @@ def _photographs(paths: Sequence[str]) -> Iterator[Image]:
 
 def _examples(args: argparse.Namespace, wanted: Mapping[str, Any]) -> Iterator[Image]:
     """Those examples of a data set that are asked for."""
+    from sact_core.checkpoint import read_header
     from sact_core.data.source import open_split
+    from sact_core.data.splits import evaluation_split
 
-    source = open_split(args.dataset, args.split, args.data_dir)
+    record = read_header(args.checkpoint).provenance
+    name, split = evaluation_split(record, args.dataset, args.split)
+    source = open_split(name, split, args.data_dir)
     for chunk in source.chunks(CHUNK):
         for image, label, key in source.read(chunk):
             name = f"{source.class_names[label]}/{key}"

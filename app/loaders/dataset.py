@@ -19,6 +19,7 @@ from app.loaders.running import dense_total, forward
 from sact_core.backends import Net
 from sact_core.data.records import Unreadable
 from sact_core.data.source import DataError, Source, download_command, open_split
+from sact_core.data.splits import evaluation_split, recorded_split
 from sact_core.evaluate import label_offset
 from sact_core.preprocess import prepare
 
@@ -69,18 +70,15 @@ class Outcomes:
 
 def name_of(model: Model) -> str | None:
     """Data set that a checkpoint was trained on, where it says."""
-    data = model.header.provenance.get("data_set")
-    name = data.get("name") if isinstance(data, dict) else None
+    name, _ = recorded_split(model.header.provenance)
     # It becomes part of a path: a plain name and nothing else.
-    return name if isinstance(name, str) and name.isidentifier() else None
+    return name if name is not None and name.isidentifier() else None
 
 
 def split_of(model: Model) -> str:
     """Split that a checkpoint was evaluated on, such as ``test[60%:]``: not what it has learnt."""
-    metrics = model.header.provenance.get("metrics")
-    split = metrics.get("split") if isinstance(metrics, dict) else None
-    plain = isinstance(split, str) and re.fullmatch(r"[a-z_0-9]+(\[\d*%?:\d*%?\])?", split)
-    return str(split) if plain else "test"
+    _, split = evaluation_split(model.header.provenance)
+    return split if re.fullmatch(r"[a-z_0-9]+(\[\d*%?:\d*%?\])?", split) else "test"
 
 
 def is_here(model: Model) -> bool:

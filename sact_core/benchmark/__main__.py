@@ -82,8 +82,8 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
 
 def _add_family(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoints", nargs="+", type=Path)
-    parser.add_argument("--dataset", default="cifar10", help="TFDS name, or a folder")
-    parser.add_argument("--split", default="test")
+    parser.add_argument("--dataset", help="TFDS name, or a folder (default: each checkpoint's)")
+    parser.add_argument("--split", help="default: what each checkpoint was tested on")
     parser.add_argument("--data-dir", help="where TFDS keeps its data")
     parser.add_argument("--num-images", type=int, default=128, help="one batch (default: 128)")
     parser.add_argument("--threads", type=int, default=1)
@@ -102,16 +102,24 @@ def run_family(args: argparse.Namespace) -> None:
     """Measure trained networks."""
     from sact_core.backends.masked import thread_count
     from sact_core.benchmark import family
+    from sact_core.checkpoint import read_header
     from sact_core.data.source import open_split
+    from sact_core.data.splits import evaluation_split
 
     if args.rounds < 1 or args.num_images < 1:
         raise ValueError("--rounds and --num-images must be at least 1")
     threads = thread_count(args.threads)
     path, values = _earlier(args.out, "family")
-    source = open_split(args.dataset, args.split, args.data_dir)
-    images = [image for image, *_ in source.read(range(min(args.num_images, len(source))))]
-    rows = family.measure_family(args.checkpoints, images, threads, args.rounds, args.seconds)
-    rows = [{**row, "data": f"{args.dataset} {args.split}"} for row in rows]
+    together: dict[tuple[str, str], list[Path]] = {}  # those tested on the same images
+    for file in args.checkpoints:
+        chosen = evaluation_split(read_header(file).provenance, args.dataset, args.split)
+        together.setdefault(chosen, []).append(file)
+    rows: list[dict[str, Any]] = []
+    for (name, split), files in together.items():
+        source = open_split(name, split, args.data_dir)
+        images = [image for image, *_ in source.read(range(min(args.num_images, len(source))))]
+        found = family.measure_family(files, images, threads, args.rounds, args.seconds)
+        rows += [{**row, "data": f"{name} {split}"} for row in found]
     _finish(path, values, family.merge(values["rows"], _signed(rows)))
 
 

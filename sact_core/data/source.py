@@ -160,7 +160,7 @@ def open_split(name: str, split: str, data_dir: str | Path | None = None) -> Sou
         If the data set or the split is absent, has no images with labels, or
         cannot be read.
     """
-    if _is_folder(name):
+    if is_folder(name):
         root = Path(name).expanduser()
         class_names, records = list_folder(root, split)
         return Source(str(root), split, class_names, records)
@@ -282,7 +282,7 @@ def _whole(pixels: np.ndarray) -> np.ndarray:
     return np.rint(pixels * 255).clip(0, 255).astype(np.uint8)
 
 
-def _is_folder(name: str) -> bool:
+def is_folder(name: str) -> bool:
     """Tell a folder of images from a TFDS name, which may have a slash in it too."""
     return Path(name).expanduser().is_dir() or name.startswith((".", "~", os.sep))
 

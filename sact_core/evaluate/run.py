@@ -271,6 +271,7 @@ def prepare_job(checkpoint: Checkpoint, args: argparse.Namespace, processes: Pro
     """
     from sact_core.backends import Net
     from sact_core.data.source import open_split
+    from sact_core.data.splits import evaluation_split
 
     net = Net.from_checkpoint(checkpoint, args.backend, **_options(args, processes))
     tau, regularization = loss_terms(checkpoint, args.tau)
@@ -278,24 +279,12 @@ def prepare_job(checkpoint: Checkpoint, args: argparse.Namespace, processes: Pro
         net = net if args.tau is None else net.at_tau(args.tau, args.clamp_tau)
         assert net.config.tau_default is not None
         tau = net.config.tau_default
-    name, split = _recorded_split(checkpoint)
-    source = open_split(args.dataset or name, args.split or split, args.data_dir)
+    name, split = evaluation_split(checkpoint.provenance, args.dataset, args.split)
+    source = open_split(name, split, args.data_dir)
     label_offset(net, source)
     num_examples = min(args.num_examples or len(source), len(source))
     job = Job(net, source, tau, regularization, num_examples, args.batch_size)
     return job.at_size(args.image_size, args.fit)
-
-
-def _recorded_split(checkpoint: Checkpoint) -> tuple[str, str]:
-    """Data set and split that a checkpoint was evaluated on; CIFAR-10's test images else."""
-    record = checkpoint.provenance
-    data_set, metrics = record.get("data_set"), record.get("metrics")
-    name = data_set.get("name") if isinstance(data_set, dict) else None
-    split = metrics.get("split") if isinstance(metrics, dict) else None
-    return (
-        name if isinstance(name, str) else "cifar10",
-        split if isinstance(split, str) else "test",
-    )
 
 
 def _options(args: argparse.Namespace, processes: Processes) -> dict[str, Any]:
