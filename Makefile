@@ -39,8 +39,8 @@ $(VENV)/.dev: requirements.txt requirements-dev.txt | $(BIN)/python
 	touch $@ $(VENV)/.runtime
 
 # Numba compiles the masked engine once; from then on it comes from the cache.
-$(VENV)/.warm: $(VENV)/.runtime sact_core/network.py $(wildcard sact_core/backends/*.py sact_core/backends/kernels/*.py)
-	$(BIN)/python -m sact_core.backends.warm
+$(VENV)/.warm: $(VENV)/.runtime sact_core/network.py $(wildcard sact_core/backends/*.py sact_core/backends/masked/*.py sact_core/backends/masked/kernels/*.py)
+	$(BIN)/python -m sact_core.backends.masked.warm
 	touch $@
 
 clean:

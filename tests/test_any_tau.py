@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from sact_core.backends import BACKENDS
 from sact_core.backends.budget import find_tau
+from sact_core.backends.masked.shifts import Shifts
 from sact_core.backends.reference import read_tau_shift
-from sact_core.backends.shifts import Shifts
 from sact_core.config import NetworkConfig
 from sact_core.flops import dense_flops
 from sact_core.network import TAU_PIECES, build_plan, init_params

@@ -18,8 +18,10 @@ from numba import njit
 
 from sact_core import halting
 from sact_core.backends import masked, reference
-from sact_core.backends.kernels import cpu, network, plain, vector
-from sact_core.backends.packing import lay_out, pack
+from sact_core.backends.masked import engine as engine_module
+from sact_core.backends.masked.kernels import cpu, network, plain, vector
+from sact_core.backends.masked.kernels import halting as halting_kernels
+from sact_core.backends.masked.packing import lay_out, pack
 from sact_core.config import NetworkConfig
 from sact_core.network import Conv, build_plan, init_params
 
@@ -235,7 +237,7 @@ def test_threads_do_not_change_a_bit(rng, family):
 
 
 def test_threads_share_large_images(rng, monkeypatch):
-    monkeypatch.setattr(masked, "OWN_IMAGE_BYTES", 0)
+    monkeypatch.setattr(engine_module, "OWN_IMAGE_BYTES", 0)
     plan = make_plan("imagenet", units=(2, 2, 2), base_channels=8)
     x = np.concatenate([image_with(blob(rng, 64, 96, 0.3, 1, 2), rng) for _ in range(3)])
     for threads in (1, 2, 4):
@@ -279,7 +281,7 @@ def test_read_only_input_compiles_nothing(rng):
     masked.halt(proba)
     if not cpu.INTERPRETED:
         assert len(network.run_batch.signatures) == 1
-        assert len(masked.halt_positions.signatures) == 1
+        assert len(halting_kernels.halt_positions.signatures) == 1
 
 
 def test_results_are_not_overwritten_by_the_next_call(rng):
@@ -409,10 +411,10 @@ def test_runs_as_plain_python():
         SMALL_NETWORKS
         + """
     from sact_core.backends import masked
-    from sact_core.backends.kernels import cpu, network, plain, vector
+    from sact_core.backends.masked.kernels import cpu, network, plain, vector
     assert cpu.INTERPRETED and not hasattr(network.run_batch, "signatures")
     assert masked.Engine(plan, steered_params(plan, rng), num_threads=8).num_threads == 1
-    from sact_core.backends.kernels import places
+    from sact_core.backends.masked.kernels import places
     marks = np.zeros(22 * 22 + 64, np.uint8)
     marks.reshape(-1)[: 22 * 22].reshape(22, 22)[1:21, 1:21] = 1
     assert places.list_marked(False, marks, 0, np.zeros(500, np.int64), 0, 20, 20) == 400
@@ -427,11 +429,11 @@ def test_kernels_come_from_the_cache(rng):
     plan = make_plan()
     masked.Engine(plan, init_params(plan)).forward(image_with(np.full((8, 8), 1), rng))
     assert len(network.run_batch.signatures) == 1  # one specialisation for everything
-    assert "ready" in run_python("from sact_core.backends.warm import main; main()")
+    assert "ready" in run_python("from sact_core.backends.masked.warm import main; main()")
     hits = run_python(
         SMALL_NETWORKS
         + """
-    from sact_core.backends.kernels import network
+    from sact_core.backends.masked.kernels import network
     print(sum(network.run_batch.stats.cache_hits.values()), len(network.run_batch.signatures))
     """
     )
@@ -440,7 +442,7 @@ def test_kernels_come_from_the_cache(rng):
 
 #: Makes the kernels for the tiles of AVX-512, which any processor can run, if slowly.
 TILES_OF_AVX512 = """
-    from sact_core.backends.kernels import cpu
+    from sact_core.backends.masked.kernels import cpu
     cpu.TILE_ROWS, cpu.TILE_VECTORS, cpu.WIDE, cpu.HALF_ROWS = 8, 2, 32, 4
 """
 
@@ -456,7 +458,7 @@ def test_runs_on_the_tiles_of_other_processors(tmp_path):
     else:  # Numba's cache does not know of these
         code, environment = TILES_OF_AVX512 + networks, {"NUMBA_CACHE_DIR": str(tmp_path)}
     code += """
-    from sact_core.backends.kernels import layout
+    from sact_core.backends.masked.kernels import layout
     print(layout.TILE_ROWS, layout.WIDE)
     """
     told = run_python(code, **environment)

@@ -60,7 +60,7 @@ class Worker:
     def import_backend(self) -> None:
         """Load packages and kernels, which are not the network's memory."""
         if self.side == "masked":
-            from sact_core.backends.warm import warm
+            from sact_core.backends.masked.warm import warm
 
             warm()
         else:

@@ -8,10 +8,10 @@ scratch.
 
 from __future__ import annotations
 
-from sact_core.backends.kernels import conv
-from sact_core.backends.kernels import layout as at
-from sact_core.backends.kernels.conv import TO_FLOATS, Product, Sum
-from sact_core.backends.kernels.cpu import ONE, SIXTEEN, THREE, TWO, UNIT_SLOPE, ZERO, kernel
+from sact_core.backends.masked.kernels import conv
+from sact_core.backends.masked.kernels import layout as at
+from sact_core.backends.masked.kernels.conv import TO_FLOATS, Product, Sum
+from sact_core.backends.masked.kernels.cpu import ONE, SIXTEEN, THREE, TWO, UNIT_SLOPE, ZERO, kernel
 
 
 @kernel

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from sact_core.backends.kernels import conv
-from sact_core.backends.kernels import layout as at
-from sact_core.backends.kernels.conv import TO_FLOATS, TO_RESULTS, TO_SCRATCH, Product
-from sact_core.backends.kernels.cpu import (
+from sact_core.backends.masked.kernels import conv
+from sact_core.backends.masked.kernels import layout as at
+from sact_core.backends.masked.kernels.conv import TO_FLOATS, TO_RESULTS, TO_SCRATCH, Product
+from sact_core.backends.masked.kernels.cpu import (
     NINE,
     ONE,
     SEVEN,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sact_core.backends.kernels import plain, vector
-from sact_core.backends.kernels.cpu import ONE, TILE_ROWS, kernel
+from sact_core.backends.masked.kernels import plain, vector
+from sact_core.backends.masked.kernels.cpu import ONE, TILE_ROWS, kernel
 
 
 @kernel

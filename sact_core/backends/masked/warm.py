@@ -1,6 +1,6 @@
 """Compile the masked engine's kernels into Numba's cache, once per machine.
 
-    python -m sact_core.backends.warm
+    python -m sact_core.backends.masked.warm
 
 Without it the first result of the masked backend comes some ten seconds later;
 after it, and from the second start on, kernels come from the cache.

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sact_core.backends.kernels import plain, vector
-from sact_core.backends.kernels.cpu import HALF_ROWS, TILE_ROWS, WIDE, kernel, stay_apart
+from sact_core.backends.masked.kernels import plain, vector
+from sact_core.backends.masked.kernels.cpu import HALF_ROWS, TILE_ROWS, WIDE, kernel, stay_apart
 
 
 class Product(NamedTuple):

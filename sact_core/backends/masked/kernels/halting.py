@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from sact_core.backends.kernels import layout as at
-from sact_core.backends.kernels import plain, vector
-from sact_core.backends.kernels.cpu import MARK, NO_MARK, NOTHING, ZERO, entry, kernel
+from sact_core.backends.masked.kernels import layout as at
+from sact_core.backends.masked.kernels import plain, vector
+from sact_core.backends.masked.kernels.cpu import MARK, NO_MARK, NOTHING, ZERO, entry, kernel
 
 
 @entry

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sact_core.backends.kernels import layout as at
-from sact_core.backends.kernels.cpu import LANES, MARKS_AT_ONCE, TILE_ROWS, WIDE
+from sact_core.backends.masked.kernels import layout as at
+from sact_core.backends.masked.kernels.cpu import LANES, MARKS_AT_ONCE, TILE_ROWS, WIDE
 from sact_core.halting import halting_threshold
 from sact_core.network import BatchNorm, Conv, Plan, Unit
 
@@ -333,3 +333,10 @@ def aligned(size: int, dtype: type) -> np.ndarray:
     room: np.ndarray = np.zeros(size + 64 // item, dtype)
     begin = -room.ctypes.data % 64 // item
     return room[begin : begin + size]
+
+
+def plain_array(array: np.ndarray) -> np.ndarray:
+    """The array, copied where Numba would compile anew for it (if read-only, say)."""
+    if array.flags.carray and array.dtype == np.float32:
+        return array
+    return np.require(array, np.float32, ["C", "A", "W"])

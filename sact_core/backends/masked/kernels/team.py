@@ -24,7 +24,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from sact_core.backends.kernels.cpu import INTERPRETED, kernel
+from sact_core.backends.masked.kernels.cpu import INTERPRETED, kernel
 
 # A phase's record: how its tasks are cut, how many are done, and how many each
 # thread's share has given away; what threads write lies in cache lines of its own.

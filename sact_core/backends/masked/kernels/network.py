@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sact_core.backends.kernels import conv, ends, halting, products, steps, team
-from sact_core.backends.kernels import layout as at
-from sact_core.backends.kernels.cpu import FOREVER, ONE, ZERO, entry, kernel, source_version
+from sact_core.backends.masked.kernels import conv, ends, halting, products, steps, team
+from sact_core.backends.masked.kernels import layout as at
+from sact_core.backends.masked.kernels.cpu import FOREVER, ONE, ZERO, entry, kernel, source_version
 
 
 @kernel

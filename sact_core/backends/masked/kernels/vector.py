@@ -22,7 +22,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from sact_core.backends.kernels.cpu import (
+from sact_core.backends.masked.kernels.cpu import (
     HALF_ROWS,
     LANES,
     MARKS_AT_ONCE,

@@ -5,9 +5,17 @@ All of it runs inside tasks of one, while nothing else runs.
 
 from __future__ import annotations
 
-from sact_core.backends.kernels import ends, places, products, team
-from sact_core.backends.kernels import layout as at
-from sact_core.backends.kernels.cpu import EVERYTHING, NO_MARK, NOTHING, ONE, SIXTEEN, ZERO, kernel
+from sact_core.backends.masked.kernels import ends, places, products, team
+from sact_core.backends.masked.kernels import layout as at
+from sact_core.backends.masked.kernels.cpu import (
+    EVERYTHING,
+    NO_MARK,
+    NOTHING,
+    ONE,
+    SIXTEEN,
+    ZERO,
+    kernel,
+)
 
 #: Tasks wanted for each thread of a team, so that none waits long at the end.
 SHARES = 4

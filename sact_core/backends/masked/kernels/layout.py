@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sact_core.backends.kernels.cpu import TILE_ROWS
-from sact_core.backends.kernels.cpu import WIDE as WIDE
+from sact_core.backends.masked.kernels.cpu import TILE_ROWS
+from sact_core.backends.masked.kernels.cpu import WIDE as WIDE
 
 #: Positions that are computed together, whole tiles. Column sums are kept per
 #: chunk, so results do not depend on the number of threads.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sact_core.backends.kernels.cpu import kernel
+from sact_core.backends.masked.kernels.cpu import kernel
 
 
 @kernel

@@ -1,0 +1,130 @@
+"""Flat results of the kernels, and the blocks that callers get."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sact_core.backends.masked.kernels import layout as at
+from sact_core.backends.masked.packing import Sizes
+from sact_core.flops import count_flops
+from sact_core.network import BlockResult, Plan, Result
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Results of a batch, flat, block after block."""
+
+    arrays: dict[str, np.ndarray]
+    blocks: np.ndarray
+
+    @classmethod
+    def make(cls, plan: Plan, sizes: Sizes, n: int, keep_outputs: bool) -> Outputs:
+        blocks = sizes.blocks.copy()
+        sact, vanilla = plan.config.halting == "sact", plan.config.halting == "none"
+        floats, counts = n * int(sizes.net[at.CLASSES]), 0  # the logits come first
+        nan = []
+        for block in blocks:
+            inside, units = int(block[at.B_HEIGHT] * block[at.B_WIDTH]), int(block[at.B_UNITS])
+            places = 0 if vanilla else n * inside if sact else n
+            block[at.B_NUM_UNITS] = counts
+            counts += places
+            block[at.B_DISTRIBUTION] = floats
+            block[at.B_REMAINDER] = floats + places * units
+            block[at.B_PROBA] = block[at.B_REMAINDER] + places
+            block[at.B_OUTPUT] = block[at.B_PROBA] + places * (units - 1)
+            nan.append(slice(int(block[at.B_PROBA]), int(block[at.B_OUTPUT])))
+            kept = n * inside * int(block[at.B_COUT]) if keep_outputs else 0
+            floats = int(block[at.B_OUTPUT]) + kept
+        arrays: dict[str, np.ndarray] = {
+            "counts": np.zeros((n, len(plan.units), 2), np.int64),
+            "num_units": np.zeros(counts, np.int32),
+            "results": np.zeros(floats, np.float32),
+        }
+        for probabilities in nan:
+            arrays["results"][probabilities] = np.nan
+        return cls(arrays, blocks)
+
+
+def read_results(
+    plan: Plan,
+    sizes: Sizes,
+    outputs: Outputs,
+    input_size: tuple[int, int],
+    keep_outputs: bool,
+    seconds: np.ndarray | None,
+) -> Result:
+    """Read the flat results as blocks; ``seconds`` of every unit where they were measured."""
+    n = len(outputs.arrays["counts"])
+    positions = _positions(plan, outputs.arrays["counts"], input_size)
+    count = count_flops(plan, positions)
+    flops = count.blocks
+    blocks, first = [], 0
+    for block, facts in zip(plan.blocks, outputs.blocks, strict=True):
+        units = len(block.units)
+        fields: dict[str, Any] = {}
+        if seconds is not None:
+            fields["seconds"] = tuple(seconds[first : first + units].tolist())
+        first += units
+        height, width = int(facts[at.B_HEIGHT]), int(facts[at.B_WIDTH])
+        if keep_outputs:
+            channels = int(facts[at.B_COUT])
+            begin = facts[at.B_OUTPUT]
+            flat = outputs.arrays["results"][begin : begin + n * height * width * channels]
+            whole = flat.reshape(n, height, width, channels)
+            fields["output"] = np.ascontiguousarray(whole[..., : block.units[-1].out_channels])
+        if plan.config.halting != "none":
+            places = (n, height, width) if plan.config.halting == "sact" else (n,)
+            fields |= _halting_fields(outputs, facts, places, units)
+        blocks.append(
+            BlockResult(name=block.name, flops=flops[block.name], size=(height, width), **fields)
+        )
+    classes = int(sizes.net[at.CLASSES])
+    logits = outputs.arrays["results"][: n * classes].reshape(n, classes)
+    logits = np.ascontiguousarray(logits[:, : plan.config.num_classes])
+    return Result(logits, count.total, tuple(blocks), positions, input_size)
+
+
+def _halting_fields(
+    outputs: Outputs, facts: np.ndarray, places: tuple[int, ...], units: int
+) -> dict[str, np.ndarray]:
+    total = int(np.prod(places))
+
+    def cut(name: str, begin: int, columns: int) -> np.ndarray:
+        return outputs.arrays[name][begin : begin + total * columns]
+
+    num_units = cut("num_units", facts[at.B_NUM_UNITS], 1).reshape(places)
+    remainder = cut("results", facts[at.B_REMAINDER], 1).reshape(places)
+    distribution = cut("results", facts[at.B_DISTRIBUTION], units)
+    proba = cut("results", facts[at.B_PROBA], units - 1)
+    return {
+        "ponder_cost": num_units.astype(np.float32) + remainder,
+        "num_units": num_units,
+        "halting_distribution": distribution.reshape(*places, units),
+        "halting_proba": proba.reshape(*places, units - 1),
+    }
+
+
+def _positions(
+    plan: Plan, counts: np.ndarray, input_size: tuple[int, int]
+) -> dict[str, np.ndarray]:
+    """Positions by convolution, from the lists' lengths [shape=(n, units, 2)]."""
+    n, kind = len(counts), plan.config.halting
+    ones = np.ones(n, np.int64)
+    stem = plan.stem.output_size(input_size)
+    positions = {plan.stem.name: ones * (stem[0] * stem[1])}
+    for u, unit in enumerate(plan.units):
+        active, grown = counts[:, u, 0], counts[:, u, 1]
+        for i, conv in enumerate(unit.convs):
+            positions[conv.name] = grown if i < unit.grown_convs else active
+        if not isinstance(unit.shortcut, str):
+            positions[unit.shortcut.name] = active
+        if unit.halting is not None:
+            if unit.halting.local_conv is not None:
+                positions[unit.halting.local_conv.name] = active
+            runs = (active > 0).astype(np.int64)
+            positions[unit.halting.global_conv.name] = runs if kind == "act" else ones
+    positions[plan.logits.name] = ones
+    return positions
