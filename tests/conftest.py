@@ -1,8 +1,9 @@
 """Fixtures: one seeded generator, and the folder of reference numbers.
 
 Some tests compare with numbers computed with the authors' code, or read real
-data. They look for a folder named by ``SACT_SHARED``, by default ``../shared``
-beside the repository, and skip with a reason where it is absent. Where
+data. A part of these numbers lies in ``tests/golden``. The rest, and the data,
+are in a folder named by ``SACT_SHARED``, by default ``../shared`` beside the
+repository; tests that need it skip with a reason where it is absent. Where
 ``SACT_REQUIRE_SHARED=1`` (continuous integration) such a skip is a failure.
 """
 
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+GOLDEN = ROOT / "tests" / "golden"
 SHARED = Path(os.environ.get("SACT_SHARED", ROOT.parent / "shared"))
 
 
@@ -35,10 +37,28 @@ def need_shared(*parts: str) -> Path:
     return path
 
 
+def need_reference(name: str) -> Path:
+    """Give a file of the authors' numbers: the repository's, else the shared folder's."""
+    path = GOLDEN / name
+    return path if path.exists() else need_shared("reference", name)
+
+
+class ReferenceFiles:
+    """Numbers computed with the authors' code: ``files / name`` is the path of one."""
+
+    def __truediv__(self, name: str) -> Path:
+        """As `need_reference`."""
+        return need_reference(name)
+
+    def glob(self, pattern: str) -> list[Path]:
+        """Files of the whole set, which lies in the shared folder."""
+        return sorted(need_shared("reference").glob(pattern))
+
+
 @pytest.fixture
-def reference_dir() -> Path:
-    """Folder of numbers computed with the authors' code."""
-    return need_shared("reference")
+def reference_dir() -> ReferenceFiles:
+    """Numbers computed with the authors' code."""
+    return ReferenceFiles()
 
 
 @pytest.fixture

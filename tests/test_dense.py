@@ -11,14 +11,15 @@ from sact_core.backends import dense
 from sact_core.config import NetworkConfig
 from sact_core.import_tf import params_from_tf, to_tf_names
 from sact_core.network import build_plan, init_params
-from tests.conftest import need_shared
+from tests.conftest import need_reference
+from tests.test_halting import ACT_FILES
 
 GOLDEN_STEPS = ("train_cifar_act_3", "train_cifar_sact_2", "train_imagenet_sact_2_2_2_2")
 L2 = {"cifar": 2e-4, "imagenet": 1e-4}
 
 
 def golden(name: str) -> tuple[dict[str, np.ndarray], dense.Network]:
-    with np.load(need_shared("reference", f"{name}.npz")) as file:
+    with np.load(need_reference(f"{name}.npz")) as file:
         arrays = {key: file[key] for key in file.files}
     variables = {key[4:]: value for key, value in arrays.items() if key.startswith("var/")}
     config, params = params_from_tf(variables)
@@ -123,21 +124,17 @@ def test_three_steps_end_where_the_authors_end(name: str) -> None:
 
 
 @pytest.mark.shared
-def test_halting_gradients_are_the_authors() -> None:
-    files = sorted(need_shared("reference").glob("halting_act_U*.npz"))
-    assert len(files) > 5
-    for file in files:
-        with np.load(file) as arrays:
-            proba = torch.tensor(arrays["halting_proba"], requires_grad=True)
-            if not proba.shape[1]:
-                continue
-            distribution, num_units, remainder = dense.halt_tensors(proba, 1 - float(arrays["eps"]))
-            ponder = (num_units + remainder).sum()
-            comp = torch.autograd.grad(ponder, proba, retain_graph=True)[0].numpy()
-            np.testing.assert_array_equal(comp, arrays["grad_ponder_cost"])
-            weighted = (distribution * torch.tensor(arrays["distribution_weights"])).sum()
-            comp = torch.autograd.grad(weighted, proba)[0].numpy()
-            np.testing.assert_allclose(comp, arrays["grad_distribution"], atol=1e-6)
+@pytest.mark.parametrize("name", ACT_FILES[1:])  # the first is a single unit, which never halts
+def test_halting_gradients_are_the_authors(name: str) -> None:
+    with np.load(need_reference(f"{name}.npz")) as arrays:
+        proba = torch.tensor(arrays["halting_proba"], requires_grad=True)
+        distribution, num_units, remainder = dense.halt_tensors(proba, 1 - float(arrays["eps"]))
+        ponder = (num_units + remainder).sum()
+        comp = torch.autograd.grad(ponder, proba, retain_graph=True)[0].numpy()
+        np.testing.assert_array_equal(comp, arrays["grad_ponder_cost"])
+        weighted = (distribution * torch.tensor(arrays["distribution_weights"])).sum()
+        comp = torch.autograd.grad(weighted, proba)[0].numpy()
+        np.testing.assert_allclose(comp, arrays["grad_distribution"], atol=1e-6)
 
 
 def test_ponder_cost_has_slope_minus_one_before_the_stop() -> None:

@@ -125,7 +125,9 @@ def test_arrays_equal_single_image_runs(tmp_path, net, images, small_parts):
 
 def test_the_authors_network_exports_the_authors_arrays(reference_dir, tmp_path):
     """From uint8 images whose standardised form the authors' exporter was given."""
-    net = Net.from_checkpoint(import_checkpoint(reference_dir / "cifar_sact_5.ckpt"), "reference")
+    net = Net.from_checkpoint(
+        import_checkpoint(reference_dir / "cifar_sact_5.ckpt.index"), "reference"
+    )
     arrays = np.load(reference_dir / "cifar_sact_5.npz")
     pixels = arrays["images_uint8"]
     export(net, in_memory(pixels), tmp_path / "maps.h5", batch_size=2)

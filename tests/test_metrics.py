@@ -13,12 +13,12 @@ from sact_core.config import NetworkConfig, default_preprocessing
 from sact_core.measures.metrics import Metrics, Spread, authors_block_name, l2_loss
 from sact_core.network import BlockResult, Result, build_plan, init_params
 from tests.authors import read_network
-from tests.conftest import need_shared
+from tests.conftest import need_reference
 
 
 def authors_metrics() -> tuple[dict[str, np.ndarray], Net]:
-    arrays = dict(np.load(need_shared("reference", "summary_sact_cifar.npz")))
-    _, plan, params = read_network(need_shared("reference", f"{arrays['variables_from']}.npz"))
+    arrays = dict(np.load(need_reference("summary_sact_cifar.npz")))
+    _, plan, params = read_network(need_reference(f"{arrays['variables_from']}.npz"))
     checkpoint = Checkpoint(plan.config, params, default_preprocessing("cifar"))
     return arrays, Net.from_checkpoint(checkpoint, "reference")
 

@@ -57,7 +57,7 @@ def path(tmp_path, rng):
 def test_the_authors_export_comes_out(reference_dir, tmp_path):
     """Names, shapes, types, compression, attributes, and every array."""
     layout = json.loads((reference_dir / "export_h5_layout.json").read_text())
-    checkpoint = import_checkpoint(reference_dir / "cifar_sact_5.ckpt")
+    checkpoint = import_checkpoint(reference_dir / "cifar_sact_5.ckpt.index")
     net = Net.from_checkpoint(checkpoint, "reference")
     with h5py.File(reference_dir / "export.h5") as ref:
         parts = []
