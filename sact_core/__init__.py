@@ -19,6 +19,7 @@ from sact_core.config import NetworkConfig, Preprocessing, parse_units
 from sact_core.flops import FlopCount, count_flops, dense_flops
 from sact_core.halting import Halting, HaltingState, halt, start, step
 from sact_core.network import BlockResult, Plan, Result, build_plan, init_params
+from sact_core.preprocess import Seen
 
 __version__ = "0.1.0"
 
@@ -35,6 +36,7 @@ __all__ = [
     "Plan",
     "Preprocessing",
     "Result",
+    "Seen",
     "__version__",
     "build_plan",
     "count_flops",

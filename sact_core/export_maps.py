@@ -379,18 +379,17 @@ def _prepared(
     from concurrent.futures import Future, ThreadPoolExecutor
 
     from sact_core.data.images import ImageError
-    from sact_core.preprocess import prepare
-
-    preprocessing = net.preprocessing_for(image_size, "crop")
+    from sact_core.preprocess import check_image
 
     def one(index: int) -> Example | Skipped:
         try:
             image, label, name = examples.read(index)
-            return prepare(image, preprocessing, net.plan.divisor), label, name
+            check_image(image)
         except (ValueError, OSError, RuntimeError) as error:
             known = error.name if isinstance(error, ImageError) else None
             reason = str(error).strip().partition("\n")[0]
             return Skipped(index, reason, known or f"example {index}")
+        return net.see(image, image_size, "crop").x, label, name  # an error stops the command
 
     waiting: deque[list[Future[Example | Skipped]]] = deque()
     with ThreadPoolExecutor(max(1, num_workers)) as pool:
@@ -419,7 +418,7 @@ def _run_part(
         skipped += [example for example in batch if isinstance(example, Skipped)]
         good = [example for example in batch if not isinstance(example, Skipped)]
         if good:
-            x = np.stack([image for image, _, _ in good])
+            x = np.concatenate([each for each, _, _ in good])
             labels, names = [label for _, label, _ in good], [name for _, _, name in good]
             found.append(map_rows(net.config, x, net.forward(x), names, labels, batch_size))
         update(len(batch))

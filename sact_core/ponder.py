@@ -38,6 +38,7 @@ from sact_core.maps.drawing import COLOUR_MAPS
 if TYPE_CHECKING:
     from sact_core.backends import Net
     from sact_core.network import Result
+    from sact_core.preprocess import Seen
 
 SCALES = ("percentile", "units")
 ENDINGS = ("_im.png", "_ponder.png", "_overlay.png", "_colorbar.png", "_maps.h5")
@@ -51,17 +52,14 @@ class Pondered:
     ----------
     name : str
         The file's name.
-    pixels : np.ndarray [shape=(H, W, 3), uint8]
-        What the network saw.
-    x : np.ndarray [shape=(1, H, W, 3), float32]
-        Its input.
+    seen : Seen
+        The photograph as the network saw it.
     result : Result
         With ``n = 1``.
     """
 
     name: str
-    pixels: np.ndarray
-    x: np.ndarray
+    seen: Seen
     result: Result
 
 
@@ -90,14 +88,9 @@ def ponder(
         If there is no such file.
     """
     from sact_core.data.images import read_image
-    from sact_core.preprocess import fit_image, normalise
 
-    preprocessing = net.preprocessing_for(image_size, fit or ("keep" if image_size else None))
-    pixels = fit_image(read_image(path), preprocessing, net.plan.divisor)
-    x = normalise(pixels, preprocessing.kind)[None]
-    if pixels.dtype != np.uint8:
-        pixels = np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
-    return Pondered(Path(path).name, pixels, x, net.forward(x))
+    seen = net.see(read_image(path), image_size, fit or ("keep" if image_size else None))
+    return Pondered(Path(path).name, seen, net.forward(seen.x))
 
 
 def describe(net: Net, pondered: Pondered) -> str:
@@ -183,18 +176,18 @@ def write_outputs(
     from sact_core.maps import drawing
     from sact_core.maps.writing import map_attributes, map_rows, write_maps
 
-    values = pondered.result.map("ponder_cost")[0]
+    values, pixels = pondered.result.map("ponder_cost")[0], pondered.seen.pixels
     between = limits(net, values, scale)
     colours = drawing.colour(values, between, colour_map)
     paths = [stem.with_name(stem.name + ending) for ending in ENDINGS]
     for path, picture in zip(
-        paths, (pondered.pixels, colours, drawing.blend(pondered.pixels, colours)), strict=False
+        paths, (pixels, colours, drawing.blend(pixels, colours)), strict=False
     ):
         drawing.write_picture(path, drawing.enlarge(picture))
     bar = drawing.colour_bar(between, colour_map, "ponder cost, units")
     drawing.write_picture(paths[3], bar)
     about = map_attributes(net.config, net.class_names, provenance)
-    rows = map_rows(net.config, pondered.x, pondered.result, [pondered.name])
+    rows = map_rows(net.config, pondered.seen.x, pondered.result, [pondered.name])
     write_maps(paths[4], rows, about)
     return paths
 

@@ -1,8 +1,9 @@
 """From the uint8 pixels of a photograph to the input of a network.
 
 Two steps: `fit_image` brings a photograph to the size that the network works
-at, still in pixel values; `normalise` scales the values. `prepare` does both,
-as a checkpoint's `Preprocessing` says:
+at, still in pixel values; `normalise` scales the values. `prepare` does both, and
+`see` gives what is shown of the photograph too, as a checkpoint's `Preprocessing`
+says:
 
 - ``cifar``: an image already of the right size is left alone; any other is cut
   to its central square and resized with antialiasing. Then every image is
@@ -21,9 +22,39 @@ Source: the authors' published evaluation and TensorFlow's ``central_crop``,
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from sact_core.config import Preprocessing
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A photograph as a network sees it.
+
+    Attributes
+    ----------
+    x : np.ndarray [shape=(1, H, W, 3), float32]
+        The network's input.
+    pixels : np.ndarray [shape=(H, W, 3), uint8]
+        The same for people: before its values were scaled, fractions rounded.
+    """
+
+    x: np.ndarray
+    pixels: np.ndarray
+
+
+def see(image: np.ndarray, preprocessing: Preprocessing, divisor: int = 1) -> Seen:
+    """Turn one photograph into a network's input, and keep what can be shown of it.
+
+    Parameters, errors: as `prepare`.
+    """
+    fitted = fit_image(image, preprocessing, divisor)
+    pixels = fitted
+    if fitted.dtype != np.uint8:
+        pixels = np.rint(np.clip(fitted, 0, 1) * 255).astype(np.uint8)
+    return Seen(normalise(fitted, preprocessing.kind)[None], pixels)
 
 
 def prepare(image: np.ndarray, preprocessing: Preprocessing, divisor: int = 1) -> np.ndarray:
@@ -74,13 +105,29 @@ def fit_image(image: np.ndarray, preprocessing: Preprocessing, divisor: int = 1)
         If ``image`` is no RGB image of type uint8.
     """
     check_image(image)
-    side = preprocessing.image_size
+    size = fitted_size((image.shape[0], image.shape[1]), preprocessing, divisor)
     if preprocessing.fit == "keep":
-        return resize_antialiased(image, kept_size(image.shape[:2], side, divisor))
+        return resize_antialiased(image, size)
     cropped = central_crop(image, preprocessing.crop_fraction)
     if preprocessing.kind == "imagenet":
-        return resize_bilinear(cropped, (side, side))
-    return fit_square(cropped, side)
+        return resize_bilinear(cropped, size)
+    return fit_square(cropped, size[0])
+
+
+def fitted_size(
+    size: tuple[int, int], preprocessing: Preprocessing, divisor: int = 1
+) -> tuple[int, int]:
+    """Give the height and width that `fit_image` brings a photograph to.
+
+    Parameters
+    ----------
+    size : tuple of int
+        Height and width now.
+    preprocessing, divisor
+        As in `fit_image`.
+    """
+    side = preprocessing.image_size
+    return kept_size(size, side, divisor) if preprocessing.fit == "keep" else (side, side)
 
 
 def fit_square(image: np.ndarray, side: int) -> np.ndarray:

@@ -97,6 +97,53 @@ def test_run_at_another_size_and_fit(rng, net):
     assert net.preprocessing.image_size == 32
 
 
+def test_see_is_what_run_runs(rng, net):
+    image = rng.integers(0, 256, (60, 90, 3), dtype=np.uint8)
+    for how in ({}, {"image_size": 48}, {"image_size": 48, "fit": "keep"}):
+        seen = net.see(image, **how)
+        assert seen.x.dtype == np.float32
+        assert seen.x.shape == (1, *seen.pixels.shape)
+        comp, ref = net.forward(seen.x), net.run([image], **how)[0]
+        np.testing.assert_array_equal(comp.logits, ref.logits)
+        assert comp.input_size == ref.input_size
+        # Pixels of whole numbers are all there is: the input is made of them.
+        np.testing.assert_array_equal(seen.x, normalise(seen.pixels, "cifar")[None])
+
+
+def test_seen_pixels_are_the_input_rounded(rng):
+    net = Net.from_checkpoint(checkpoint_of(rng, IMAGENET, image_size=37), "reference")
+    seen = net.see(rng.integers(0, 256, (50, 61, 3), dtype=np.uint8))
+    values = (seen.x[0].astype(np.float64) + 1) / 2 * 255
+    assert np.abs(values - values.round()).max() > 0.4  # fractions, which the input keeps
+    assert seen.pixels.dtype == np.uint8
+    np.testing.assert_allclose(seen.pixels, values, rtol=0, atol=0.5001)
+
+
+@pytest.mark.parametrize(
+    ("image", "how", "match"),
+    [
+        (np.zeros((32, 32, 3), np.float32), {}, "an image must be uint8 .* got float32"),
+        (np.zeros((1, 32, 32, 3), np.uint8), {}, r"an image must be RGB .* got \(1, 32, 32, 3\)"),
+        (np.zeros((8, 8, 3), np.uint8), {"image_size": 0}, "image_size must be a whole number"),
+        (np.zeros((8, 8, 3), np.uint8), {"fit": "stretch"}, "fit must be one of"),
+        (np.zeros((8, 8, 3), np.uint8), {"image_size": 30}, "needs input sides that are multiples"),
+    ],
+)
+def test_see_refuses_as_run_does(net, image, how, match):
+    with pytest.raises(ValueError, match=match):
+        net.see(image, **how)
+    with pytest.raises(ValueError, match=match):
+        net.run([image], **how)
+
+
+def test_memory_is_asked_for_before_a_photograph_is_fitted(net, monkeypatch):
+    monkeypatch.setattr("sact_core.backends.checks.available_memory", lambda: 1 << 30)
+    monkeypatch.setattr("sact_core.backends.net.see", lambda *_: pytest.fail("fitted"))
+    for call in (net.see, lambda image, side: net.run(image[None], side)):
+        with pytest.raises(ValueError, match=r"GiB of memory, but 1\.0 GiB are free"):
+            call(np.zeros((8, 8, 3), np.uint8), 8192)
+
+
 def test_run_hands_on_what_to_keep(rng, net):
     images = rng.integers(0, 256, (1, 32, 32, 3), dtype=np.uint8)
     block = net.run(images, keep_outputs=True, keep_seconds=True).blocks[0]

@@ -10,6 +10,9 @@ from sact_core.backends.memory import available_memory, estimate_memory
 from sact_core.network import Plan, check_input_size
 from sact_core.preprocess import check_image
 
+#: Of a batch as it is fitted: below, whether there is memory is asked once, before the run.
+MANY_PIXELS = 1 << 20
+
 
 def image_batches(images: np.ndarray | Sequence[np.ndarray]) -> list[np.ndarray]:
     """Arrays of images of one size, each to be run at once [shape=(n, h, w, 3)].
@@ -74,13 +77,47 @@ def check_input(plan: Plan, x: np.ndarray, keep_outputs: bool) -> None:
         raise ValueError(f"x must have shape (n, height, width, 3), got {x.shape}")
     if not len(x):
         raise ValueError("x is an empty batch")
-    check_input_size(plan, (x.shape[1], x.shape[2]))
-    needed, there = estimate_memory(plan, x.shape, keep_outputs), available_memory()
+    check_room(plan, len(x), (x.shape[1], x.shape[2]), keep_outputs)
+    if not np.isfinite(x).all():
+        raise ValueError("x holds NaN or infinite values")
+
+
+def check_room(plan: Plan, n: int, size: tuple[int, int], keep_outputs: bool = False) -> None:
+    """Refuse a batch that a network cannot take, or for which there is no memory.
+
+    Parameters
+    ----------
+    plan : Plan
+        The network.
+    n : int
+        Images that are run at once.
+    size : tuple of int
+        Height and width of the network's input.
+    keep_outputs : bool
+        Whether every block's output is to be kept.
+
+    Raises
+    ------
+    ValueError
+        If it cannot, or there is not.
+    """
+    check_input_size(plan, size)
+    needed, there = estimate_memory(plan, (n, *size, 3), keep_outputs), available_memory()
     if there is not None and needed > there:
         raise ValueError(
-            f"{len(x)} images of {x.shape[1]} x {x.shape[2]} pixels need about "
+            f"{n} images of {size[0]} x {size[1]} pixels need about "
             f"{needed / 2**30:.1f} GiB of memory, but {there / 2**30:.1f} GiB are free; "
             f"run fewer or smaller images at once"
         )
-    if not np.isfinite(x).all():
-        raise ValueError("x holds NaN or infinite values")
+
+
+def check_before_fitting(plan: Plan, n: int, size: tuple[int, int]) -> None:
+    """As `check_room`, before a batch is made of photographs.
+
+    What fits anywhere is let through: asking the machine for its memory takes as long
+    as fitting a small photograph, and the network asks before it runs.
+    """
+    if n * size[0] * size[1] > MANY_PIXELS:
+        check_room(plan, n, size)
+    else:
+        check_input_size(plan, size)

@@ -16,12 +16,12 @@ from typing import Any, Protocol, overload
 import numpy as np
 
 from sact_core.backends.budget import Budget, check_target, find_tau
-from sact_core.backends.checks import check_input, image_batches
+from sact_core.backends.checks import check_before_fitting, check_input, image_batches
 from sact_core.checkpoint import Checkpoint, read
 from sact_core.config import NetworkConfig, Preprocessing
 from sact_core.flops import dense_flops
 from sact_core.network import Plan, Result, build_plan, require_params
-from sact_core.preprocess import check_image, prepare
+from sact_core.preprocess import Seen, check_image, fitted_size, see
 from sact_core.taus import Tau, check_taus, tau_range
 
 BACKENDS = ("reference", "masked", "dense")
@@ -250,10 +250,13 @@ class Net:
         batches = image_batches(images)
         for batch in batches:
             check_image(batch[0])
+            height, width = batch.shape[1:3]
+            size = fitted_size((height, width), preprocessing, self.plan.divisor)
+            check_before_fitting(self.plan, len(batch), size)
         taus = check_taus(self.config, tau, sum(map(len, batches)), clamp_tau)
 
         def prepared(batch: np.ndarray) -> np.ndarray:
-            return np.stack([prepare(image, preprocessing, self.plan.divisor) for image in batch])
+            return np.concatenate([self.see(image, image_size, fit).x for image in batch])
 
         inputs: Iterable[np.ndarray] = map(prepared, batches)
         if target_flops is not None:
@@ -274,6 +277,35 @@ class Net:
             )
             begin += len(x)
         return results[0] if isinstance(images, np.ndarray) else results
+
+    def see(self, image: np.ndarray, image_size: int | None = None, fit: str | None = None) -> Seen:
+        """Fit one photograph to the network: its input, and what can be shown of it.
+
+        Parameters
+        ----------
+        image : np.ndarray [shape=(h, w, 3), uint8]
+            RGB.
+        image_size, fit
+            As in `run`.
+
+        Returns
+        -------
+        Seen
+            ``x`` [shape=(1, H, W, 3), float32] for `forward`; ``pixels``
+            [shape=(H, W, 3), uint8] for people.
+
+        Raises
+        ------
+        ValueError
+            If ``image`` is no uint8 RGB image, ``image_size`` or ``fit`` is out of
+            range, the network cannot take an input of this size, or it needs more
+            memory than there is.
+        """
+        preprocessing = self.preprocessing_for(image_size, fit)
+        check_image(image)
+        size = fitted_size((image.shape[0], image.shape[1]), preprocessing, self.plan.divisor)
+        check_before_fitting(self.plan, 1, size)
+        return see(image, preprocessing, self.plan.divisor)
 
     def find_tau(self, inputs: Sequence[np.ndarray], target_flops: float) -> Budget:
         """Find the tau at which images together spend a share of their dense FLOPs.

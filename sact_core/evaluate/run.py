@@ -308,14 +308,12 @@ def _prepared(
     net: Net, source: Source, chunk: range, left_out: Unreadable
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Inputs [shape=(n, H, W, 3)] of one size each, and their labels."""
-    from sact_core.preprocess import prepare
-
     sizes: dict[tuple[int, ...], list[tuple[np.ndarray, int]]] = {}
     for image, label, _ in source.readable(chunk, left_out):
-        x = prepare(image, net.preprocessing, net.plan.divisor)
+        x = net.see(image).x
         sizes.setdefault(x.shape, []).append((x, label))
     for together in sizes.values():
-        yield np.stack([x for x, _ in together]), np.array([label for _, label in together])
+        yield np.concatenate([x for x, _ in together]), np.array([label for _, label in together])
 
 
 def _at_once(net: Net, shape: tuple[int, ...], num_processes: int) -> int:
