@@ -59,7 +59,7 @@ def families(models: list[Model]) -> list[Family]:
     """
     found: dict[tuple[object, ...], dict[float, Model]] = {}
     for model in models:
-        if model.config.halting == "none" or model.tau is None or model.tau_range is not None:
+        if not model.config.halts or model.tau is None or model.tau_range is not None:
             continue
         found.setdefault(_kind(model), {}).setdefault(model.tau, model)
     made: list[Family] = []
@@ -114,7 +114,7 @@ def points(family: Family, models: list[Model]) -> list[Point]:
             continue
         if model.tau_range is not None:
             found += curve(model)
-        elif model.config.halting == "none":
+        elif not model.config.halts:
             found.append(_point(model, "static ResNet", None))
         elif model.digest in groups:
             found.append(_point(model, groups[model.digest], model.tau))

@@ -11,7 +11,8 @@ from app.loaders import Run
 from app.viewer import Layer, Panel, Stage
 from sact_core.config import NetworkConfig
 from sact_core.maps.limits import PERCENTILES, unit_limits
-from sact_core.network import BlockResult, Conv, Plan, Result
+from sact_core.network import Conv, Plan
+from sact_core.result import BlockResult, Result
 
 METRICS = {"ponder_cost": "Ponder cost", "num_units": "Units run"}
 SCALES = {"fixed": "Fixed", "stretched": "Stretched"}

@@ -105,7 +105,7 @@ class File:
             return "any"
         if self.averaged:
             return "averaged"
-        if config.halting == "none" and recipe.get("finetune_first_units"):
+        if not config.halts and recipe.get("finetune_first_units"):
             return "rival"
         return config.halting
 

@@ -18,8 +18,11 @@ from sact_core.checkpoint import Checkpoint, CheckpointError, read, write
 from sact_core.config import NetworkConfig, Preprocessing, parse_units
 from sact_core.flops import FlopCount, count_flops, dense_flops
 from sact_core.halting import Halting, HaltingState, halt, start, step
-from sact_core.network import BlockResult, Plan, Result, build_plan, init_params
+from sact_core.network import Plan
+from sact_core.parameters import init_params
+from sact_core.plans import build_plan
 from sact_core.preprocess import Seen
+from sact_core.result import BlockResult, Result
 
 __version__ = "0.1.0"
 

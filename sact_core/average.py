@@ -34,7 +34,8 @@ import numpy as np
 from sact_core.checkpoint import Checkpoint, read, read_header, write
 from sact_core.commands import run
 from sact_core.config import NetworkConfig
-from sact_core.network import Plan, build_plan
+from sact_core.network import Plan
+from sact_core.plans import build_plan
 
 if TYPE_CHECKING:
     from sact_core.train.batches import Batch

@@ -132,7 +132,7 @@ class NetworkConfig:
             if (low, high, self.tau_default) != (None, None, None):
                 raise ValueError("a range of tau belongs to a network with tau_conditioned: true")
             return
-        if self.halting == "none":
+        if not self.halts:
             raise ValueError("a vanilla network never halts: a range of tau needs act or sact")
         if low is None or high is None:
             raise ValueError("a network with tau_conditioned: true needs tau_low and tau_high")
@@ -154,10 +154,25 @@ class NetworkConfig:
             )
 
     @property
+    def halts(self) -> bool:
+        """Whether anything may stop before its block's last unit: ACT or SACT."""
+        return self.by_position or self.by_image
+
+    @property
+    def by_position(self) -> bool:
+        """Whether every position of an image stops by itself: SACT."""
+        return self.halting == "sact"
+
+    @property
+    def by_image(self) -> bool:
+        """Whether an image stops as a whole: ACT."""
+        return self.halting == "act"
+
+    @property
     def name(self) -> str:
         """Short name, such as ``ResNet-32 SACT`` or ``ResNet-101``."""
         layers = 2 + sum(self.units_per_block) * (2 if self.family == "cifar" else 3)
-        kind = "" if self.halting == "none" else " " + self.halting.upper()
+        kind = " " + self.halting.upper() if self.halts else ""
         return f"ResNet-{layers}{kind}" + (" any tau" if self.tau_conditioned else "")
 
 

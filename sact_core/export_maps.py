@@ -174,7 +174,7 @@ def export(
 
     out = Path(out)
     preprocessing = net.preprocessing_for(image_size, "crop")
-    if net.config.halting == "none":
+    if not net.config.halts:
         raise ValueError(
             "the network is vanilla: every position runs every unit, so it has no maps"
         )

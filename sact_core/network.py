@@ -1,8 +1,8 @@
-"""The plan of a network as plain data, and the result that every backend gives.
+"""The plan of a network as plain data.
 
 All backends, the FLOP counter and the importer walk the plan made by
-`build_plan`. It holds names, shapes and facts, never arithmetic: each backend
-computes on its own, so that an error of one cannot hide in the others.
+`sact_core.plans.build_plan`. It holds names, shapes and facts, never arithmetic:
+each backend computes on its own, so that an error of one cannot hide in the others.
 
 Conventions of the whole project, said once
 -------------------------------------------
@@ -18,11 +18,9 @@ arXiv:1603.05027.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-
-import numpy as np
+from typing import Any
 
 from sact_core.config import NetworkConfig
 
@@ -30,9 +28,6 @@ Pads = tuple[tuple[int, int], tuple[int, int]]
 
 #: Pieces of the line that leads from log tau to a shift of a halting logit.
 TAU_PIECES = 8
-
-#: How far fresh parameters shift a halting logit from one end of the range to the other.
-TAU_SPAN = 4.5
 
 #: Parameters of a batch normalisation, in the order of the authors' files.
 BATCH_NORM_PARAMS = ("gamma", "beta", "moving_mean", "moving_variance")
@@ -243,134 +238,6 @@ class Plan:
         return sizes
 
 
-@dataclass(frozen=True, eq=False)
-class BlockResult:
-    """What one block did. The halting fields are None in a vanilla network.
-
-    Attributes
-    ----------
-    name : str
-        ``block1`` and so on.
-    flops : np.ndarray [shape=(n,), int64]
-        FLOPs that each image needed.
-    ponder_cost : np.ndarray [shape=(n, h, w), float32]
-        ``num_units + remainder``, in units. ACT: [shape=(n,)].
-    num_units : np.ndarray [shape=(n, h, w), int32]
-        Units run at each position. ACT: [shape=(n,)].
-    halting_distribution : np.ndarray [shape=(n, h, w, units), float32]
-        Weight of each unit's output. ACT: [shape=(n, units)].
-    halting_proba : np.ndarray [shape=(n, h, w, units - 1), float32]
-        Probability read after each unit, NaN where the position had stopped
-        before it. ACT: [shape=(n, units - 1)].
-    size : tuple of int
-        Height and width of the block's maps.
-    output : np.ndarray [shape=(n, h, w, channels), float32], optional
-        The block's output, where it was asked for.
-    seconds : tuple of float, optional
-        Time of each unit for the whole batch, where it was asked for.
-    """
-
-    name: str
-    flops: np.ndarray
-    size: tuple[int, int]
-    ponder_cost: np.ndarray | None = None
-    num_units: np.ndarray | None = None
-    halting_distribution: np.ndarray | None = None
-    halting_proba: np.ndarray | None = None
-    output: np.ndarray | None = None
-    seconds: tuple[float, ...] | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """What a network did with a batch.
-
-    Attributes
-    ----------
-    logits : np.ndarray [shape=(n, classes), float32]
-        Output before the softmax.
-    flops : np.ndarray [shape=(n,), int64]
-        FLOPs that each image needed: two per multiply-add, convolutions only.
-    blocks : tuple of BlockResult
-        One per block.
-    positions : dict of str to np.ndarray [shape=(n,), int64]
-        Output positions computed by each convolution, by its name; what the
-        FLOPs are counted from.
-    input_size : tuple of int
-        Height and width of the input.
-    taus : np.ndarray [shape=(n,), float64], optional
-        The price of a unit that each image was run at, in a network conditioned on it.
-    """
-
-    logits: np.ndarray
-    flops: np.ndarray
-    blocks: tuple[BlockResult, ...]
-    positions: dict[str, np.ndarray]
-    input_size: tuple[int, int]
-    taus: np.ndarray | None = None
-
-    @property
-    def probabilities(self) -> np.ndarray:
-        """Softmax of the logits [shape=(n, classes), float32]."""
-        exp = np.exp(self.logits - self.logits.max(axis=1, keepdims=True))
-        return exp / exp.sum(axis=1, keepdims=True)
-
-    def map(self, metric: str = "ponder_cost") -> np.ndarray:
-        """Sum the blocks' maps at the input's resolution.
-
-        Each block's map is enlarged by nearest neighbour, source index
-        ``floor(i * h / H)``, as in the authors' ``sact_map``. An ACT network
-        gives the same value at every position of an image.
-
-        Parameters
-        ----------
-        metric : str
-            ``"ponder_cost"`` or ``"num_units"``.
-
-        Returns
-        -------
-        np.ndarray [shape=(n, H, W), float32]
-            In units, summed over the blocks.
-
-        Raises
-        ------
-        ValueError
-            If the metric is unknown or the network is vanilla.
-        """
-        if metric not in ("ponder_cost", "num_units"):
-            raise ValueError(f"metric must be ponder_cost or num_units, got {metric!r}")
-        height, width = self.input_size
-        total = np.zeros((len(self.logits), height, width), np.float32)
-        for block in self.blocks:
-            values = getattr(block, metric)
-            if values is None:
-                raise ValueError(
-                    "a vanilla network has no ponder map: every position runs every unit"
-                )
-            if values.ndim == 1:
-                values = values[:, None, None]
-            rows = np.arange(height) * values.shape[1] // height
-            columns = np.arange(width) * values.shape[2] // width
-            total += values[:, rows][:, :, columns]
-        return total
-
-
-def build_plan(config: NetworkConfig) -> Plan:
-    """Lay out the network that a config describes.
-
-    Parameters
-    ----------
-    config : NetworkConfig
-        Any valid config.
-
-    Returns
-    -------
-    Plan
-        Its layers, names and shapes; no weights.
-    """
-    return _cifar_plan(config) if config.family == "cifar" else _imagenet_plan(config)
-
-
 def check_input_size(plan: Plan, size: tuple[int, int]) -> None:
     """Refuse an input that the network cannot halve.
 
@@ -388,97 +255,6 @@ def check_input_size(plan: Plan, size: tuple[int, int]) -> None:
         )
 
 
-def check_params(plan: Plan, shapes: dict[str, tuple[int, ...]]) -> list[str]:
-    """List everything that does not fit the plan, one line each.
-
-    Parameters
-    ----------
-    plan : Plan
-        The network.
-    shapes : dict of str to tuple of int
-        Name and shape of the parameters at hand.
-    """
-    wanted = plan.param_shapes
-    problems = [f"missing: {name} {wanted[name]}" for name in wanted if name not in shapes]
-    problems += [f"unexpected: {name} {shapes[name]}" for name in shapes if name not in wanted]
-    problems += [
-        f"wrong shape: {name} is {shapes[name]}, should be {wanted[name]}"
-        for name in wanted
-        if name in shapes and tuple(shapes[name]) != wanted[name]
-    ]
-    return problems
-
-
-def require_params(plan: Plan, params: Mapping[str, np.ndarray]) -> None:
-    """Refuse parameters that do not fit the plan.
-
-    Parameters
-    ----------
-    plan : Plan
-        The network.
-    params : mapping of str to np.ndarray
-        The parameters at hand.
-
-    Raises
-    ------
-    ValueError
-        If names or shapes differ; everything that does is listed.
-    """
-    problems = check_params(plan, {name: np.shape(value) for name, value in params.items()})
-    if problems:
-        raise ValueError("the parameters do not fit the network: " + "; ".join(problems))
-
-
-def init_params(plan: Plan, seed: int = 0) -> dict[str, np.ndarray]:
-    """Draw fresh parameters as the authors initialise them.
-
-    He normal weights (fan-in, truncated at two deviations), zero biases but
-    ``config.halting_bias`` for the halting logits, unit gammas and variances. Over
-    the range of tau, if any, halting logits rise evenly by `TAU_SPAN`.
-
-    Parameters
-    ----------
-    plan : Plan
-        The network.
-    seed : int
-        Seed of the generator; the same seed gives the same parameters.
-
-    Returns
-    -------
-    dict of str to np.ndarray [float32]
-        Every parameter of ``plan.param_shapes``.
-
-    References
-    ----------
-    He et al. 2015, arXiv:1502.01852.
-    """
-    rng = np.random.default_rng(seed)
-    params: dict[str, np.ndarray] = {}
-    for name, shape in plan.param_shapes.items():
-        part = name.rsplit("/", 1)[1]
-        if part == "weight":
-            params[name] = _he_normal(rng, shape)
-        else:
-            fill = 1.0 if part in ("gamma", "moving_variance") else 0.0
-            params[name] = np.full(shape, fill, np.float32)
-    for unit in plan.units:
-        if unit.halting is not None:
-            biased = unit.halting.local_conv or unit.halting.global_conv
-            params[f"{biased.name}/bias"][:] = plan.config.halting_bias
-            shift = unit.halting.tau_shift
-            if shift is not None:  # softplus of it is an even share of the span
-                params[shift.name][:] = np.log(np.expm1(TAU_SPAN / shift.pieces))
-    return params
-
-
-def _he_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    draw = rng.standard_normal(shape)
-    while (far := np.abs(draw) > 2).any():
-        draw[far] = rng.standard_normal(int(far.sum()))
-    # 0.8796 is the deviation of a normal truncated at two deviations.
-    return (draw * np.sqrt(2 / np.prod(shape[:3])) / 0.87962566).astype(np.float32)
-
-
 def _pad(side: int, kernel: int, stride: int, padding: str) -> tuple[int, int]:
     if padding == "explicit":
         return kernel // 2, kernel // 2
@@ -486,121 +262,12 @@ def _pad(side: int, kernel: int, stride: int, padding: str) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
-def _halting_branch(config: NetworkConfig, unit: str, channels: int) -> HaltingBranch | None:
-    """Halting branch of a unit; its norms are followed by the leaky ReLU in CIFAR only."""
-    if config.halting == "none":
-        return None
-    eps, slope = (1e-3, 0.1) if config.family == "cifar" else (1e-5, 1.0)
-    root = f"{unit}/halting_proba"
-    act = config.halting == "act"
-    global_bn = BatchNorm(f"{root}/global_bn", channels, eps, slope)
-    global_conv = Conv(f"{root}/global_conv", (1, 1, channels, 1), bias=act)
-    shift = TauShift(f"{root}/tau_shift", TAU_PIECES) if config.tau_conditioned else None
-    if act:
-        return HaltingBranch(global_bn, global_conv, tau_shift=shift)
-    side = config.sact_kernel_size
-    return HaltingBranch(
-        global_bn,
-        global_conv,
-        BatchNorm(f"{root}/local_bn", channels, eps, slope),
-        Conv(f"{root}/local_conv", (side, side, channels, 1), bias=True),
-        shift,
-    )
+def __getattr__(name: str) -> Any:
+    """Names that have moved, for a while."""
+    from importlib import import_module
 
-
-def _cifar_plan(config: NetworkConfig) -> Plan:
-    eps, slope = 1e-3, 0.1
-    channels = config.base_channels
-    stem = Conv("stem", (3, 3, 3, channels), bias=True)
-    blocks = []
-    for b, num_units in enumerate(config.units_per_block):
-        width = config.base_channels * 2**b
-        units = []
-        for u in range(num_units):
-            name = f"block{b + 1}/unit{u + 1}"
-            stride = 2 if b and not u else 1
-            # The authors apply the leaky ReLU twice after conv1: 0.1 * 0.1.
-            bn1 = BatchNorm(f"{name}/conv1/bn", width, eps, slope * slope)
-            first = Conv(f"{name}/conv1", (3, 3, channels, width), stride, bn=bn1)
-            second = Conv(f"{name}/conv2", (3, 3, width, width), bias=True)
-            last = u == num_units - 1
-            units.append(
-                Unit(
-                    name,
-                    channels,
-                    width,
-                    stride,
-                    preact=BatchNorm(f"{name}/preact", channels, eps, slope),
-                    convs=(first, second),
-                    shortcut=("pool" if b else "preact") if not u else "identity",
-                    halting=None if last else _halting_branch(config, name, width),
-                    masked=config.halting == "sact" and u > 0,
-                )
-            )
-            channels = width
-        blocks.append(Block(f"block{b + 1}", tuple(units)))
-    return Plan(
-        config,
-        stem,
-        pool=False,
-        blocks=tuple(blocks),
-        postnorm=BatchNorm("postnorm", channels, eps, slope),
-        head_first="mean",
-        logits=Conv("logits", (1, 1, channels, config.num_classes), bias=True),
-        divisor=4,
-        bn_decay=0.9,
-    )
-
-
-def _imagenet_plan(config: NetworkConfig) -> Plan:
-    eps = 1e-5
-    channels = 64  # the stem's width does not follow base_channels
-    stem = Conv("stem", (7, 7, 3, channels), 2, bias=True, padding="explicit")
-    blocks = []
-    for b, num_units in enumerate(config.units_per_block):
-        narrow = config.base_channels * 2**b
-        depth = 4 * narrow
-        units = []
-        for u in range(num_units):
-            name = f"block{b + 1}/unit{u + 1}"
-            stride = 2 if b and not u else 1
-            bn1 = BatchNorm(f"{name}/conv1/bn", narrow, eps, 0.0)
-            bn2 = BatchNorm(f"{name}/conv2/bn", narrow, eps, 0.0)
-            shortcut = Conv(f"{name}/shortcut", (1, 1, channels, depth), stride, bias=True)
-            last = u == num_units - 1
-            units.append(
-                Unit(
-                    name,
-                    channels,
-                    depth,
-                    stride,
-                    preact=BatchNorm(f"{name}/preact", channels, eps, 0.0),
-                    convs=(
-                        Conv(f"{name}/conv1", (1, 1, channels, narrow), bn=bn1),
-                        Conv(
-                            f"{name}/conv2",
-                            (3, 3, narrow, narrow),
-                            stride,
-                            padding="explicit",
-                            bn=bn2,
-                        ),
-                        Conv(f"{name}/conv3", (1, 1, narrow, depth), bias=True),
-                    ),
-                    shortcut="identity" if channels == depth and stride == 1 else shortcut,
-                    halting=None if last else _halting_branch(config, name, depth),
-                    masked=config.halting == "sact" and u > 0,
-                )
-            )
-            channels = depth
-        blocks.append(Block(f"block{b + 1}", tuple(units)))
-    return Plan(
-        config,
-        stem,
-        pool=True,
-        blocks=tuple(blocks),
-        postnorm=BatchNorm("postnorm", channels, eps, 0.0),
-        head_first="bn",
-        logits=Conv("logits", (1, 1, channels, config.num_classes), bias=True),
-        divisor=1,
-        bn_decay=0.997,
-    )
+    for module in ("plans", "parameters", "result"):
+        found = getattr(import_module(f"sact_core.{module}"), name, None)
+        if found is not None:
+            return found
+    raise AttributeError(name)

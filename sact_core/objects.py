@@ -115,7 +115,7 @@ def measure(
     ValueError
         If the network has no maps by position.
     """
-    if net.config.halting != "sact":
+    if not net.config.by_position:
         raise ValueError(f"{net.config.name} has no map by position: it is no SACT network")
     net.preprocessing_for(image_size, "keep")
     found: list[Preference] = []

@@ -37,8 +37,8 @@ from sact_core.maps.drawing import COLOUR_MAPS
 
 if TYPE_CHECKING:
     from sact_core.backends import Net
-    from sact_core.network import Result
     from sact_core.preprocess import Seen
+    from sact_core.result import Result
 
 SCALES = ("percentile", "units")
 ENDINGS = ("_im.png", "_ponder.png", "_overlay.png", "_colorbar.png", "_maps.h5")
@@ -235,7 +235,7 @@ def _ponder_all(args: argparse.Namespace, command: str) -> int:
     from sact_core.backends import load
 
     net = load(args.checkpoint, args.backend)
-    if net.config.halting == "none":
+    if not net.config.halts:
         raise ValueError(
             f"{args.checkpoint} is a vanilla network: every position runs every unit, so it "
             f"has no ponder map"

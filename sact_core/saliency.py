@@ -114,7 +114,7 @@ def score(
         If the network has no maps by position, no photograph can be used, or
         none is left to choose on.
     """
-    if net.config.halting != "sact":
+    if not net.config.by_position:
         raise ValueError(f"{net.config.name} has no map by position: it is no SACT network")
     net.preprocessing_for(image_size, "keep")
     skipped: dict[str, str] = {}

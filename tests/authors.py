@@ -11,7 +11,7 @@ import re
 import numpy as np
 
 from sact_core.config import NetworkConfig
-from sact_core.network import build_plan
+from sact_core.plans import build_plan
 
 LAST = {"weights": "weight", "biases": "bias"}
 

@@ -7,7 +7,8 @@ import numpy as np
 from sact_core.backends import Net
 from sact_core.checkpoint import Checkpoint
 from sact_core.config import NetworkConfig, Preprocessing, default_preprocessing
-from sact_core.network import build_plan, init_params
+from sact_core.parameters import init_params
+from sact_core.plans import build_plan
 
 #: How far every running sum must be from ``1 - eps`` before counts are compared.
 MARGIN = 1e-4

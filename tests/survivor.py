@@ -27,7 +27,8 @@ import torch
 from sact_core import files
 from sact_core.backends import dense
 from sact_core.config import NetworkConfig
-from sact_core.network import build_plan, init_params
+from sact_core.parameters import init_params
+from sact_core.plans import build_plan
 from sact_core.train import __main__ as command
 from sact_core.train import loop
 from sact_core.train.batches import Batch

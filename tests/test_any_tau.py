@@ -17,7 +17,9 @@ from sact_core.backends.masked.shifts import Shifts
 from sact_core.backends.reference import read_tau_shift
 from sact_core.config import NetworkConfig
 from sact_core.flops import dense_flops
-from sact_core.network import TAU_PIECES, build_plan, init_params
+from sact_core.network import TAU_PIECES
+from sact_core.parameters import init_params
+from sact_core.plans import build_plan
 from sact_core.taus import check_taus
 from tests.networks import (
     MARGIN,

@@ -17,7 +17,7 @@ from sact_core.backends import dense
 from sact_core.checkpoint import Checkpoint, read, read_header, write
 from sact_core.config import NetworkConfig, Preprocessing
 from sact_core.evaluate import __main__ as evaluate
-from sact_core.network import build_plan
+from sact_core.plans import build_plan
 from sact_core.train import __main__ as train
 from sact_core.train.batches import Batch
 from tests.networks import random_params

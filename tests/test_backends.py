@@ -9,7 +9,7 @@ import sact_core
 from sact_core.backends import BACKENDS, Net, backend_module, load, memory
 from sact_core.checkpoint import Checkpoint, CheckpointError, write
 from sact_core.config import NetworkConfig, Preprocessing
-from sact_core.network import build_plan
+from sact_core.plans import build_plan
 from sact_core.preprocess import normalise, prepare
 from tests.networks import random_params
 

@@ -20,7 +20,8 @@ from sact_core.benchmark.steer import reach_for, set_reach, steered_params, stee
 from sact_core.checkpoint import Checkpoint, read_header, write
 from sact_core.config import NetworkConfig, Preprocessing
 from sact_core.flops import dense_flops
-from sact_core.network import build_plan, init_params
+from sact_core.parameters import init_params
+from sact_core.plans import build_plan
 from tests.conftest import ROOT
 
 TINY = Case("tiny", "cifar", (2, 1, 1), 2, 8, 1.0)

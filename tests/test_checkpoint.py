@@ -24,7 +24,8 @@ from sact_core.checkpoint import (
     write,
 )
 from sact_core.config import NetworkConfig, Preprocessing
-from sact_core.network import build_plan, init_params
+from sact_core.parameters import init_params
+from sact_core.plans import build_plan
 
 CONFIG = NetworkConfig(units_per_block=(1, 2, 1), base_channels=2, num_classes=3, halting="sact")
 PARAM = "block2/unit1/conv1/weight"

@@ -116,6 +116,15 @@ def test_name_counts_the_layers(config, name):
 
 
 @pytest.mark.parametrize(
+    ("halting", "halts", "by_position", "by_image"),
+    [("none", False, False, False), ("act", True, False, True), ("sact", True, True, False)],
+)
+def test_how_a_network_halts(halting, halts, by_position, by_image):
+    config = NetworkConfig(halting=halting)
+    assert (config.halts, config.by_position, config.by_image) == (halts, by_position, by_image)
+
+
+@pytest.mark.parametrize(
     ("text", "family", "units"),
     [
         ("5", "cifar", (5, 5, 5)),

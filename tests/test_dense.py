@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from sact_core.backends import dense
 from sact_core.config import NetworkConfig
 from sact_core.import_tf import params_from_tf, to_tf_names
-from sact_core.network import build_plan, init_params
+from sact_core.parameters import init_params
+from sact_core.plans import build_plan
 from tests.conftest import need_reference
 from tests.test_halting import ACT_FILES
 

@@ -17,7 +17,8 @@ from sact_core.maps import parts as map_parts
 from sact_core.maps.file import MapFile
 from sact_core.maps.limits import unit_limits
 from sact_core.maps.writing import map_attributes, map_rows, write_maps
-from sact_core.network import build_plan, init_params
+from sact_core.parameters import init_params
+from sact_core.plans import build_plan
 
 CONFIG = NetworkConfig("cifar", (1, 2, 2), 2, 3, "sact", halting_bias=0.3)
 NAMES = ("a.jpg", '<b>&"x".jpg', "c.jpg", "d.jpg")

@@ -26,7 +26,7 @@ from sact_core.evaluate import __main__ as command
 from sact_core.evaluate import watch as watching
 from sact_core.flops import dense_flops
 from sact_core.measures.metrics import Metrics
-from sact_core.network import build_plan
+from sact_core.plans import build_plan
 from sact_core.processes import Processes
 from sact_core.train import read_metrics
 from tests.conftest import ROOT

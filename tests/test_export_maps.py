@@ -24,7 +24,8 @@ from sact_core.import_tf import import_checkpoint
 from sact_core.maps import parts as map_parts
 from sact_core.maps.file import MapError, MapFile
 from sact_core.maps.parts import parts_folder
-from sact_core.network import build_plan, init_params
+from sact_core.parameters import init_params
+from sact_core.plans import build_plan
 from tests.networks import any_tau_checkpoint
 
 CONFIG = NetworkConfig("cifar", (1, 2, 2), 2, 3, "sact", halting_bias=0.3)

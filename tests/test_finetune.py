@@ -12,7 +12,8 @@ import pytest
 
 from sact_core import checkpoint as checkpoints
 from sact_core.config import NetworkConfig, Preprocessing
-from sact_core.network import build_plan, init_params
+from sact_core.parameters import init_params
+from sact_core.plans import build_plan
 from sact_core.train import __main__ as command
 from sact_core.train import read_metrics
 from sact_core.train.recipes import TrainingConfig

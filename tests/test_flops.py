@@ -10,7 +10,7 @@ import pytest
 from sact_core.backends import BACKENDS, reference
 from sact_core.config import NetworkConfig, parse_units
 from sact_core.flops import conv_flops, count_flops, dense_flops, dense_positions
-from sact_core.network import build_plan
+from sact_core.plans import build_plan
 from tests import naive
 from tests.networks import images_with_margin, random_net
 
@@ -207,7 +207,7 @@ def test_masks_agree_with_brute_force(rng, family, sact_kernel_size):
     inputs = (size[0] // 4, size[1] // 4) if family == "imagenet" else size
     for block, counts in zip(plan.blocks, num_units, strict=True):
         for u, unit in enumerate(block.units):
-            positions |= reference.count_positions(unit, "sact", counts > u, (4, *inputs, 0))
+            positions |= reference.count_positions(unit, False, counts > u, (4, *inputs, 0))
             inputs = counts.shape[1:]
     stem = dense_positions(plan, size)["stem"]
     positions |= {"stem": np.full(4, stem), "logits": np.ones(4, int)}

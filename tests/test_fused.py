@@ -13,7 +13,8 @@ from torch import Tensor
 from sact_core.backends import dense
 from sact_core.backends.dense import fused, kernels
 from sact_core.config import NetworkConfig
-from sact_core.network import build_plan, init_params
+from sact_core.parameters import init_params
+from sact_core.plans import build_plan
 from tests.test_dense import L2, batch_of, golden
 
 pytestmark = pytest.mark.skipif(kernels.INTERPRETED, reason="needs compiled vectors")

@@ -17,7 +17,8 @@ from sact_core.import_tf import (
     to_tf_names,
 )
 from sact_core.import_tf.__main__ import main
-from sact_core.network import build_plan, init_params
+from sact_core.parameters import init_params
+from sact_core.plans import build_plan
 from tests import tf_writer
 
 AUTHORS = [

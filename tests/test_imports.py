@@ -1,6 +1,6 @@
 """Imports point one way, and a light import stays light.
 
-The order is that of the map of the code: config, halting, network, flops,
+The order is that of the map of the code: config, halting, network, plans, flops,
 checkpoint, preprocess, backends, data and files of maps, commands, app. A new
 module gets its place in `LEVELS`; commands are found by themselves.
 """
@@ -17,15 +17,16 @@ import pytest
 
 from sact_core.checkpoint import Checkpoint, write
 from sact_core.config import NetworkConfig, Preprocessing
-from sact_core.network import build_plan, init_params
+from sact_core.parameters import init_params
+from sact_core.plans import build_plan
 from tests.conftest import ROOT
 
 #: Modules of one line do not import each other; lower lines never import higher ones.
 LEVELS = [
     ["commands", "config", "files", "processes", "provenance", "untrusted_hdf5"],
     ["halting", "taus"],
-    ["network"],
-    ["flops"],
+    ["network", "result"],
+    ["flops", "parameters", "plans"],
     ["checkpoint"],
     ["preprocess"],
     ["backends"],

@@ -23,7 +23,9 @@ from sact_core.backends.masked.kernels import cpu, network, plain, vector
 from sact_core.backends.masked.kernels import halting as halting_kernels
 from sact_core.backends.masked.packing import lay_out, pack
 from sact_core.config import NetworkConfig
-from sact_core.network import Conv, build_plan, init_params
+from sact_core.network import Conv
+from sact_core.parameters import init_params
+from sact_core.plans import build_plan
 
 
 def steered_params(plan, rng):

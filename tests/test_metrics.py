@@ -11,7 +11,9 @@ from sact_core.backends import Net
 from sact_core.checkpoint import Checkpoint
 from sact_core.config import NetworkConfig, default_preprocessing
 from sact_core.measures.metrics import Metrics, Spread, authors_block_name, l2_loss
-from sact_core.network import BlockResult, Result, build_plan, init_params
+from sact_core.parameters import init_params
+from sact_core.plans import build_plan
+from sact_core.result import BlockResult, Result
 from tests.authors import read_network
 from tests.conftest import need_reference
 

@@ -8,16 +8,10 @@ import numpy as np
 import pytest
 
 from sact_core.config import IMAGENET_DEPTHS, NetworkConfig
-from sact_core.network import (
-    BlockResult,
-    Conv,
-    Result,
-    build_plan,
-    check_input_size,
-    check_params,
-    init_params,
-    require_params,
-)
+from sact_core.network import Conv, check_input_size
+from sact_core.parameters import check_params, init_params, require_params
+from sact_core.plans import build_plan
+from sact_core.result import BlockResult, Result
 from tests.authors import param_name
 
 VARIABLES = {

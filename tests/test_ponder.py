@@ -15,7 +15,8 @@ from sact_core.checkpoint import Checkpoint
 from sact_core.config import NetworkConfig, Preprocessing
 from sact_core.flops import dense_flops
 from sact_core.maps.file import MapFile
-from sact_core.network import build_plan, init_params
+from sact_core.parameters import init_params
+from sact_core.plans import build_plan
 from sact_core.ponder import ENDINGS, main, output_stems
 from tests.networks import any_tau_checkpoint
 

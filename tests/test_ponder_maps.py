@@ -15,7 +15,8 @@ from sact_core.import_tf import import_checkpoint
 from sact_core.maps.file import MapError, MapFile
 from sact_core.maps.limits import percentile_limits, unit_limits
 from sact_core.maps.writing import map_attributes, map_rows, merge_maps, write_maps
-from sact_core.network import build_plan, init_params
+from sact_core.parameters import init_params
+from sact_core.plans import build_plan
 
 SMALL = {
     "sact": NetworkConfig("cifar", (1, 3, 2), 2, 3, "sact", halting_bias=0.5),

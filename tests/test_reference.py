@@ -10,7 +10,8 @@ import pytest
 
 from sact_core.backends import reference
 from sact_core.config import NetworkConfig
-from sact_core.network import BatchNorm, Conv, HaltingBranch, build_plan
+from sact_core.network import BatchNorm, Conv, HaltingBranch
+from sact_core.plans import build_plan
 from tests import naive
 
 

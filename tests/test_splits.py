@@ -13,7 +13,8 @@ from sact_core.config import NetworkConfig, Preprocessing
 from sact_core.data import source
 from sact_core.data.source import DataError
 from sact_core.data.splits import evaluation_split
-from sact_core.network import build_plan, init_params
+from sact_core.parameters import init_params
+from sact_core.plans import build_plan
 
 
 def record(name, split):

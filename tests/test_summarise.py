@@ -10,7 +10,8 @@ import pytest
 
 from sact_core.checkpoint import Checkpoint, read_header, write
 from sact_core.config import NetworkConfig, Preprocessing
-from sact_core.network import build_plan, init_params
+from sact_core.parameters import init_params
+from sact_core.plans import build_plan
 from tests.conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "pretrained"))

@@ -24,7 +24,7 @@ import torch
 
 from sact_core import checkpoint as checkpoints
 from sact_core.config import NetworkConfig
-from sact_core.network import build_plan
+from sact_core.plans import build_plan
 from sact_core.processes import Processes
 from sact_core.train import __main__ as command
 from sact_core.train import read_metrics, report

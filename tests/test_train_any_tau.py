@@ -15,7 +15,7 @@ from sact_core import checkpoint as checkpoints
 from sact_core.backends import dense
 from sact_core.backends.dense import kernels
 from sact_core.config import NetworkConfig
-from sact_core.network import build_plan
+from sact_core.plans import build_plan
 from sact_core.train import __main__ as command
 from sact_core.train import report
 from sact_core.train.batches import Augmenter, Batch

@@ -15,7 +15,8 @@ from sact_core import checkpoint as checkpoints
 from sact_core.backends import dense
 from sact_core.config import NetworkConfig
 from sact_core.flops import count_flops, dense_flops
-from sact_core.network import build_plan, init_params
+from sact_core.parameters import init_params
+from sact_core.plans import build_plan
 from sact_core.preprocess import normalise
 from sact_core.train import __main__ as command
 from sact_core.train.batches import Ahead, Augmenter, Batch

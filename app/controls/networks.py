@@ -117,7 +117,7 @@ def _striking(names: list[str], first: str | None) -> list[str]:
         for name in others
         if (other := _readable(name)) is not None
         and other.config.family == model.config.family
-        and other.config.halting != "none"
+        and other.config.halts
     ]
     itself = [first] * 3 if model.tau_range is not None else []
     rest = [name for name in others if name not in peers]

@@ -162,7 +162,7 @@ def price(model: Model, cost: Cost, run: Run | None = None) -> str:
     if cost.share is not None:
         side = model.header.preprocessing.image_size
         share = f"{cost.share:.0%}, the mean of its test images at {side} pixels"
-    if model.config.halting == "none":
+    if not model.config.halts:
         parts.append(f"**{figures.si(cost.dense)}FLOPs**: every unit runs everywhere")
         if run is not None:
             parts.append(_time(run))

@@ -17,10 +17,10 @@ from app.viewer import component as viewer
 def hero(choice: controls.Choice) -> None:
     """The image, the ponder map beside it and over it."""
     run = choice.run
-    if choice.model.config.halting == "none":
+    if not choice.model.config.halts:
         vanilla(run)
         return
-    by_position = choice.model.config.halting == "sact"
+    by_position = choice.model.config.by_position
     with st.container(horizontal=True, vertical_alignment="bottom"):
         metric = controls.choose_metric("explore", redraw, (by_position,))
         stretch = st.segmented_control(
@@ -122,7 +122,7 @@ def why(choice: controls.Choice) -> None:
     run = choice.run
     st.header("Why did it stop there?", anchor=False)
     height, width = run.result.input_size
-    if choice.model.config.halting == "act":
+    if choice.model.config.by_image:
         st.markdown("ACT decides once for the whole image, block by block.")
         row = column = 0
     else:

@@ -18,7 +18,8 @@ from sact_core.backends import Net
 from sact_core.checkpoint import CheckpointError, Header, read, read_header
 from sact_core.config import NetworkConfig
 from sact_core.flops import dense_flops
-from sact_core.network import Plan, build_plan
+from sact_core.network import Plan
+from sact_core.plans import build_plan
 
 MAX_CHECKPOINT_BYTES = 256 << 20
 MAX_LISTED_CHECKPOINTS = 200
@@ -146,7 +147,7 @@ def first_checkpoint(
 
     def rank(name: str) -> tuple[bool, bool, bool, float]:
         found = shipped.get(name)
-        if found is None or found.config.halting != "sact":
+        if found is None or not found.config.by_position:
             return True, True, True, 0.0
         metrics = found.header.provenance.get("metrics")
         share = metrics.get("flops_share") if isinstance(metrics, dict) else None
@@ -250,7 +251,7 @@ def mean_share(model: Model, tau: float | None = None) -> float | None:
     At another tau than its default it is read off the curve of a network that takes
     any, between two measured taus on a straight line over the logarithm.
     """
-    if model.config.halting == "none":
+    if not model.config.halts:
         return 1.0
     if model.tau_range is not None and tau not in (None, model.config.tau_default):
         rows = [row for row in curve(model) if row.get("Total Flops/mean", 0) > 0]

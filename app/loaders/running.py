@@ -19,8 +19,9 @@ from app.loaders.pictures import Picture
 from sact_core.backends import Net
 from sact_core.config import NetworkConfig
 from sact_core.flops import FlopCount, count_flops, dense_flops
-from sact_core.network import Result, build_plan
+from sact_core.plans import build_plan
 from sact_core.preprocess import fit_image
+from sact_core.result import Result
 
 #: One network at a time: kernels use every processor themselves.
 ENGINE = threading.Lock()

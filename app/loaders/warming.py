@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from sact_core.config import NetworkConfig, default_preprocessing
-from sact_core.network import build_plan, init_params
+from sact_core.parameters import init_params
+from sact_core.plans import build_plan
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 #: Seconds that the first run of a process waits for what was compiled before.

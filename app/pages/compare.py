@@ -183,7 +183,7 @@ controls.heading(
 )
 models, taus, runs, picture = choose()
 shown = [name_of(model, tau) for model, tau in zip(models, taus, strict=True)]
-halting = [i for i, model in enumerate(models) if model.config.halting != "none"]
+halting = [i for i, model in enumerate(models) if model.config.halts]
 if len(halting) < len(models):
     names = ", ".join(models[i].name for i in range(len(models)) if i not in halting)
     st.info(

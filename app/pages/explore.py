@@ -22,7 +22,7 @@ controls.run(PAGE, choice)  # an error is said before anything is drawn
 hero(choice)
 numbers(choice)
 badge(choice)
-halts = choice.model.config.halting != "none"
+halts = choice.model.config.halts
 if halts:
     why(choice)
     st.session_state["explore_units"] = sum(choice.model.config.units_per_block)
@@ -32,7 +32,7 @@ with left:
     says(choice)
 with right:
     cost(choice)
-if choice.model.config.halting == "sact":
+if choice.model.config.by_position:
     blocks(choice)
 if halts:
     take_home(choice)

@@ -46,7 +46,7 @@ def estimate_memory(plan: Plan, shape: tuple[int, ...], keep_outputs: bool = Fal
     stem = max(positions[plan.stem.name] * plan.stem.weight_shape[3], height * width * channels)
     numbers = max(LIVE_MAPS * largest, LIVE_STEM_MAPS * stem)
     for block, (rows, columns) in zip(plan.blocks, plan.block_sizes((height, width)), strict=True):
-        places = {"none": 0, "act": 1, "sact": rows * columns}[plan.config.halting]
+        places = rows * columns if plan.config.by_position else int(plan.config.by_image)
         numbers += 4 * places * len(block.units)  # distribution, probabilities, their parts
         if keep_outputs:
             numbers += rows * columns * block.units[-1].out_channels

@@ -20,8 +20,11 @@ from sact_core.backends.checks import check_before_fitting, check_input, image_b
 from sact_core.checkpoint import Checkpoint, read
 from sact_core.config import NetworkConfig, Preprocessing
 from sact_core.flops import dense_flops
-from sact_core.network import Plan, Result, build_plan, require_params
+from sact_core.network import Plan
+from sact_core.parameters import require_params
+from sact_core.plans import build_plan
 from sact_core.preprocess import Seen, check_image, fitted_size, see
+from sact_core.result import Result
 from sact_core.taus import Tau, check_taus, tau_range
 
 BACKENDS = ("reference", "masked", "dense")

@@ -18,17 +18,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from sact_core.config import NetworkConfig
 from sact_core.flops import count_flops
 from sact_core.halting import Halting, halt, start, step
-from sact_core.network import (
-    BatchNorm,
-    Block,
-    BlockResult,
-    Conv,
-    HaltingBranch,
-    Pads,
-    Plan,
-    Result,
-    Unit,
-)
+from sact_core.network import BatchNorm, Block, Conv, HaltingBranch, Pads, Plan, Unit
+from sact_core.result import BlockResult, Result
 
 __all__ = ["Engine", "halt"]
 
@@ -113,7 +104,7 @@ class Engine:
         self, block: Block, x: np.ndarray, taus: np.ndarray, keep_seconds: bool
     ) -> tuple[np.ndarray, BlockResult, dict[str, np.ndarray]]:
         """Run the units of a block; give its output, its result and its positions."""
-        kind = self.plan.config.halting
+        config = self.plan.config
         positions: dict[str, np.ndarray] = {}
         seconds: list[float] = []
         weights: list[np.ndarray] = []  # columns of the halting distribution
@@ -121,21 +112,19 @@ class Engine:
         output = np.zeros((1, 1, 1, 1), np.float32)
         n, *size = x.shape[:3]
         size = [-(-side // block.units[0].stride) for side in size]
-        state = start(
-            (n, *size) if kind == "sact" else (n,), len(block.units), self.plan.config.eps
-        )
+        state = start((n, *size) if config.by_position else (n,), len(block.units), config.eps)
 
         for unit in block.units:
             began = time.perf_counter()
             active = state.active
-            positions |= count_positions(unit, kind, active, x.shape)
+            positions |= count_positions(unit, config.by_image, active, x.shape)
             x = residual_unit(x, unit, self.params, active if unit.masked else None)
-            if kind != "none":
+            if config.halts:
                 proba = None
                 if unit.halting is not None:
-                    shift = read_tau_shift(taus, unit.halting, self.plan.config, self.params)
+                    shift = read_tau_shift(taus, unit.halting, config, self.params)
                     proba = read_halting_proba(x, unit.halting, self.params, shift)
-                    proba = proba[..., 0] if kind == "sact" else proba[:, 0, 0, 0]
+                    proba = proba[..., 0] if config.by_position else proba[:, 0, 0, 0]
                     probas.append(np.where(active, proba, np.float32(np.nan)))
                 state, weight = step(state, proba)
                 weights.append(weight)
@@ -149,7 +138,7 @@ class Engine:
             size=(size[0], size[1]),
             seconds=tuple(seconds) if keep_seconds else None,
         )
-        if kind == "none":
+        if not config.halts:
             return x, result, positions
         halting = Halting(np.stack(weights, axis=-1), state.num_units, state.remainder)
         result = replace(
@@ -327,15 +316,15 @@ def pool_and_widen(x: np.ndarray, channels: int) -> np.ndarray:
 
 
 def count_positions(
-    unit: Unit, kind: str, active: np.ndarray, input_shape: tuple[int, ...]
+    unit: Unit, by_image: bool, active: np.ndarray, input_shape: tuple[int, ...]
 ) -> dict[str, np.ndarray]:
     """Count the output positions that each convolution of a unit needs.
 
     Parameters
     ----------
     unit : Unit
-    kind : str
-        Halting kind of the network.
+    by_image : bool
+        Whether images halt as a whole, so that a unit runs for those that have not.
     active : np.ndarray [shape=(n, h', w') or (n,), bool]
         What had not halted before the unit.
     input_shape : tuple of int
@@ -348,8 +337,7 @@ def count_positions(
     """
     n = input_shape[0]
     one = np.ones(n, np.int64)
-    # ACT computes a unit for the images that have not halted; all or nothing.
-    runs = active.astype(np.int64) if kind == "act" else one
+    runs = active.astype(np.int64) if by_image else one
     positions = {}
     size = (input_shape[1], input_shape[2])
     if isinstance(unit.shortcut, Conv):

@@ -17,7 +17,7 @@ from sact_core.benchmark.sides import Side
 from sact_core.checkpoint import read, read_header
 from sact_core.config import Preprocessing
 from sact_core.flops import dense_flops
-from sact_core.network import build_plan
+from sact_core.plans import build_plan
 from sact_core.preprocess import prepare
 
 #: The masked engine, and the same network in PyTorch.

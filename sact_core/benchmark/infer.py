@@ -16,7 +16,7 @@ from typing import Any
 from sact_core.benchmark.cases import Case
 from sact_core.benchmark.sides import Side
 from sact_core.flops import dense_flops
-from sact_core.network import build_plan
+from sact_core.plans import build_plan
 
 #: Sides, in the order in which they take turns.
 SIDES = ("masked", "vanilla", "compiled", "frozen", "sact")

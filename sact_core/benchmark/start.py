@@ -13,7 +13,8 @@ begin = time.perf_counter()
 import numpy as np
 from sact_core.backends.masked import Engine
 from sact_core.config import NetworkConfig
-from sact_core.network import build_plan, init_params
+from sact_core.parameters import init_params
+from sact_core.plans import build_plan
 plan = build_plan(NetworkConfig(halting="sact"))
 Engine(plan, init_params(plan)).forward(np.zeros((1, 32, 32, 3), np.float32))
 print(time.perf_counter() - begin)

@@ -16,7 +16,9 @@ import numpy as np
 
 from sact_core.backends import backend_module
 from sact_core.flops import count_flops, dense_flops
-from sact_core.network import BatchNorm, Conv, Plan, Unit, build_plan, init_params
+from sact_core.network import BatchNorm, Conv, Plan, Unit
+from sact_core.parameters import init_params
+from sact_core.plans import build_plan
 
 #: How sharply a halting probability falls around its threshold.
 STEEPNESS = 400.0

@@ -119,7 +119,8 @@ def _step(
     network: NetworkConfig, batch_size: int, amp: str, halting: str, fused: bool, device: str
 ) -> Callable[[], None]:
     """Make a training step on a batch of noise."""
-    from sact_core.network import build_plan, init_params
+    from sact_core.parameters import init_params
+    from sact_core.plans import build_plan
     from sact_core.train.batches import Batch
     from sact_core.train.learner import Learner
     from sact_core.train.recipes import TrainingConfig

@@ -21,7 +21,8 @@ import numpy as np
 from sact_core.benchmark.cases import Case
 from sact_core.benchmark.steer import reach_for, set_reach, steered_params, steering_images
 from sact_core.checkpoint import read
-from sact_core.network import build_plan, init_params
+from sact_core.parameters import init_params
+from sact_core.plans import build_plan
 
 Run = Callable[[], Any]
 

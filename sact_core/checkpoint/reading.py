@@ -22,7 +22,8 @@ from sact_core.checkpoint.records import (
     Header,
 )
 from sact_core.config import NetworkConfig, Preprocessing, from_dict
-from sact_core.network import build_plan, check_params
+from sact_core.parameters import check_params
+from sact_core.plans import build_plan
 
 
 def read(source: str | Path | bytes) -> Checkpoint:

@@ -13,7 +13,8 @@ from sact_core.checkpoint.checks import class_names_problem, digest, not_finite,
 from sact_core.checkpoint.records import FORMAT, FORMAT_VERSION, MAX_JSON_BYTES, Checkpoint
 from sact_core.config import to_dict
 from sact_core.files import write_bytes
-from sact_core.network import build_plan, check_params
+from sact_core.parameters import check_params
+from sact_core.plans import build_plan
 
 
 def write(path: str | Path, checkpoint: Checkpoint) -> None:

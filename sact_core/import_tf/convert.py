@@ -13,7 +13,7 @@ from sact_core.checkpoint import Checkpoint
 from sact_core.config import NetworkConfig, default_preprocessing
 from sact_core.import_tf.bundle import Bundle, open_bundle
 from sact_core.import_tf.names import is_model_variable, tf_name, to_tf_names
-from sact_core.network import build_plan
+from sact_core.plans import build_plan
 
 _ROOTS = {"resnet_residual/": "cifar", "resnet_v2/": "imagenet"}
 _UNIT = re.compile(r"(?:resnet_residual/block_|resnet_v2/block)(\d{1,9})/unit_(\d{1,9})/")

@@ -14,7 +14,7 @@ import numpy as np
 from sact_core.config import NetworkConfig, to_dict
 from sact_core.files import write_bytes, written_beside
 from sact_core.maps.file import BLOCK_IMAGES, METRICS, MapError, MapFile
-from sact_core.network import Result
+from sact_core.result import Result
 
 FORMAT = "sact-explorer ponder maps"
 _CHUNK_BYTES = 1 << 18
@@ -64,11 +64,11 @@ def map_rows(
         If the network is vanilla: it has no maps.
     """
     n = len(x)
-    flops_of = _flops_layout(config.halting, batch_size or n)
+    flops_of = _flops_layout(config.by_position, batch_size or n)
     found: Rows = {"images": x, "flops": flops_of(result.flops, 2), "flops_exact": result.flops}
     for metric in METRICS:
         total = result.map(metric)  # refuses vanilla networks
-        if config.halting == "sact":  # the authors write none for ACT
+        if config.by_position:  # the authors write none for ACT
             found[f"{metric}_map"] = total[..., None]
     for scope, block in zip(block_scopes(config), result.blocks, strict=True):
         distribution = block.halting_distribution
@@ -168,12 +168,12 @@ def merge_maps(parts: Sequence[str | Path], path: str | Path, about: Mapping[str
     return total
 
 
-def _flops_layout(halting: str, batch_size: int) -> Callable[[np.ndarray, int], np.ndarray]:
+def _flops_layout(by_position: bool, batch_size: int) -> Callable[[np.ndarray, int], np.ndarray]:
     """The authors' shape of FLOPs: SACT gives a row per image, of the batch's length."""
 
     def layout(flops: np.ndarray, num_units: int) -> np.ndarray:
         counts = flops.astype(np.float32)
-        if halting == "sact" and num_units > 1:
+        if by_position and num_units > 1:
             return np.repeat(counts[:, None], batch_size, axis=1)
         return counts
 

@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 
 from sact_core.flops import dense_flops
-from sact_core.network import Plan, Result
+from sact_core.network import Plan
+from sact_core.result import Result
 
 #: L2 weight of the authors' training, by family.
 AUTHORS_L2 = {"cifar": 2e-4, "imagenet": 1e-4}
@@ -99,7 +100,7 @@ class Metrics:
         self.dense = Spread()  # FLOPs of the same images if every unit ran
         self.blocks: dict[str, dict[str, Spread]] = {}
         for block in plan.blocks:
-            halting = [] if plan.config.halting == "none" else ["ponder_cost", "num_units"]
+            halting = ["ponder_cost", "num_units"] if plan.config.halts else []
             self.blocks[block.name] = {name: Spread() for name in [*halting, "flops"]}
 
     def update(self, result: Result, labels: np.ndarray) -> None:

@@ -18,7 +18,8 @@ from torch import Tensor
 from sact_core.backends import dense
 from sact_core.checkpoint import Checkpoint
 from sact_core.flops import count_flops
-from sact_core.network import Plan, build_plan
+from sact_core.network import Plan
+from sact_core.plans import build_plan
 from sact_core.processes import Processes
 from sact_core.train.batches import Batch
 from sact_core.train.recipes import TrainingConfig

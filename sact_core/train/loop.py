@@ -18,7 +18,8 @@ from typing import Any
 from sact_core import checkpoint as checkpoints
 from sact_core.data.source import Examples, Source
 from sact_core.flops import dense_flops
-from sact_core.network import build_plan, init_params
+from sact_core.parameters import init_params
+from sact_core.plans import build_plan
 from sact_core.processes import Processes
 from sact_core.train import evaluation, provenance, report
 from sact_core.train.batches import Ahead

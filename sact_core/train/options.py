@@ -171,6 +171,6 @@ def run_name(config: TrainingConfig) -> str:
     """Name a run after what it trains, such as ``cifar10_resnet32_sact_tau0.005``."""
     network = config.network
     name = network.name.lower().replace("-", "").replace(" ", "_")
-    fixed = network.halting != "none" and not network.tau_conditioned
+    fixed = network.halts and not network.tau_conditioned
     tau = f"_tau{config.tau:g}" if fixed else ""
     return f"{Path(config.dataset).name}_{name}{tau}"

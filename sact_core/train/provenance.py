@@ -43,7 +43,7 @@ def describe(
         },
         "command": command,
         "recipe": recipe,
-        "tau": config.tau if config.network.halting != "none" else None,
+        "tau": config.tau if config.network.halts else None,
         **_tau_range(config),
         "seed": config.seed,
         "epochs": row["epoch"],

@@ -10,7 +10,8 @@ import numpy as np
 
 from sact_core import checkpoint as checkpoints
 from sact_core.config import NetworkConfig, Preprocessing, default_preprocessing
-from sact_core.network import TAU_SPAN, Plan, check_params, init_params
+from sact_core.network import Plan
+from sact_core.parameters import TAU_SPAN, check_params, init_params
 from sact_core.train.recipes import TrainingConfig
 
 MAX_LISTED = 20

@@ -20,7 +20,8 @@ import pytest
 from sact_core.backends import Net
 from sact_core.checkpoint import Checkpoint, write
 from sact_core.config import NetworkConfig, Preprocessing, default_preprocessing
-from sact_core.network import build_plan, init_params
+from sact_core.parameters import init_params
+from sact_core.plans import build_plan
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

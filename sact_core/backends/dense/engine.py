@@ -11,7 +11,8 @@ from torch import Tensor
 
 from sact_core.backends.dense.network import BlockTrace, Network
 from sact_core.flops import count_flops
-from sact_core.network import Block, BlockResult, Conv, Plan, Result
+from sact_core.network import Block, Conv, Plan
+from sact_core.result import BlockResult, Result
 
 
 class Engine:
@@ -168,7 +169,7 @@ def count_positions(
     for block, trace in zip(plan.blocks, traces, strict=True):
         for u, unit in enumerate(block.units):
             ran = ones  # images that ran the unit: all but in ACT
-            if plan.config.halting == "act":
+            if plan.config.by_image:
                 ran = trace.actives[u].cpu().numpy().astype(np.int64)
             masks = _mask_counts(trace.actives[u]) if unit.masked else None
             for i, conv in enumerate(unit.convs):

@@ -132,9 +132,9 @@ class Network(nn.Module):
                 x = output = shortcut + residual
             else:
                 x, output = self._advance(unit, shortcut, residual, output, state)
-            if config.halting != "none":
+            if config.halts:
                 if state is None:
-                    shape_of = x[:, 0] if config.halting == "sact" else x[:, 0, 0, 0]
+                    shape_of = x[:, 0] if config.by_position else x[:, 0, 0, 0]
                     state = HaltingTensors.start(shape_of, 1.0 - config.eps)
                 trace.actives.append(state.active)
                 if unit.halting is None:

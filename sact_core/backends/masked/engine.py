@@ -21,7 +21,9 @@ from sact_core.backends.masked.packing import Packed, Sizes, aligned, lay_out, p
 from sact_core.backends.masked.results import Outputs, read_results
 from sact_core.backends.masked.shifts import Shifts
 from sact_core.backends.masked.threads import pool, thread_count
-from sact_core.network import Plan, Result, require_params
+from sact_core.network import Plan
+from sact_core.parameters import require_params
+from sact_core.result import Result
 
 #: A workspace up to this many bytes stays in a core's cache, or nearly: then a
 #: thread runs an image by itself. Threads share larger images.

@@ -10,7 +10,8 @@ import numpy as np
 from sact_core.backends.masked.kernels import layout as at
 from sact_core.backends.masked.packing import Sizes
 from sact_core.flops import count_flops
-from sact_core.network import BlockResult, Plan, Result
+from sact_core.network import Plan
+from sact_core.result import BlockResult, Result
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Outputs:
     @classmethod
     def make(cls, plan: Plan, sizes: Sizes, n: int, keep_outputs: bool) -> Outputs:
         blocks = sizes.blocks.copy()
-        sact, vanilla = plan.config.halting == "sact", plan.config.halting == "none"
+        sact, vanilla = plan.config.by_position, not plan.config.halts
         floats, counts = n * int(sizes.net[at.CLASSES]), 0  # the logits come first
         nan = []
         for block in blocks:
@@ -75,8 +76,8 @@ def read_results(
             flat = outputs.arrays["results"][begin : begin + n * height * width * channels]
             whole = flat.reshape(n, height, width, channels)
             fields["output"] = np.ascontiguousarray(whole[..., : block.units[-1].out_channels])
-        if plan.config.halting != "none":
-            places = (n, height, width) if plan.config.halting == "sact" else (n,)
+        if plan.config.halts:
+            places = (n, height, width) if plan.config.by_position else (n,)
             fields |= _halting_fields(outputs, facts, places, units)
         blocks.append(
             BlockResult(name=block.name, flops=flops[block.name], size=(height, width), **fields)

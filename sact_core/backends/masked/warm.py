@@ -18,7 +18,8 @@ def warm() -> float:
     begin = time.perf_counter()
     from sact_core.backends import masked
     from sact_core.config import NetworkConfig
-    from sact_core.network import build_plan, init_params
+    from sact_core.parameters import init_params
+    from sact_core.plans import build_plan
 
     plan = build_plan(NetworkConfig(units_per_block=(1, 1, 1), base_channels=2, halting="sact"))
     masked.Engine(plan, init_params(plan)).forward(np.zeros((1, 4, 4, 3), np.float32))
