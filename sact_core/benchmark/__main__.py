@@ -4,6 +4,7 @@
 
     python -m sact_core.benchmark infer                           # everything, about an hour
     python -m sact_core.benchmark infer --only resnet32-batch1 --threads 1
+    python -m sact_core.benchmark infer --only resnet32-batch1 --against benchmarks/infer-….json
     python -m sact_core.benchmark halting
     python -m sact_core.benchmark family pretrained/*.h5 --data-dir DIR
     python -m sact_core.benchmark train --threads 1               # a minute or two
@@ -17,6 +18,7 @@ folder; every row says the revision and the packages it was measured with.
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -54,7 +56,10 @@ def _add_infer(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=7, help="turns of every side")
     parser.add_argument("--seconds", type=float, default=0.3, help="length of a turn")
     parser.add_argument("--no-start", action="store_true", help="leave the time of a start out")
-    parser.add_argument("--out", default="benchmarks", help="folder (default: benchmarks)")
+    parser.add_argument("--against", type=Path, metavar="FILE",
+                        help="results of an earlier run: exit code 1 where a case takes over 10 %% "
+                             "more of the dense time than there")  # fmt: skip
+    parser.add_argument("--out", help="folder (default: benchmarks; none with --against)")
     parser.set_defaults(run=run_infer)
 
 
@@ -123,11 +128,11 @@ def run_family(args: argparse.Namespace) -> None:
     _finish(path, values, family.merge(values["rows"], _signed(rows)))
 
 
-def run_infer(args: argparse.Namespace) -> None:
-    """Measure every case, writing what there is after each."""
+def run_infer(args: argparse.Namespace) -> int:
+    """Measure every case, writing what there is after each; 1 where one got slower."""
     from sact_core.backends.masked import thread_count
-    from sact_core.benchmark import infer, report, start
-    from sact_core.benchmark.machine import software
+    from sact_core.benchmark import against, infer, report, start
+    from sact_core.benchmark.machine import machine, software
 
     if "masked" not in args.sides or not set(infer.DENSE) & set(args.sides):
         raise ValueError(f"--sides must name masked and one of {', '.join(infer.DENSE)}")
@@ -136,21 +141,37 @@ def run_infer(args: argparse.Namespace) -> None:
     threads = args.threads or sorted({1, thread_count(None)})
     for count in threads:
         thread_count(count)
-    path, values = _earlier(args.out, "infer")
-    if not args.no_start:
-        values["start"] = {**start.measure_start(), "software": software()}
+    earlier: dict[against.Key, infer.Row] = {}
+    if args.against is not None:
+        wanted = set(itertools.product(args.only, threads, args.ratios))
+        earlier = against.read_earlier(args.against, machine(), wanted, args.sides)
+    # A check must not replace what it is held against, and then pass.
+    keep = args.out is not None or args.against is None
+    if keep:
+        path, values = _earlier(args.out or "benchmarks", "infer")
+        if not args.no_start:
+            values["start"] = {**start.measure_start(), "software": software()}
     order = {case.key: i for i, case in enumerate(CASES)}
+    comparisons: list[against.Comparison] = []
     for case in (case for case in CASES if case.key in args.only):
         for count in threads:
             rows = infer.measure_case(
                 case, count, args.ratios, args.sides, args.rounds, args.seconds
             )
-            values["rows"] = sorted(
-                infer.merge(values["rows"], _signed(rows)),
-                key=lambda row: (order.get(row["case"], 99), row["threads"], -row["ratio"]),
-            )
-            report.write_results(path, values)
-    _finish(path, values, values["rows"])
+            comparisons += against.compare(earlier, rows)
+            if keep:
+                values["rows"] = sorted(
+                    infer.merge(values["rows"], _signed(rows)),
+                    key=lambda row: (order.get(row["case"], 99), row["threads"], -row["ratio"]),
+                )
+                report.write_results(path, values)
+    if keep:
+        _finish(path, values, values["rows"])
+    for each in comparisons:
+        print(each)
+    if args.against is not None:
+        print(against.summary(comparisons, args.against))
+    return int(any(each.failed for each in comparisons))
 
 
 def run_halting(args: argparse.Namespace) -> None:
