@@ -9,13 +9,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sact_core.backends import BACKENDS
+from sact_core.backends import BACKENDS, backend_module, masked
+from sact_core.config import NetworkConfig
+from sact_core.network import build_plan
 from tests.networks import (
     MARGIN,
+    OPTIONS,
     assert_results_agree,
     halting_margin,
     images_with_margin,
     random_net,
+    random_params,
 )
 
 OTHERS = [backend for backend in BACKENDS if backend != "reference"]
@@ -219,3 +223,53 @@ def test_the_same_input_gives_the_same_bits(rng, backend):
     np.testing.assert_array_equal(x, kept)
     np.testing.assert_array_equal(first.logits, second.logits)
     np.testing.assert_array_equal(first.map(), second.map())
+
+
+# --- exact ties ---
+
+
+def undecided(rng, **config):
+    """Plan and parameters of a network whose halting probabilities are all exactly 0.5."""
+    config = NetworkConfig(base_channels=4, num_classes=3, **config)
+    params = random_params(rng, config)
+    for name, value in params.items():
+        if "/halting_proba/" in name and name.endswith(("/weight", "/bias")):
+            value[:] = 0
+    return build_plan(config), params
+
+
+@pytest.mark.parametrize("side", [*BACKENDS, "plain loops"])
+@pytest.mark.parametrize("halting", ["act", "sact"])
+@pytest.mark.parametrize("family", ["cifar", "imagenet"])
+@pytest.mark.parametrize(
+    ("eps", "num_units", "distribution"),
+    [
+        (0.5, 1, [1, 0, 0, 0]),  # 0.5 >= 1 - 0.5: stops at once
+        (0.0, 2, [0.5, 0.5, 0, 0]),  # 0.5 + 0.5 >= 1: after the second
+        (1.0, 1, [1, 0, 0, 0]),
+        (0.49, 2, [0.5, 0.5, 0, 0]),  # no tie: 0.5 < 0.51
+    ],
+)
+def test_a_sum_that_meets_the_threshold_stops(
+    rng, side, halting, family, eps, num_units, distribution
+):
+    units = (4, 4, 4) if family == "cifar" else (4, 4, 4, 4)
+    plan, params = undecided(rng, family=family, units_per_block=units, halting=halting, eps=eps)
+    if side == "plain loops":
+        engine = masked.Engine(plan, params, num_threads=1, vectors=False)
+    else:
+        engine = backend_module(side).Engine(plan, params, **OPTIONS.get(side, {}))
+    x = rng.standard_normal((2, 16, 24, 3), dtype=np.float32)
+    result = engine.forward(x)
+    for block in result.blocks:
+        assert (block.num_units == num_units).all()
+        weights = np.broadcast_to(np.float32(distribution), block.halting_distribution.shape)
+        np.testing.assert_array_equal(block.halting_distribution, weights)
+        cost = num_units + np.float32(distribution[num_units - 1])
+        np.testing.assert_array_equal(block.ponder_cost, cost)
+        assert (block.halting_proba[..., :num_units] == 0.5).all()
+        assert np.isnan(block.halting_proba[..., num_units:]).all()
+        places = block.size[0] * block.size[1]
+        for u in range(4):  # what has stopped costs nothing
+            counted = result.positions[f"{block.name}/unit{u + 1}/conv2"]
+            np.testing.assert_array_equal(counted, places if u < num_units else 0)
