@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import shutil
 import threading
+from dataclasses import replace
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -15,6 +17,7 @@ from app.loaders import InputError, checkpoints, comparing, pictures, running
 from sact_core.backends import load
 from sact_core.data.images import read_image
 from sact_core.flops import dense_flops
+from sact_core.network import BlockResult, Result
 from tests.app.conftest import ROOT
 
 
@@ -179,14 +182,55 @@ class TestRuns:
         assert all(one.ok for one in loaders.agreement(model, picture, None, None))
 
     def test_disagreement_is_seen(self, app_env):
-        from dataclasses import replace
-
         _, _, run = example_run()
         block = run.result.blocks[0]
         wrong = replace(block, num_units=block.num_units + 1)
         other = replace(run, result=replace(run.result, blocks=(wrong, *run.result.blocks[1:])))
 
         assert not comparing._compare(run, other, "masked", 0.01).ok
+
+    def test_flops_alone_may_not_differ(self, app_env):
+        _, _, run = example_run()
+        other = replace(run, result=replace(run.result, flops=run.result.flops + 1))
+        found = comparing._compare(run, other, "masked", 0.01)
+
+        assert (found.logits, found.ponder_cost, found.num_units) == (0, 0, 0)
+        assert not found.flops_equal
+        assert not found.ok
+
+    @pytest.mark.parametrize("block", [0, 1, 2])
+    def test_ponder_costs_alone_may_not_differ(self, app_env, block):
+        _, _, run = example_run()
+        blocks = list(run.result.blocks)
+        cost = blocks[block].ponder_cost.copy()
+        cost[0, 1, 2] -= np.float32(0.25)
+        blocks[block] = replace(blocks[block], ponder_cost=cost)
+        other = replace(run, result=replace(run.result, blocks=tuple(blocks)))
+        found = comparing._compare(run, other, "dense", 0.01)
+
+        assert found.ponder_cost == pytest.approx(0.25, abs=1e-6)
+        assert (found.logits, found.num_units, found.flops_equal) == (0, 0, True)
+        assert not found.ok
+
+    @pytest.mark.parametrize(
+        ("changes", "ok"),
+        [
+            ({}, True),
+            ({"logits": 0.9e-3, "ponder_cost": 0.9e-3}, True),  # rounding
+            ({"logits": 1.1e-3}, False),
+            ({"ponder_cost": 1.1e-3}, False),
+            ({"flops_equal": False}, False),
+            ({"num_units": 1}, False),
+            ({"num_units": 2, "close": 1}, False),
+            # Where rounding decides about a position, costs and FLOPs follow.
+            ({"num_units": 2, "close": 2, "flops_equal": False, "ponder_cost": 0.5}, True),
+            ({"num_units": 2, "close": 2, "logits": 1.1e-3}, False),
+        ],
+    )
+    def test_what_counts_as_agreement(self, changes, ok):
+        same = comparing.Agreement("masked", 1.0, 0.0, 0.0, 0, 0, 100, True)
+
+        assert replace(same, **changes).ok == ok
 
     def test_networks_are_kept_within_bounds(self, app_env):
         model = loaders.model("tiny_act")
@@ -204,6 +248,23 @@ class TestRuns:
 
 
 class TestViews:
+    def test_difference_is_as_large_as_its_largest(self):
+        def ran(*rows):
+            units = np.array([rows], np.int32)
+            size = units.shape[1:]
+            block = BlockResult("block1", np.zeros(1), size, units.astype(np.float32), units)
+            return SimpleNamespace(result=Result(np.zeros((1, 2)), np.zeros(1), (block,), {}, size))
+
+        one, other = ran([1, 2], [3, 9]), ran([1, 2], [3, 4])
+
+        assert views.largest_difference(one, other, "num_units") == 5  # mean 1.25
+        assert views.largest_difference(other, one, "ponder_cost") == 5  # either way
+        assert views.largest_difference(one, one, "num_units") == 1
+        # Maps of other sizes, at the positions of the first: rows 0 0 1 1, columns 0 1 of 2 x 2.
+        tall = ran([1, 2], [1, 2], [3, 4], [11, 4])
+        assert views.largest_difference(tall, other, "num_units") == 8
+        assert views.largest_difference(other, tall, "num_units") == 1  # rows 0 and 2 of 4
+
     def test_trace_follows_the_position(self, app_env):
         model, _, run = example_run()
         for block in run.result.blocks:
