@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -44,6 +45,21 @@ def test_speedup_by_hand():
     assert (found["speedup"], found["flop_ratio"], found["share"]) == (2.0, 2.0, 1.0)
     turns = {"masked": [2.0, 2.5, 2.0], "vanilla": [4.0, 5.5, 3.6], "compiled": [6.0, 6.0, 6.0]}
     assert row(turns=turns)["speedup"] == 2.0  # the median of 2, 2.2 and 1.8
+
+
+def test_a_speedup_is_the_median_of_ratios():
+    # Each round's ratio counts, 4, 1 and 3; the ratio of the medians would be 2.
+    turns = {"masked": [1.0, 2.0, 4.0], "vanilla": [4.0, 2.0, 12.0], "compiled": [9.0, 9.0, 9.0]}
+    found = row(turns=turns, ms={"masked": 2.0, "vanilla": 4.0, "compiled": 9.0})
+    assert (found["speedup"], found["share"], found["share_unfrozen"]) == (3.0, 1.5, 1.5)
+    # Against the halting rule in NumPy the same; the first round warms up.
+    turns = [(1, 4, 7), (2, 2, 7), (4, 12, 7)]  # milliseconds of Numba, NumPy and torch
+    clock = iter([0, 0, 0, *(t for turn in turns for ms in turn for t in (0, ms))])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(halting, "time", SimpleNamespace(perf_counter=lambda: next(clock) / 1000))
+        (found,) = halting.measure_halting([(2, 2)], threads=1, rounds=3, say=lambda text: None)
+    assert found["speedup"] == pytest.approx(3.0)
+    assert found["ms"] == pytest.approx({"numba": 2.0, "numpy": 4.0, "torch": 7.0})
 
 
 @pytest.mark.parametrize("side", infer.DENSE)

@@ -70,6 +70,16 @@ def test_a_blend_is_grey_image_and_colour():
     np.testing.assert_array_equal(drawing.blend(image, colours, 1.0), colours)
 
 
+def test_a_blend_weighs_colours_as_the_eye_does():
+    image = np.array([[[100, 200, 50], [200, 0, 0], [0, 200, 0], [0, 0, 200]]], np.uint8)
+    black = np.zeros_like(image)
+    # 29.9 + 117.4 + 5.7; then the weights of red, green and blue alone, of 200.
+    grey = np.array([[153, 59.8, 117.4, 22.8]])[..., None]
+    for alpha in (0.0, 0.5):
+        ref = np.rint(np.broadcast_to(grey * (1 - alpha), image.shape))
+        np.testing.assert_array_equal(drawing.blend(image, black, alpha), ref)
+
+
 def test_inputs_become_pictures_again(rng):
     pixels = rng.integers(0, 256, (4, 5, 3), dtype=np.uint8)
     scaled = ((pixels / 255 - 0.5) * 2).astype(np.float32)

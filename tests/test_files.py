@@ -21,6 +21,18 @@ def test_replaces_a_file_and_leaves_nothing_beside(tmp_path):
     assert os.listdir(tmp_path) == ["a.bin"]
 
 
+def test_who_has_the_old_file_open_reads_on(tmp_path):
+    path = tmp_path / "a.bin"
+    write_bytes(path, b"old bytes")
+    with path.open("rb") as reader:
+        assert reader.read(4) == b"old "
+        write_bytes(path, b"new")
+        assert reader.read() == b"bytes"
+        reader.seek(0)
+        assert reader.read() == b"old bytes"
+    assert path.read_bytes() == b"new"
+
+
 def test_mode_follows_the_umask(tmp_path):
     old = os.umask(0o027)
     try:

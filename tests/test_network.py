@@ -274,6 +274,21 @@ def test_map_takes_the_source_index_rounded_down():
     np.testing.assert_array_equal(result.map("num_units")[0], [[1, 1, 1, 2, 2, 2, 3, 3]] * 2)
 
 
+def test_map_of_other_rows_and_columns():
+    # Rows 3 to 5: floor(i * 3 / 5) = 0 0 1 1 2. Columns 2 to 3: floor(j * 2 / 3) = 0 0 1.
+    result = result_of((block_of([[[1, 2], [3, 4], [5, 6]]], 0.5),), (5, 3))
+    ref = [[1, 1, 2], [1, 1, 2], [3, 3, 4], [3, 3, 4], [5, 5, 6]]
+    np.testing.assert_array_equal(result.map("num_units")[0], ref)
+    # A map coarser than the input's half, taller than wide, beside a finer one; two images.
+    fine = block_of(np.arange(20).reshape(2, 5, 2), 0.25)
+    coarse = block_of([[[100], [200], [300]], [[400], [500], [600]]], 0.25)
+    result = result_of((fine, coarse), (5, 2), n=2)
+    steps = np.array([[100, 100, 200, 200, 300], [400, 400, 500, 500, 600]])[:, :, None]
+    ref = np.arange(20).reshape(2, 5, 2) + steps
+    np.testing.assert_array_equal(result.map("num_units"), ref)
+    np.testing.assert_array_equal(result.map("ponder_cost"), ref + 0.5)
+
+
 def test_map_of_an_act_network_is_flat():
     block = BlockResult(
         "b", np.zeros(2, np.int64), (2, 2), np.array([2.5, 3.5]), np.array([2, 3], np.int32)
