@@ -149,8 +149,7 @@ def _name(model: Model) -> str:
 
 def _kind(model: Model) -> tuple[object, ...]:
     # What decides a network's shape; the bias that halting started from does not.
-    one_tau = {"tau_conditioned": False, "tau_low": None, "tau_high": None, "tau_default": None}
-    config = replace(model.config, halting_bias=0.0, **one_tau)  # type: ignore[arg-type]
+    config = replace(model.config.unconditioned, halting_bias=0.0)
     return config, _data(model), model.header.preprocessing
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 FAMILIES = ("cifar", "imagenet")
@@ -167,6 +167,16 @@ class NetworkConfig:
     def by_image(self) -> bool:
         """Whether an image stops as a whole: ACT."""
         return self.halting == "act"
+
+    @property
+    def unconditioned(self) -> NetworkConfig:
+        """The same network, told no tau."""
+        return replace(self, tau_conditioned=False, tau_low=None, tau_high=None, tau_default=None)
+
+    @property
+    def vanilla(self) -> NetworkConfig:
+        """The same network without halting: every position runs every unit."""
+        return replace(self.unconditioned, halting="none")
 
     @property
     def name(self) -> str:

@@ -214,3 +214,12 @@ def test_a_config_does_not_change():
     with pytest.raises(AttributeError):
         config.eps = 0.5
     assert hash(config) == hash(NetworkConfig(units_per_block=[5, 5, 5]))
+
+
+def test_vanilla_twin_of_every_kind():
+    shape = {"units_per_block": (2, 3, 4), "base_channels": 8, "num_classes": 7}
+    taus = {"tau_conditioned": True, "tau_low": 0.001, "tau_high": 0.1}
+    for kind in ({"halting": "sact"}, {"halting": "act"}, {}, {"halting": "sact", **taus}):
+        assert NetworkConfig(**shape, **kind).vanilla == NetworkConfig(**shape)
+    conditioned = NetworkConfig(**shape, halting="act", eps=0.02, **taus)
+    assert conditioned.unconditioned == NetworkConfig(**shape, halting="act", eps=0.02)

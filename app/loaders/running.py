@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -130,7 +130,7 @@ def seconds_of(
 
 def vanilla_flops(config: NetworkConfig, size: tuple[int, int]) -> FlopCount:
     """FLOPs of the same network without halting: every position runs every unit."""
-    return dense_flops(build_plan(replace(config, halting="none")), size)
+    return dense_flops(build_plan(config.vanilla), size)
 
 
 def dense_total(network: Net, size: tuple[int, int]) -> int:

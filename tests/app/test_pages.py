@@ -541,8 +541,11 @@ class TestFlops:
 
         assert float(macs.split()[0]) == pytest.approx(float(flops.split()[0]) / 2, rel=0.01)
 
-    def test_pytorch_counts_the_same(self, app_env):
-        at = run_page("flops")
+    @pytest.mark.parametrize(
+        "name", [ANY, "tiny_sact_tau0.01", "tiny_act", "tiny_vanilla", "zoo_photos_tau0.01"]
+    )
+    def test_pytorch_counts_the_same(self, any_tau_env, name):
+        at = run_page("flops", flops_checkpoint=name)
         at.button(key="flops_reconcile").click().run()
 
         assert not at.exception
