@@ -3,7 +3,7 @@
 One formula, for convolutions only (stem, shortcuts, halting branches and
 logits included)::
 
-    FLOPs = 2 * positions * kernel height * kernel width * channels in * channels out
+    FLOPs = 2 * positions * kernel height * kernel width * channels in / groups * channels out
 
 A multiply-add counts as two, as the authors count; divide by two for
 multiply-adds. Biases, batch normalisations, activations and poolings are free.
@@ -13,10 +13,11 @@ backend reports the output positions that each convolution had to compute.
 - Vanilla: all of them.
 - ACT: those of a unit, its halting branch included, while ``num_units`` of the
   image is above the unit's index.
-- SACT: from the second unit of a block on, the active positions; the
-  convolutions before the 3x3 that reads them (conv1) the active positions grown
-  by one pixel; the local halting convolution those that were active in its own
-  unit. The global halting convolution always counts as one position an image.
+- SACT: from the second unit of a block on, the active positions, grown for every
+  convolution by as many pixels as those that follow it in the unit read around a
+  position (`sact_core.network.Unit.halos`): by one before a 3x3, by two before a
+  5x5; the local halting convolution those that were active in its own unit. The
+  global halting convolution always counts as one position an image.
 - What tau adds to halting logits is no convolution but a sum, like a bias, of one
   number for each image and unit, and free as biases are: a network conditioned on
   tau costs as much as the same network without.
@@ -104,7 +105,7 @@ def conv_flops(weight_shape: tuple[int, int, int, int], positions: np.ndarray) -
     Parameters
     ----------
     weight_shape : tuple of int
-        Height, width, channels in, channels out.
+        Height, width, channels in of one group, channels out.
     positions : np.ndarray [shape=(n,), int64]
         Output positions computed for each image.
     """
@@ -224,6 +225,8 @@ def dense_positions(plan: Plan, size: tuple[int, int]) -> dict[str, int]:
             if unit.halting.local_conv is not None:
                 visit(unit.halting.local_conv, size)
             visit(unit.halting.global_conv, (1, 1))
+    if plan.head is not None:
+        visit(plan.head, size)
     visit(plan.logits, (1, 1))
     return positions
 

@@ -18,6 +18,7 @@ arXiv:1603.05027.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -35,16 +36,18 @@ BATCH_NORM_PARAMS = ("gamma", "beta", "moving_mean", "moving_variance")
 
 @dataclass(frozen=True)
 class BatchNorm:
-    """A batch normalisation over the channels.
+    """A batch normalisation over the channels, and the activation that follows.
 
-    ``name`` is its path; ``eps`` is added to the variance; ``slope`` is the
-    negative slope of the activation that follows (0 for ReLU, 1 for none).
+    ``name`` is its path; ``eps`` is added to the variance. The activation is
+    ``min(y if y > 0 else slope * y, cap)``: ``slope`` is 0 for ReLU and ReLU6, 1
+    for none; ``cap`` is 6 for ReLU6 and infinite elsewhere.
     """
 
     name: str
     channels: int
     eps: float
     slope: float
+    cap: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -53,15 +56,28 @@ class Conv:
 
     ``padding`` is ``"same"`` (TensorFlow's rule: the odd pixel goes behind) or
     ``"explicit"`` (half the kernel on every side, whatever the stride). ``bn``
-    is the batch normalisation applied to its output, if any.
+    is the batch normalisation applied to its output, if any. Channels in and out
+    are split evenly into ``groups``, in order, and each group out reads its group
+    in alone; in a depthwise convolution every channel is a group.
     """
 
     name: str
-    weight_shape: tuple[int, int, int, int]  # height, width, in, out
+    weight_shape: tuple[int, int, int, int]  # height, width, in of one group, out
     stride: int = 1
     bias: bool = False
     padding: str = "same"
     bn: BatchNorm | None = None
+    groups: int = 1
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the input, all groups together."""
+        return self.weight_shape[2] * self.groups
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of the output."""
+        return self.weight_shape[3]
 
     def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """Height and width of the output for an input of ``size``."""
@@ -115,40 +131,63 @@ class HaltingBranch:
 class Unit:
     """A residual unit.
 
-    ``convs`` run one after another on the pre-activation ``preact(x)``.
-    ``shortcut`` is ``"identity"`` (the raw input), ``"preact"`` (the
-    pre-activation), ``"pool"`` (2x2 average pooling of the raw input, zero
-    channels half in front and half behind) or a convolution of the
-    pre-activation. ``masked`` is True where SACT silences the residual at
-    positions that have halted: in every unit but the first of its block.
+    ``convs`` run one after another on the pre-activation ``preact(x)``, on ``x``
+    itself where there is none. ``shortcut`` is ``"identity"`` (the raw input),
+    ``"preact"`` (the pre-activation), ``"pool"`` (2x2 average pooling of the raw
+    input, zero channels half in front and half behind), a convolution of the
+    pre-activation, or None where the last convolution's output is all there is.
+    ``masked`` is True where SACT silences the residual at positions that have
+    halted: in every unit but the first of its block.
     """
 
     name: str
     in_channels: int
     out_channels: int
     stride: int
-    preact: BatchNorm
+    preact: BatchNorm | None
     convs: tuple[Conv, ...]
-    shortcut: str | Conv
+    shortcut: str | Conv | None
     halting: HaltingBranch | None
     masked: bool
 
     @cached_property
-    def grown_convs(self) -> int:
-        """How many leading convolutions work on the mask grown by one pixel.
+    def halos(self) -> tuple[int, ...]:
+        """How many pixels beyond the active positions each convolution is needed at.
 
-        Those before the last 3x3, whose output that convolution reads around
-        every active position: one in either family.
+        As far as the convolutions that follow in the unit read around them: half a
+        kernel for each, so 1 before one 3x3, 2 before a 5x5, 0 for the last.
         """
-        return max(i for i, conv in enumerate(self.convs) if conv.weight_shape[0] == 3)
+        halves = [(max(conv.weight_shape[:2]) - 1) // 2 for conv in self.convs]
+        return tuple(sum(halves[i + 1 :]) for i in range(len(halves)))
 
 
 @dataclass(frozen=True)
 class Block:
-    """Units that share a spatial size and a halting sum. Named ``block1`` on."""
+    """Units that share a spatial size and a halting sum. Named ``block1`` on.
+
+    Only the first unit may change the size or the number of channels; every other
+    one adds a residual to its raw input, so that what has halted stays as it is.
+
+    Raises
+    ------
+    ValueError
+        If another unit does.
+    """
 
     name: str
     units: tuple[Unit, ...]
+
+    def __post_init__(self) -> None:
+        for unit in self.units[1:]:
+            if (
+                unit.shortcut != "identity"
+                or unit.stride > 1
+                or unit.in_channels != unit.out_channels
+            ):
+                raise ValueError(
+                    f"{unit.name} does not add to its input: in a block every unit but the first "
+                    f"needs an identity shortcut, stride 1 and as many channels out as in"
+                )
 
 
 @dataclass(frozen=True)
@@ -156,22 +195,24 @@ class Plan:
     """The whole network.
 
     ``pool`` says whether a 3x3 max pooling of stride 2 ("same", padded with
-    minus infinity) follows the stem. ``head_first`` is ``"mean"`` where the
-    spatial mean comes before the last batch normalisation (CIFAR) and
-    ``"bn"`` where it comes after (ImageNet). ``divisor`` is what the sides of
-    the input must be a multiple of; ``bn_decay`` is the decay of the moving
-    statistics in training.
+    minus infinity) follows the stem. ``head`` is a convolution of the last block's
+    output, if any, and ``postnorm`` the last batch normalisation, if any.
+    ``head_first`` is ``"mean"`` where the spatial mean comes before ``postnorm``
+    (CIFAR) and ``"bn"`` where it comes after (ImageNet). ``divisor`` is what the
+    sides of the input must be a multiple of; ``bn_decay`` is the decay of the
+    moving statistics in training.
     """
 
     config: NetworkConfig
     stem: Conv
     pool: bool
     blocks: tuple[Block, ...]
-    postnorm: BatchNorm
+    postnorm: BatchNorm | None
     head_first: str
     logits: Conv
     divisor: int
     bn_decay: float
+    head: Conv | None = None
 
     @cached_property
     def units(self) -> tuple[Unit, ...]:
@@ -189,20 +230,23 @@ class Plan:
             if branch is not None:
                 found += [branch.local_conv] if branch.local_conv else []
                 found.append(branch.global_conv)
+        found += [self.head] if self.head is not None else []
         return (*found, self.logits)
 
     @property
     def batch_norms(self) -> tuple[BatchNorm, ...]:
         """Every batch normalisation, halting branches included."""
-        found: list[BatchNorm] = []
+        found = [self.stem.bn] if self.stem.bn is not None else []
         for unit in self.units:
-            found.append(unit.preact)
+            found += [unit.preact] if unit.preact is not None else []
             found += [conv.bn for conv in unit.convs if conv.bn is not None]
             branch = unit.halting
             if branch is not None:
                 found += [branch.local_bn] if branch.local_bn else []
                 found.append(branch.global_bn)
-        return (*found, self.postnorm)
+        found += [self.head.bn] if self.head is not None and self.head.bn is not None else []
+        found += [self.postnorm] if self.postnorm is not None else []
+        return tuple(found)
 
     @property
     def param_shapes(self) -> dict[str, tuple[int, ...]]:

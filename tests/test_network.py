@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from sact_core.config import IMAGENET_DEPTHS, NetworkConfig
-from sact_core.network import Conv, check_input_size
+from sact_core.network import Block, Conv, Unit, check_input_size
 from sact_core.parameters import check_params, init_params, require_params
 from sact_core.plans import build_plan
 from sact_core.result import BlockResult, Result
@@ -110,7 +111,7 @@ def test_cifar_facts():
     assert conv2.bn is None
     assert (first.preact.eps, first.preact.slope) == (1e-3, 0.1)
     assert third.preact.channels == 16
-    assert fourth.grown_convs == 1
+    assert fourth.halos == (1, 0)
     branch = first.halting
     assert branch.local_conv.weight_shape == (3, 3, 16, 1)
     assert (branch.local_conv.bias, branch.global_conv.bias) == (True, False)
@@ -138,7 +139,7 @@ def test_imagenet_facts():
     assert (conv1.bias, conv2.bias, conv3.bias) == (False, False, True)
     assert (conv1.bn.slope, conv2.bn.slope, conv3.bn) == (0.0, 0.0, None)
     assert units[2].preact.eps == 1e-5
-    assert units[1].grown_convs == 1
+    assert units[1].halos == (1, 0, 0)
     branch = units[0].halting
     assert branch.local_conv is None
     assert (branch.global_conv.bias, branch.global_bn.slope) == (True, 1.0)
@@ -173,6 +174,33 @@ def test_padding(kernel, stride, padding, side, ref):
     assert conv.pads((side, 5))[0] == ref
     assert conv.pads((5, side))[1] == ref
     assert conv.output_size((side, side)) == (-(-side // stride),) * 2
+
+
+@pytest.mark.parametrize(
+    ("sides", "halos"),
+    [
+        ([3, 3], (1, 0)),
+        ([1, 3, 1], (1, 0, 0)),
+        ([1, 5, 1], (2, 0, 0)),
+        ([1, 1], (0, 0)),
+        ([3, 5, 3, 1], (3, 1, 0, 0)),
+    ],
+)
+def test_halos_are_what_the_later_convolutions_read(sides, halos):
+    convs = tuple(Conv(f"conv{i}", (side, side, 2, 2)) for i, side in enumerate(sides))
+    unit = Unit("unit", 2, 2, 1, None, convs, "identity", None, True)
+    assert unit.halos == halos
+
+
+@pytest.mark.parametrize(
+    "change", [{"shortcut": None}, {"shortcut": "preact"}, {"stride": 2}, {"out_channels": 4}]
+)
+def test_what_has_halted_stays_as_it_is(change):
+    block = build_plan(NetworkConfig(units_per_block=(2, 1, 1))).blocks[0]
+    first, second = block.units
+    with pytest.raises(ValueError, match="block1/unit2 does not add to its input"):
+        Block("block1", (first, replace(second, **change)))
+    Block("block1", (replace(first, shortcut=None), second))  # the first may
 
 
 @pytest.mark.parametrize("size", [(30, 32), (32, 2), (0, 4), (4, 0), (-4, 4)])

@@ -32,6 +32,43 @@ def test_conv_agrees_with_naive(rng, size, kernel, stride, padding):
     np.testing.assert_allclose(comp, ref, rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("num_in", "num_out", "groups"), [(6, 6, 6), (6, 12, 6), (6, 4, 2), (6, 9, 3)]
+)
+@pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (3, 2), (5, 1), (5, 2)])
+def test_groups_of_channels_are_convolved_apart(rng, kernel, stride, num_in, num_out, groups):
+    shape = (kernel, kernel, num_in // groups, num_out)
+    conv = Conv("conv", shape, stride, groups=groups)
+    x = rng.standard_normal((2, 6, 5, num_in), dtype=np.float32)
+    weight = rng.standard_normal(shape, dtype=np.float32)
+    parts = [
+        naive.conv(a, b, stride, conv.pads((6, 5)))
+        for a, b in zip(np.split(x, groups, -1), np.split(weight, groups, -1), strict=True)
+    ]
+    ref = np.concatenate(parts, axis=-1)
+    comp = reference.conv_same(x, conv, {"conv/weight": weight})
+    np.testing.assert_allclose(comp, ref, rtol=0, atol=1e-4)
+    assert (conv.in_channels, conv.out_channels) == (num_in, num_out)
+
+
+def test_an_activation_is_capped():
+    bn = BatchNorm("bn", 1, 0.0, 0.0, cap=6.0)
+    params = {f"bn/{part}": np.full(1, part == "gamma" or "variance" in part, np.float32)
+              for part in ("gamma", "beta", "moving_mean", "moving_variance")}  # fmt: skip
+    comp = reference.batch_norm(np.array([[-2], [5.5], [6], [6.5]], np.float32), bn, params)
+    np.testing.assert_array_equal(comp[:, 0], [0, 5.5, 6, 6])
+
+
+@pytest.mark.parametrize("halo", [0, 1, 2, 3])
+def test_grow_by_several_pixels(rng, halo):
+    active = rng.random((3, 9, 7)) < 0.1
+    comp = reference.grow(active, halo)
+    for image, grown in zip(active, comp, strict=True):
+        for (i, j), value in np.ndenumerate(grown):
+            around = image[max(i - halo, 0) : i + halo + 1, max(j - halo, 0) : j + halo + 1]
+            assert value == around.any()
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 1), (6, 8), (7, 5), (4, 9)])
 def test_max_pool_agrees_with_naive(rng, size):
     x = rng.standard_normal((2, *size, 3), dtype=np.float32) - 5  # zeros would win

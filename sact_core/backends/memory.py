@@ -39,11 +39,13 @@ def estimate_memory(plan: Plan, shape: tuple[int, ...], keep_outputs: bool = Fal
     n, height, width, channels = shape
     positions = dense_positions(plan, (height, width))
     largest = max(
-        positions[conv.name] * max(conv.weight_shape[3], conv.weight_shape[2] * conv.stride**2)
+        positions[conv.name] * max(conv.out_channels, conv.in_channels * conv.stride**2)
         for unit in plan.units
         for conv in unit.convs
     )
-    stem = max(positions[plan.stem.name] * plan.stem.weight_shape[3], height * width * channels)
+    ends = [conv for conv in (plan.stem, plan.head) if conv is not None]
+    largest_end = max(positions[conv.name] * conv.out_channels for conv in ends)
+    stem = max(largest_end, height * width * channels)
     numbers = max(LIVE_MAPS * largest, LIVE_STEM_MAPS * stem)
     for block, (rows, columns) in zip(plan.blocks, plan.block_sizes((height, width)), strict=True):
         places = rows * columns if plan.config.by_position else int(plan.config.by_image)

@@ -9,6 +9,7 @@ networks, whose details decide where the paper is silent.
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 
@@ -84,10 +85,14 @@ class Engine:
             positions |= counted
             blocks.append(replace(result, output=x) if keep_outputs else result)
 
-        if plan.head_first == "mean":
-            features = batch_norm(x.mean(axis=(1, 2), keepdims=True), plan.postnorm, params)
-        else:
-            features = batch_norm(x, plan.postnorm, params).mean(axis=(1, 2), keepdims=True)
+        if plan.head is not None:
+            x = conv_same(x, plan.head, params)
+            positions[plan.head.name] = _everywhere(x)
+        if plan.postnorm is not None and plan.head_first == "bn":
+            x = batch_norm(x, plan.postnorm, params)
+        features = x.mean(axis=(1, 2), keepdims=True)
+        if plan.postnorm is not None and plan.head_first == "mean":
+            features = batch_norm(features, plan.postnorm, params)
         logits = conv_same(features, plan.logits, params)  # [n, 1, 1, classes]
         positions[plan.logits.name] = np.ones(n, np.int64)
 
@@ -170,12 +175,14 @@ def residual_unit(
     -------
     np.ndarray [shape=(n, h', w', out), float32]
     """
-    preact = batch_norm(x, unit.preact, params)
+    preact = x if unit.preact is None else batch_norm(x, unit.preact, params)
     residual = preact
     for conv in unit.convs:
         residual = conv_same(residual, conv, params)
     if active is not None:
         residual = residual * active[..., None]
+    if unit.shortcut is None:
+        return residual
     if isinstance(unit.shortcut, Conv):
         shortcut = conv_same(preact, unit.shortcut, params)
     elif unit.shortcut == "pool":
@@ -261,14 +268,14 @@ def conv_same(x: np.ndarray, conv: Conv, params: Params) -> np.ndarray:
         for j in range(conv.weight_shape[1]):
             rows = slice(i, i + (height - 1) * conv.stride + 1, conv.stride)
             columns = slice(j, j + (width - 1) * conv.stride + 1, conv.stride)
-            y += np.tensordot(x[:, rows, columns], weight[i, j], axes=1)
+            y += _mix_channels(x[:, rows, columns], weight[i, j], conv.groups)
     if conv.bias:
         y += params[f"{conv.name}/bias"]
     return y if conv.bn is None else batch_norm(y, conv.bn, params)
 
 
 def batch_norm(x: np.ndarray, bn: BatchNorm, params: Params) -> np.ndarray:
-    """Normalise with the moving statistics, then apply the (leaky) ReLU.
+    """Normalise with the moving statistics, then activate: (leaky) ReLU, ReLU6 or nothing.
 
     Parameters
     ----------
@@ -280,7 +287,8 @@ def batch_norm(x: np.ndarray, bn: BatchNorm, params: Params) -> np.ndarray:
         params[f"{bn.name}/{part}"] for part in ("gamma", "beta", "moving_mean", "moving_variance")
     )
     y = (x - mean) * (gamma / np.sqrt(variance + np.float32(bn.eps))) + beta
-    return y if bn.slope == 1 else np.where(y > 0, y, y * np.float32(bn.slope))
+    y = y if bn.slope == 1 else np.where(y > 0, y, y * np.float32(bn.slope))
+    return y if bn.cap == math.inf else np.minimum(y, np.float32(bn.cap))
 
 
 def max_pool(x: np.ndarray) -> np.ndarray:
@@ -343,11 +351,10 @@ def count_positions(
     if isinstance(unit.shortcut, Conv):
         height, width = unit.shortcut.output_size(size)
         positions[unit.shortcut.name] = height * width * runs
-    for i, conv in enumerate(unit.convs):
+    for conv, halo in zip(unit.convs, unit.halos, strict=True):
         size = conv.output_size(size)
         if unit.masked:
-            needed = grow(active) if i < unit.grown_convs else active
-            positions[conv.name] = needed.sum(axis=(1, 2), dtype=np.int64)
+            positions[conv.name] = grow(active, halo).sum(axis=(1, 2), dtype=np.int64)
         else:
             positions[conv.name] = size[0] * size[1] * runs
     if unit.halting is not None:
@@ -358,15 +365,28 @@ def count_positions(
     return positions
 
 
-def grow(active: np.ndarray) -> np.ndarray:
-    """Add to the active positions every position that touches one.
+def grow(active: np.ndarray, halo: int = 1) -> np.ndarray:
+    """Add to the active positions every position within ``halo`` rows and columns of one.
 
     Parameters
     ----------
     active : np.ndarray [shape=(n, h, w), bool]
+    halo : int
+        In pixels; 0 adds none.
     """
-    padded = np.pad(active, ((0, 0), (1, 1), (1, 1)))
-    return sliding_window_view(padded, (3, 3), axis=(1, 2)).max(axis=(-2, -1))
+    padded = np.pad(active, ((0, 0), (halo, halo), (halo, halo)))
+    side = 2 * halo + 1
+    return sliding_window_view(padded, (side, side), axis=(1, 2)).max(axis=(-2, -1))
+
+
+def _mix_channels(x: np.ndarray, weight: np.ndarray, groups: int) -> np.ndarray:
+    """Multiply each group's channels [..., in] by its columns of a weight [in of one, out]."""
+    if groups == 1:
+        return np.tensordot(x, weight, axes=1)
+    parts = x.reshape(*x.shape[:-1], groups, -1)  # [n, h, w, groups, in of one]
+    columns = weight.reshape(len(weight), groups, -1)  # [in of one, groups, out of one]
+    mixed = np.einsum("nhwgi,igo->nhwgo", parts, columns)
+    return mixed.reshape(*x.shape[:-1], weight.shape[1])
 
 
 def _pad(x: np.ndarray, pads: Pads, value: float) -> np.ndarray:

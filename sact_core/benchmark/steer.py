@@ -39,7 +39,8 @@ def steered_params(plan: Plan, seed: int = 0) -> dict[str, np.ndarray]:
     params = init_params(plan, seed)
     _carry(params, plan.stem, 0, 0)
     for unit, channel in _channels(plan):
-        _pass_through(params, unit.preact, channel)
+        if unit.preact is not None:
+            _pass_through(params, unit.preact, channel)
         if isinstance(unit.shortcut, Conv):
             _carry(params, unit.shortcut, channel, channel)
         _carry(params, unit.convs[-1], None, channel)

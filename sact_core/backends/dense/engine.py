@@ -171,26 +171,29 @@ def count_positions(
             ran = ones  # images that ran the unit: all but in ACT
             if plan.config.by_image:
                 ran = trace.actives[u].cpu().numpy().astype(np.int64)
-            masks = _mask_counts(trace.actives[u]) if unit.masked else None
-            for i, conv in enumerate(unit.convs):
+            halos = set(unit.halos) if unit.masked else ()
+            grown = {halo: _count_grown(trace.actives[u], halo) for halo in halos}
+            for conv, halo in zip(unit.convs, unit.halos, strict=True):
                 size = conv.output_size(size)
-                if masks is None:
-                    positions[conv.name] = ran * (size[0] * size[1])
+                if unit.masked:
+                    positions[conv.name] = grown[halo]
                 else:
-                    positions[conv.name] = masks[i < unit.grown_convs]
+                    positions[conv.name] = ran * (size[0] * size[1])
             if isinstance(unit.shortcut, Conv):
                 positions[unit.shortcut.name] = ran * (size[0] * size[1])
             if unit.halting is not None:
                 positions[unit.halting.global_conv.name] = ran
                 if unit.halting.local_conv is not None:
-                    own = ran * (size[0] * size[1]) if masks is None else masks[0]
-                    positions[unit.halting.local_conv.name] = own
+                    positions[unit.halting.local_conv.name] = positions[unit.convs[-1].name]
+    if plan.head is not None:
+        positions[plan.head.name] = ones * (size[0] * size[1])
     return positions
 
 
-def _mask_counts(active: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Active positions per image, and those grown by one pixel."""
+def _count_grown(active: Tensor, halo: int) -> np.ndarray:
+    """Count the positions within ``halo`` pixels of an active one, per image."""
     mask = active[:, None].float()
-    grown = F.max_pool2d(mask, 3, 1, 1)
-    own, wide = (m.sum((1, 2, 3), dtype=torch.int64).cpu().numpy() for m in (mask, grown))
-    return own, wide
+    if halo:
+        mask = F.max_pool2d(mask, 2 * halo + 1, 1, halo)
+    counts: np.ndarray = mask.sum((1, 2, 3), dtype=torch.int64).cpu().numpy()
+    return counts

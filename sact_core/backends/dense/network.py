@@ -93,7 +93,7 @@ class Network(nn.Module):
         """
         plan = self.plan
         pieces = self._tau_pieces(len(x), tau, x.device)
-        x = self._conv(x, plan.stem)
+        x = self._layer(x, plan.stem)
         if plan.pool:
             x = _max_pool_same(x)
         traces = []
@@ -104,10 +104,13 @@ class Network(nn.Module):
             if keep_outputs:
                 trace.output = x
             traces.append(trace)
-        if plan.head_first == "mean":
-            x = self._bn(x.mean((2, 3), keepdim=True), plan.postnorm)
-        else:
-            x = self._bn(x, plan.postnorm).mean((2, 3), keepdim=True)
+        if plan.head is not None:
+            x = self._layer(x, plan.head)
+        if plan.postnorm is not None and plan.head_first == "bn":
+            x = self._bn(x, plan.postnorm)
+        x = x.mean((2, 3), keepdim=True)
+        if plan.postnorm is not None and plan.head_first == "mean":
+            x = self._bn(x, plan.postnorm)
         return self._conv(x, plan.logits).flatten(1).float(), traces
 
     def _block(
@@ -125,12 +128,13 @@ class Network(nn.Module):
         for u, unit in enumerate(block.units):
             begin = time.perf_counter() if keep_seconds else 0.0
             if preact is None:
-                preact = self._bn(x, unit.preact)
+                preact = x if unit.preact is None else self._bn(x, unit.preact)
             shortcut, residual = self._unit(unit, x, preact)
             preact = None
             if state is None or output is None:  # vanilla, or the first unit of a block
-                x = output = shortcut + residual
+                x = output = residual if shortcut is None else shortcut + residual
             else:
+                assert shortcut is not None
                 x, output = self._advance(unit, shortcut, residual, output, state)
             if config.halts:
                 if state is None:
@@ -170,13 +174,13 @@ class Network(nn.Module):
         kept = residual * _spread(state.active, residual) if unit.masked else residual
         return x + kept, output + residual * _spread(left, residual)
 
-    def _unit(self, unit: Unit, x: Tensor, preact: Tensor) -> tuple[Tensor, Tensor]:
-        """Give a unit's shortcut and residual, both [n, c, h, w]."""
+    def _unit(self, unit: Unit, x: Tensor, preact: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Give a unit's shortcut, if any, and residual, both [n, c, h, w]."""
         residual = preact
         for conv in unit.convs:
-            residual = self._conv(residual, conv)
-            if conv.bn is not None:
-                residual = self._bn(residual, conv.bn)
+            residual = self._layer(residual, conv)
+        if unit.shortcut is None:
+            return None, residual
         if isinstance(unit.shortcut, Conv):
             return self._conv(preact, unit.shortcut), residual
         if unit.shortcut == "preact":
@@ -197,8 +201,9 @@ class Network(nn.Module):
         """
         preact: Tensor | None = None
         local: Tensor | None = None
-        if self._is_fused(x):
-            preact, local, mean = self._fused_branch(x, branch, following.preact)
+        own = following.preact
+        if own is not None and own.cap == math.inf and self._is_fused(x):
+            preact, local, mean = self._fused_branch(x, branch, own)
         else:
             mean = x.mean((2, 3), keepdim=True)
             if branch.local_bn is not None and branch.local_conv is not None:
@@ -229,18 +234,26 @@ class Network(nn.Module):
         shift = (pieces * slopes).sum(1)
         return logit + shift.reshape(-1, *(1,) * (logit.ndim - 1))
 
+    def _layer(self, x: Tensor, conv: Conv) -> Tensor:
+        """Convolve, then normalise and activate, where the plan says so."""
+        x = self._conv(x, conv)
+        return x if conv.bn is None else self._bn(x, conv.bn)
+
     def _conv(self, x: Tensor, conv: Conv) -> Tensor:
         weight = self._parameter(f"{conv.name}/weight")
         bias = self._parameter(f"{conv.name}/bias") if conv.bias else None
         (top, bottom), (left, right) = conv.pads((x.shape[2], x.shape[3]))
         if top == bottom and left == right:
-            return F.conv2d(x, weight, bias, conv.stride, (top, left))
-        return F.conv2d(F.pad(x, (left, right, top, bottom)), weight, bias, conv.stride)
+            return F.conv2d(x, weight, bias, conv.stride, (top, left), groups=conv.groups)
+        x = F.pad(x, (left, right, top, bottom))
+        return F.conv2d(x, weight, bias, conv.stride, groups=conv.groups)
 
     def _bn(self, x: Tensor, bn: BatchNorm) -> Tensor:
         """Normalise, then activate."""
-        if self._is_fused(x):
-            return self._fused_norm(x, bn)
+        y = self._fused_norm(x, bn) if self._is_fused(x) else self._plain_norm(x, bn)
+        return y if bn.cap == math.inf else y.clamp(max=bn.cap)
+
+    def _plain_norm(self, x: Tensor, bn: BatchNorm) -> Tensor:
         if self.training:
             # torch would add the unbiased batch variance; the authors' code adds
             # the biased one. So torch fills scratch copies, which autograd keeps.

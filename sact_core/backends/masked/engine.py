@@ -50,7 +50,8 @@ class Engine:
     ------
     ValueError
         If a parameter is missing, unexpected or of the wrong shape (all are
-        listed); if the number of threads is no whole number above 0.
+        listed); if the number of threads is no whole number above 0; if the network
+        has a part that this engine does not compute.
     """
 
     def __init__(

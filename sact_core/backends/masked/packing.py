@@ -14,6 +14,7 @@ import numpy as np
 
 from sact_core.backends.masked.kernels import layout as at
 from sact_core.backends.masked.kernels.cpu import LANES, MARKS_AT_ONCE, TILE_ROWS, WIDE
+from sact_core.backends.masked.scope import check_scope
 from sact_core.halting import halting_threshold
 from sact_core.network import BatchNorm, Conv, Plan, Unit
 
@@ -129,10 +130,17 @@ def pack(plan: Plan, params: Mapping[str, np.ndarray]) -> Packed:
         The network.
     params : mapping of str to np.ndarray [float32]
         Every parameter of ``plan.param_shapes``.
+
+    Raises
+    ------
+    ValueError
+        If the network has a part that the engine does not compute.
     """
+    check_scope(plan)
+    assert plan.postnorm is not None
     weights = _Weights(params)
     net = np.zeros(at.NUM_FACTS, np.int64)
-    net[at.BOTTLENECK] = plan.config.family == "imagenet"
+    net[at.BOTTLENECK] = len(plan.units[0].convs) == 3
     net[at.KIND] = KINDS[plan.config.halting]
     net[at.MEAN_FIRST] = plan.head_first == "mean"
     net[at.CLASSES] = padded(plan.config.num_classes)
@@ -160,6 +168,7 @@ def _pack_unit(weights: _Weights, unit: Unit, row: np.ndarray) -> None:
     row[at.U_STRIDE] = unit.stride
     row[at.U_CIN], row[at.U_COUT] = padded(unit.in_channels), padded(unit.out_channels)
     row[at.U_MID] = padded(unit.convs[0].weight_shape[3])
+    assert unit.preact is not None
     row[at.U_PREACT_AT] = weights.norm(unit.preact)
     row[at.U_PREACT_SLOPE_AT] = weights.number(unit.preact.slope)
     row[at.U_W1], row[at.U_B1] = weights.conv(unit.convs[0])
@@ -174,6 +183,7 @@ def _pack_unit(weights: _Weights, unit: Unit, row: np.ndarray) -> None:
         row[at.U_SHORTCUT] = at.CONV
         row[at.U_SHORTCUT_W], row[at.U_SHORTCUT_B] = weights.conv(unit.shortcut)
     else:
+        assert unit.shortcut is not None
         row[at.U_SHORTCUT] = SHORTCUTS[unit.shortcut]
     row[at.U_FRONT] = (unit.out_channels - unit.in_channels) // 2
 

@@ -10,7 +10,7 @@ import numpy as np
 from sact_core.backends.masked.kernels import layout as at
 from sact_core.backends.masked.packing import Sizes
 from sact_core.flops import count_flops
-from sact_core.network import Plan
+from sact_core.network import Conv, Plan
 from sact_core.result import BlockResult, Result
 
 
@@ -112,20 +112,20 @@ def _positions(
     plan: Plan, counts: np.ndarray, input_size: tuple[int, int]
 ) -> dict[str, np.ndarray]:
     """Positions by convolution, from the lists' lengths [shape=(n, units, 2)]."""
-    n, kind = len(counts), plan.config.halting
+    n = len(counts)
     ones = np.ones(n, np.int64)
     stem = plan.stem.output_size(input_size)
     positions = {plan.stem.name: ones * (stem[0] * stem[1])}
     for u, unit in enumerate(plan.units):
         active, grown = counts[:, u, 0], counts[:, u, 1]
-        for i, conv in enumerate(unit.convs):
-            positions[conv.name] = grown if i < unit.grown_convs else active
-        if not isinstance(unit.shortcut, str):
+        for conv, halo in zip(unit.convs, unit.halos, strict=True):
+            positions[conv.name] = grown if halo else active  # one pixel is all there is here
+        if isinstance(unit.shortcut, Conv):
             positions[unit.shortcut.name] = active
         if unit.halting is not None:
             if unit.halting.local_conv is not None:
                 positions[unit.halting.local_conv.name] = active
             runs = (active > 0).astype(np.int64)
-            positions[unit.halting.global_conv.name] = runs if kind == "act" else ones
+            positions[unit.halting.global_conv.name] = runs if plan.config.by_image else ones
     positions[plan.logits.name] = ones
     return positions
