@@ -200,7 +200,8 @@ def _recipe(checkpoint: Checkpoint, name: str) -> TrainingConfig:
 
 
 def _feed(config: TrainingConfig, data_dir: str | None) -> Feed:
-    from sact_core.data.source import Examples, Source, load_source, open_split
+    from sact_core.data.source import Examples, Source, load_source
+    from sact_core.data.splits import open_split
     from sact_core.processes import Processes
     from sact_core.train.feed import Feed
     from sact_core.train.start import training_preprocessing

@@ -15,13 +15,11 @@ run again. Images that cannot be read are left out, named and counted.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import shlex
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,85 +31,13 @@ from sact_core.maps.parts import PART_BYTES, Parts, Skipped, remove_parts, start
 
 if TYPE_CHECKING:
     from sact_core.backends import Net
+    from sact_core.data.source import Example, Source
     from sact_core.maps.writing import Rows
-
-Example = tuple[np.ndarray, int, str]  # image [shape=(h, w, 3), uint8], label, name
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Where images come from, one by one.
-
-    Attributes
-    ----------
-    what : dict
-        Says what they are, so that a resumed export has the same ones.
-    num_examples : int
-        How many there are.
-    read : callable
-        From an index to the image, its label (-1 where unknown) and its name;
-        ValueError or OSError where it cannot be read.
-    class_names : tuple of str
-        Names of the labels.
-    """
-
-    what: dict[str, Any]
-    num_examples: int
-    read: Callable[[int], Example]
-    class_names: tuple[str, ...] = ()
-
-
-def photographs(paths: Sequence[str | Path]) -> Examples:
-    """Take photographs, and all photographs below folders.
-
-    Raises
-    ------
-    ValueError
-        If there is none.
-    OSError
-        If a path does not exist.
-    """
-    from sact_core.data.folders import IMAGE_SUFFIXES
-    from sact_core.data.records import Record
-
-    found: list[tuple[Path, str]] = []
-    for path in map(Path, paths):
-        if path.is_dir():
-            inside = (p for p in sorted(path.rglob("*")) if p.suffix.lower() in IMAGE_SUFFIXES)
-            found += [(p, str(p.relative_to(path))) for p in inside]
-        else:
-            path.stat()
-            found.append((path, path.name))
-    if not found:
-        raise ValueError(f"there are no photographs in {', '.join(map(str, paths))}")
-    listed = "\n".join(f"{path} {path.stat().st_size}" for path, _ in found)
-    what = {"photographs": hashlib.sha256(listed.encode()).hexdigest()}
-
-    def read(index: int) -> Example:
-        path, name = found[index]
-        return Record(path, -1, name).pixels(), -1, name
-
-    return Examples(what, len(found), read)
-
-
-def data_set(name: str, split: str, data_dir: str | None = None) -> Examples:
-    """Take a split of a TFDS data set or of a folder of class folders.
-
-    Raises
-    ------
-    DataError
-        As `sact_core.data.source.open_split`.
-    """
-    from sact_core.data.source import open_split
-
-    source = open_split(name, split, data_dir)
-    what = {"data_set": source.name, "split": source.split, "size": len(source)}
-    return Examples(what, len(source), lambda i: source.read([i])[0], source.class_names)
 
 
 def export(
     net: Net,
-    examples: Examples,
+    source: Source,
     out: str | Path,
     *,
     num_examples: int | None = None,
@@ -131,7 +57,7 @@ def export(
     ----------
     net : Net
         The network; not vanilla.
-    examples : Examples
+    source : Source
         What to run it on.
     out : str or Path
         File to write. What an interrupted export of the same left is used.
@@ -183,9 +109,9 @@ def export(
             raise ValueError(f"{name} must be at least 1, got {value}")
     at = {"tau": net.config.tau_default} if net.config.tau_conditioned else {}
     provenance = (provenance or {}) | at
-    total = min(num_examples or examples.num_examples, examples.num_examples)
+    total = min(num_examples or len(source), len(source))
     job = {
-        **examples.what,
+        **source.identity,
         "num_examples": total,
         "network": provenance.get("checkpoint"),
         "backend": net.backend,
@@ -201,7 +127,7 @@ def export(
     barrier()
     parts = Parts(out, total, part_size)
     names = net.class_names or (
-        examples.class_names if len(examples.class_names) == net.config.num_classes else ()
+        source.class_names if len(source.class_names) == net.config.num_classes else ()
     )
     about = map_attributes(net.config, names, provenance)
     mine = [r for r in parts.ranges[rank::world] if not parts.is_done(r)]
@@ -212,7 +138,7 @@ def export(
         for i in range(part.start, part.stop, batch_size)
     ]
     with shown:
-        prepared = _prepared(net, examples, image_size, batches, num_workers)
+        prepared = _prepared(net, source, image_size, batches, num_workers)
         for part in mine:
             found, skipped = _run_part(net, part, batch_size, prepared, shown.update)
             parts.write(part, found, skipped, about)
@@ -273,7 +199,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _export(args: argparse.Namespace, command: str, rank: int, world: int) -> int:
     from sact_core.backends import load
     from sact_core.checkpoint import read_header
-    from sact_core.data.splits import evaluation_split
+    from sact_core.data.folders import photographs
+    from sact_core.data.splits import evaluation_split, open_split
 
     out = Path(args.out)
     if out.exists() and not args.force:
@@ -283,10 +210,10 @@ def _export(args: argparse.Namespace, command: str, rank: int, world: int) -> in
     if bool(args.images) == bool(args.dataset):
         raise ValueError("give photographs, or a data set with --dataset")
     if args.images:
-        examples = photographs(args.images)
+        source = photographs(args.images)
     else:
         record = read_header(args.checkpoint).provenance
-        examples = data_set(*evaluation_split(record, args.dataset, args.split), args.data_dir)
+        source = open_split(*evaluation_split(record, args.dataset, args.split), args.data_dir)
     if args.device and args.backend != "dense":
         raise ValueError(f"--device is for --backend dense, not {args.backend}")
     net = load(args.checkpoint, args.backend, **({"device": args.device} if args.device else {}))
@@ -299,12 +226,12 @@ def _export(args: argparse.Namespace, command: str, rank: int, world: int) -> in
         barrier()
         num_images, skipped = export(
             net,
-            examples,
+            source,
             out,
             num_examples=args.num_examples,
             batch_size=args.batch_size,
             image_size=args.image_size,
-            provenance=_provenance(args, examples, command),
+            provenance=_provenance(args, source, command),
             num_workers=args.num_workers,
             rank=rank,
             world=world,
@@ -370,7 +297,7 @@ def _image_bytes(net: Net, image_size: int | None) -> int:
 
 def _prepared(
     net: Net,
-    examples: Examples,
+    source: Source,
     image_size: int | None,
     batches: Sequence[range],
     num_workers: int,
@@ -383,7 +310,7 @@ def _prepared(
 
     def one(index: int) -> Example | Skipped:
         try:
-            image, label, name = examples.read(index)
+            [(image, label, name)] = source.read([index])
             check_image(image)
         except (ValueError, OSError, RuntimeError) as error:
             known = error.name if isinstance(error, ImageError) else None
@@ -439,7 +366,7 @@ def _progress_bar(parts: Parts, shown: bool) -> Any:
     )
 
 
-def _provenance(args: argparse.Namespace, examples: Examples, command: str) -> dict[str, Any]:
+def _provenance(args: argparse.Namespace, source: Source, command: str) -> dict[str, Any]:
     from sact_core import __version__
     from sact_core.checkpoint import read_header
 
@@ -447,7 +374,7 @@ def _provenance(args: argparse.Namespace, examples: Examples, command: str) -> d
     return {
         "command": command,
         "checkpoint": {"name": Path(args.checkpoint).name, "content_hash": header.content_hash},
-        "examples": examples.what,
+        "examples": source.identity,
         "backend": args.backend,
         "packages": {"sact_core": __version__, "numpy": np.__version__},
     }

@@ -29,13 +29,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sact_core.commands import run
+from sact_core.data.images import ImageError
 from sact_core.measures.boxes import Boxes, inside_mask, read_boxes
 from sact_core.measures.gaze import auc_judd, centre_map
 
 if TYPE_CHECKING:
     from sact_core.backends import Net
-
-CHUNK = 100  # examples of a data set decoded at a time
+    from sact_core.data.records import Record
 
 Image = tuple[str, np.ndarray | str]  # name; pixels [shape=(h, w, 3), uint8], or why there are none
 
@@ -230,35 +230,38 @@ def _measure(args: argparse.Namespace) -> None:
 
 def _photographs(paths: Sequence[str]) -> Iterator[Image]:
     """Photographs, and those below folders, by their file names."""
-    from sact_core.data.folders import IMAGE_SUFFIXES
-    from sact_core.data.images import ImageError, read_image
+    from sact_core.data.folders import photographs
 
-    for path in map(Path, paths):
-        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
-        for file in inside:
-            if path.is_dir() and file.suffix.lower() not in IMAGE_SUFFIXES:
-                continue
-            try:
-                yield file.name, read_image(file)
-            except ImageError as error:
-                yield file.name, str(error)
+    for _, record in photographs(paths).encoded():
+        name, pixels = _decoded(record)
+        yield Path(name).name, pixels
 
 
 def _examples(args: argparse.Namespace, wanted: Mapping[str, Any]) -> Iterator[Image]:
     """Those examples of a data set that are asked for."""
     from sact_core.checkpoint import read_header
-    from sact_core.data.source import open_split
-    from sact_core.data.splits import evaluation_split
+    from sact_core.data.splits import evaluation_split, open_split
 
-    record = read_header(args.checkpoint).provenance
-    name, split = evaluation_split(record, args.dataset, args.split)
-    source = open_split(name, split, args.data_dir)
-    for chunk in source.chunks(CHUNK):
-        for image, label, key in source.read(chunk):
-            name = f"{source.class_names[label]}/{key}"
-            name = name if name in wanted else key
-            if name in wanted:
-                yield name, image
+    about = read_header(args.checkpoint).provenance
+    source = open_split(*evaluation_split(about, args.dataset, args.split), args.data_dir)
+    for _, record in source.encoded():
+        if isinstance(record, ImageError):
+            yield _decoded(record)
+            continue
+        name = f"{source.class_names[record.label]}/{record.name}"
+        name = name if name in wanted else record.name
+        if name in wanted:
+            yield name, _decoded(record)[1]
+
+
+def _decoded(record: Record | ImageError) -> Image:
+    """The name of an example, and its pixels or why there are none."""
+    try:
+        if isinstance(record, ImageError):
+            raise record
+        return record.name, record.pixels()
+    except ImageError as error:
+        return error.name or "an example", str(error)
 
 
 def _cells(one: Mapping[str, float]) -> str:

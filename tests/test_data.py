@@ -15,8 +15,9 @@ from PIL import Image
 from sact_core.config import Preprocessing
 from sact_core.data import source as data
 from sact_core.data.images import ImageError
-from sact_core.data.records import TfdsRecords, Unreadable
-from sact_core.data.source import DataError, load_split, open_split
+from sact_core.data.records import DataError, Unreadable
+from sact_core.data.splits import load_split, open_split
+from sact_core.data.tfds import TfdsRecords
 
 CLASSES = ("cat", "dog", "owl")
 
@@ -102,9 +103,9 @@ def test_splits_are_strings_and_the_first_n_can_be_asked_for(tfds_dir: Path) -> 
     assert len(load_split("tiny_squares", "train", tfds_dir, num_examples=100)) == 9
 
 
-def test_chunks_give_the_same(tfds_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lots_give_the_same(tfds_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = load_split("tiny_squares", "train", tfds_dir)
-    monkeypatch.setattr(data, "CHUNK", 2)
+    monkeypatch.setattr(data, "LOT", 2)
     np.testing.assert_array_equal(
         load_split("tiny_squares", "train", tfds_dir).images, whole.images
     )
@@ -229,7 +230,7 @@ def test_a_damaged_record_is_left_out(tfds_dir: Path, bad: str) -> None:
 
     source = dataclasses.replace(source, records=TfdsRecords(Damaged()))
     left_out = Unreadable()
-    found = source.readable(range(9), left_out)
+    found = list(source.readable(range(9), left_out))
     assert [int(image[0, 0, 0]) for image, *_ in found] == [
         10 * int(name[2:]) for *_, name in found
     ]

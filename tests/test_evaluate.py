@@ -20,8 +20,9 @@ from sact_core import checkpoint as checkpoints
 from sact_core import evaluate as evaluation
 from sact_core.backends import Net, memory
 from sact_core.config import NetworkConfig, Preprocessing
-from sact_core.data.records import TfdsRecords
-from sact_core.data.source import Source, open_split
+from sact_core.data.source import Source
+from sact_core.data.splits import open_split
+from sact_core.data.tfds import TfdsRecords
 from sact_core.evaluate import __main__ as command
 from sact_core.evaluate import watch as watching
 from sact_core.flops import dense_flops

@@ -13,7 +13,7 @@ import pytest
 from sact_core import checkpoint as checkpoints
 from sact_core.backends import Net
 from sact_core.config import NetworkConfig
-from sact_core.data.source import open_split
+from sact_core.data.splits import open_split
 from sact_core.evaluate import __main__ as command
 from sact_core.evaluate.run import Job, inputs
 from sact_core.evaluate.taus import Rises, measure_taus, parse_taus

@@ -19,7 +19,12 @@ from sact_core import checkpoint as checkpoints
 from sact_core.backends import Net, load
 from sact_core.checkpoint import Checkpoint
 from sact_core.config import NetworkConfig, Preprocessing
-from sact_core.export_maps import Examples, data_set, export, main, photographs
+from sact_core.data.folders import photographs
+from sact_core.data.images import ImageError
+from sact_core.data.records import Record
+from sact_core.data.source import Source
+from sact_core.data.splits import open_split
+from sact_core.export_maps import export, main
 from sact_core.import_tf import import_checkpoint
 from sact_core.maps import parts as map_parts
 from sact_core.maps.file import MapError, MapFile
@@ -65,13 +70,29 @@ def small_parts(monkeypatch):
     monkeypatch.setattr("sact_core.export_maps.PART_BYTES", 1)  # one batch each
 
 
-def in_memory(images, broken=()):
-    def read(index):
-        if index in broken:
-            raise ValueError(f"image {index} is broken\nin two lines")
-        return images[index], index % 3, f"{index}.png"
+@dataclasses.dataclass
+class Arrays:
+    """Records of arrays, some of which cannot be read, repeated as often as asked for."""
 
-    return Examples({"test": len(images)}, len(images), read, ("a", "b", "c"))
+    images: np.ndarray
+    broken: tuple
+    count: int
+
+    def __len__(self):
+        return self.count
+
+    def get(self, indices):
+        return [
+            ImageError(f"image {i} is broken\nin two lines")
+            if i in self.broken
+            else Record(self.images[i % len(self.images)], i % 3, f"{i}.png")
+            for i in indices
+        ]
+
+
+def in_memory(images, broken=(), count=None):
+    records = Arrays(images, tuple(broken), len(images) if count is None else count)
+    return Source("it", "test", ("a", "b", "c"), records)
 
 
 def counting(net, fail_after=None):
@@ -148,12 +169,10 @@ def test_the_authors_network_exports_the_authors_arrays(reference_dir, tmp_path)
 
 @pytest.mark.parametrize("name", ["cifar10", "caltech101"])
 def test_real_data_sets(data_dir, tmp_path, net, name):
-    examples = data_set(name, "test", str(data_dir))
-    assert export(net, examples, tmp_path / "m.h5", num_examples=5, num_workers=3) == (5, [])
-    from sact_core.data.source import open_split
-
+    source = open_split(name, "test", data_dir)
+    assert export(net, source, tmp_path / "m.h5", num_examples=5, num_workers=3) == (5, [])
     with MapFile(tmp_path / "m.h5") as file:
-        ref = open_split(name, "test", data_dir).read(range(5))
+        ref = source.read(range(5))
         for i, (image, label, key) in enumerate(ref):
             assert file.root["labels"][i] == label
             assert file.name(i) == key
@@ -163,11 +182,10 @@ def test_real_data_sets(data_dir, tmp_path, net, name):
 
 
 def test_photographs_from_files_and_folders(tmp_path, net, folder, images):
-    examples = photographs([folder / "test" / "a" / "0.png", folder / "test"])
-    assert examples.num_examples == 8
-    assert examples.read(0)[2] == "0.png"
-    assert examples.read(2)[2] == "a/1.png"
-    assert export(net, examples, tmp_path / "m.h5", image_size=12)[0] == 7
+    source = photographs([folder / "test" / "a" / "0.png", folder / "test"])
+    assert len(source) == 8
+    assert [name for *_, name in source.read([0, 2])] == ["0.png", "a/1.png"]
+    assert export(net, source, tmp_path / "m.h5", image_size=12)[0] == 7
     with MapFile(tmp_path / "m.h5") as file:
         assert file.image(0).shape == (12, 12, 3)
         assert set(file.root["labels"][()]) == {-1}
@@ -295,10 +313,10 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path, net, images, m
     monkeypatch.setattr("sact_core.export_maps.PART_BYTES", 1 << 15)
 
     def peak(num_images):
-        examples = Examples({}, num_images, lambda i: (images[i % 7], 0, str(i)))
+        source = in_memory(images, count=num_images)
         tracemalloc.start()
         try:
-            export(net, examples, tmp_path / f"{num_images}.h5", batch_size=16)
+            export(net, source, tmp_path / f"{num_images}.h5", batch_size=16)
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()

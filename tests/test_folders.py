@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from sact_core.data.folders import default_splits, list_folder
+from sact_core.data.folders import default_splits, list_folder, photographs
 from sact_core.data.records import DataError
-from sact_core.data.source import open_split, splits_of
+from sact_core.data.splits import open_split, splits_of
 
 
 def write_folder(root: Path, **counts: int) -> Path:
@@ -22,7 +24,7 @@ def write_folder(root: Path, **counts: int) -> Path:
 
 def names(root: Path, split: str) -> list[str]:
     records = list_folder(root, split)[1]
-    return [str(path.relative_to(root)) for path, _ in records.files]
+    return [name for _, _, name in records.files]
 
 
 def test_a_share_of_every_class_is_held_out(tmp_path: Path) -> None:
@@ -36,7 +38,7 @@ def test_a_share_of_every_class_is_held_out(tmp_path: Path) -> None:
     assert "owl/0.jpg" in rest
     classes, records = list_folder(tmp_path, "held-out:20%")
     assert classes == ("cat", "dog", "newt", "owl")  # all, whatever the split
-    assert {label for _, label in records.files} == {0, 1, 2}
+    assert {label for _, label, _ in records.files} == {0, 1, 2}
     cats = [file for file in held_out if file.startswith("cat")]
     assert cats != [f"cat/{i}.jpg" for i in range(8)]  # not just the first ones
     assert set(cats) < set(names(tmp_path, "held-out:50%"))
@@ -84,11 +86,75 @@ def test_a_split_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) 
         open_split(str(bare), "held-out:100%")
 
 
-def test_hidden_folders_and_other_files_are_no_classes(tmp_path: Path) -> None:
-    write_folder(tmp_path, cat=2, dog=1)
-    write_folder(tmp_path / ".ipynb_checkpoints", cat=1)
-    (tmp_path / "cat" / "notes.txt").write_text("mine")
-    (tmp_path / "list.jpg").write_bytes(b"")
-    classes, records = list_folder(tmp_path, "all")
+def litter(root: Path) -> Path:
+    """Photographs of cats and dogs among what other programs leave behind."""
+    rng = np.random.default_rng(0)
+    for name, count in (("cat", 10), ("dog", 6)):
+        (root / name).mkdir(parents=True)
+        for i in range(count):
+            pixels = rng.integers(0, 256, (8, 8, 3), np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{i}.jpg")
+    (root / "cat" / "._2.jpg").write_bytes(b"\x00\x05\x16\x07Mac OS X")
+    (root / "cat" / "notes.txt").write_text("mine")
+    (root / "list.jpg").write_bytes(b"")
+    copied = (root / "cat" / "1.jpg").read_bytes()
+    for copy in (
+        ".ipynb_checkpoints/1-checkpoint.jpg",
+        "cat/.ipynb_checkpoints/1-checkpoint.jpg",
+        "cat/20.jpg/1.jpg",
+        "9.jpg/1.jpg",
+        "__MACOSX/1.jpg",
+        "cat/__MACOSX/cat/1.jpg",
+        "@eaDir/1.jpg",
+    ):
+        (root / copy).parent.mkdir(parents=True, exist_ok=True)
+        (root / copy).write_bytes(copied)
+    return root
+
+
+def test_what_other_programs_leave_behind_is_no_class_and_no_image(tmp_path: Path) -> None:
+    root = litter(tmp_path / ".hidden" / "pets.jpg")  # what is named is taken
+    classes, records = list_folder(root, "all")
     assert classes == ("cat", "dog")
-    assert len(records) == 3
+    ours = [f"cat/{i}.jpg" for i in range(10)] + [f"dog/{i}.jpg" for i in range(6)]
+    assert [name for _, _, name in records.files] == ours
+    # No image is trained on that is held out: their contents all differ.
+    halves = [open_split(str(root), split) for split in default_splits(root, None) or ()]
+    train, held_out = ({image.tobytes() for image, *_ in h.read(range(len(h)))} for h in halves)
+    assert (len(train), len(held_out), train & held_out) == (13, 3, set())
+    (root / "train" / ".cat").mkdir(parents=True)
+    (root / "train" / ".cat" / "1.jpg").write_bytes(b"")
+    assert default_splits(root, None) == ("all-but:20%", "held-out:20%")
+
+
+def test_photographs_below_folders_and_those_that_are_named(tmp_path: Path) -> None:
+    root = litter(tmp_path / "pets")
+    (root / "list.jpg").unlink()
+    (root / "list.jpg").symlink_to("absent")  # left out when it is read, not before
+    source = photographs([root, root / "cat" / "._2.jpg"])
+    names = [record.name for record in source.records.get(range(len(source)))]
+    ours = [f"cat/{i}.jpg" for i in range(10)] + [f"dog/{i}.jpg" for i in range(6)]
+    assert names == [*ours, "list.jpg", "._2.jpg"]
+    assert source.identity != photographs([root]).identity
+    assert source.identity == photographs([root, root / "cat" / "._2.jpg"]).identity
+    (tmp_path / "none" / "9.jpg").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"there are no photographs in .*none"):
+        photographs([tmp_path / "none"])
+    with pytest.raises(FileNotFoundError):
+        photographs([tmp_path / "absent.jpg"])
+
+
+def test_a_class_without_images_is_named(tmp_path: Path) -> None:
+    write_folder(tmp_path / "bare", cat=2, dog=1, empty=0, void=0)
+    (tmp_path / "bare" / "empty" / "1.heic").write_bytes(b"")
+    for split in ("all", "all-but:20%", "held-out:20%"):
+        with pytest.raises(
+            DataError, match=r"has no images \(\.jpg, .*\) of the classes 'empty', 'v"
+        ):
+            open_split(str(tmp_path / "bare"), split)
+    write_folder(tmp_path / "split" / "train", cat=2, dog=1)
+    write_folder(tmp_path / "split" / "test", cat=2, dog=0)  # none to test on, yet a class
+    assert list_folder(tmp_path / "split", "test")[0] == ("cat", "dog")
+    write_folder(tmp_path / "split" / "train", owl=0)
+    with pytest.raises(DataError, match=r"of the class 'owl': put some there, or remove the empty"):
+        open_split(str(tmp_path / "split"), "train")

@@ -18,8 +18,8 @@ from PIL import ExifTags, Image
 from sact_core import checkpoint as checkpoints
 from sact_core.backends import Net
 from sact_core.config import NetworkConfig, Preprocessing
-from sact_core.data.records import Record, Unreadable
-from sact_core.data.source import DataError, open_split
+from sact_core.data.records import DataError, Record, Unreadable
+from sact_core.data.splits import open_split
 from sact_core.evaluate import evaluate
 from sact_core.train import __main__ as command
 from sact_core.train import read_metrics

@@ -55,6 +55,10 @@ def folder(tmp_path, rng):
             write_example(root, category, number, image, rng.random(SIZE) < 0.02)
     (root / "Stimuli" / "Art" / "Output").mkdir()
     Image.new("L", (9, 9)).save(root / "Stimuli" / "Art" / "Output" / "001_SaliencyMap.jpg")
+    for left_behind in ("Art/._001.png", ".ipynb_checkpoints/001.png", "__MACOSX/001.png"):
+        (root / "Stimuli" / left_behind).parent.mkdir(exist_ok=True)
+        (root / "Stimuli" / left_behind).write_bytes(b"")
+    (root / "Stimuli" / "Art" / "005.png").mkdir()
     return root
 
 
@@ -228,6 +232,6 @@ def test_folders_and_networks_that_do_not_fit(tmp_path, folder, checkpoint, net,
     with pytest.raises(ValueError, match="is no SACT network"):
         command.score(Net.from_checkpoint(made, "reference"), stimuli(folder))
     for path in (folder / "Stimuli").rglob("*.png"):
-        path.unlink()
+        path.unlink() if path.is_file() else path.rmdir()
     with pytest.raises(ValueError, match="no folders with photographs"):
         stimuli(folder)

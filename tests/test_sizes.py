@@ -11,7 +11,7 @@ from PIL import Image
 from sact_core import checkpoint as checkpoints
 from sact_core.backends import Net
 from sact_core.config import NetworkConfig, Preprocessing
-from sact_core.data.source import open_split
+from sact_core.data.splits import open_split
 from sact_core.evaluate.__main__ import main
 from sact_core.evaluate.sizes import parse_sizes
 from sact_core.flops import dense_flops

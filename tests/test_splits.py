@@ -10,8 +10,8 @@ from PIL import Image
 
 from sact_core.checkpoint import Checkpoint, write
 from sact_core.config import NetworkConfig, Preprocessing
-from sact_core.data import source
-from sact_core.data.source import DataError
+from sact_core.data import splits
+from sact_core.data.records import DataError
 from sact_core.data.splits import evaluation_split
 from sact_core.parameters import init_params
 from sact_core.plans import build_plan
@@ -108,7 +108,7 @@ def test_every_command_opens_it(command, flags, checkpoint, plain, tmp_path, mon
         opened.append((name, split))
         raise DataError("that is all")
 
-    monkeypatch.setattr(source, "open_split", note)
+    monkeypatch.setattr(splits, "open_split", note)
     given = [plain if flag == "PLAIN" else flag for flag in flags]
     named = ["family", checkpoint] if "benchmark" in command else ["--checkpoint", checkpoint]
     assert importlib.import_module(f"sact_core.{command}").main([*named, *given]) == 2
@@ -117,7 +117,7 @@ def test_every_command_opens_it(command, flags, checkpoint, plain, tmp_path, mon
 
 
 def test_an_export_has_no_image_that_was_learnt_from(checkpoint, plain, tmp_path, monkeypatch):
-    from sact_core.data.source import open_split
+    from sact_core.data.splits import open_split
     from sact_core.export_maps import main
     from sact_core.maps.file import MapFile
 

@@ -17,9 +17,10 @@ from app.loaders.checkpoints import Model, net
 from app.loaders.folders import InputError, data_dir, sentence
 from app.loaders.running import dense_total, forward
 from sact_core.backends import Net
-from sact_core.data.records import Unreadable
-from sact_core.data.source import DataError, Source, download_command, open_split
-from sact_core.data.splits import evaluation_split, recorded_split
+from sact_core.data.records import DataError, Unreadable
+from sact_core.data.source import Source
+from sact_core.data.splits import evaluation_split, open_split, recorded_split
+from sact_core.data.tfds import download_command
 from sact_core.evaluate import label_offset
 from sact_core.preprocess import prepare
 
@@ -216,7 +217,7 @@ def _part(
     _source: Source,
 ) -> Outcomes:
     left_out = Unreadable()
-    examples = _source.readable(range(begin, end), left_out)
+    examples = list(_source.readable(range(begin, end), left_out))
     indices = np.array([i for i in range(begin, end) if i not in left_out.found], np.int64)
     if not examples:
         raise ValueError(left_out.line(end - begin))

@@ -11,6 +11,7 @@ import numpy as np
 import streamlit as st
 
 from app.loaders.folders import EXAMPLES, InputError, sentence
+from sact_core.data.folders import images_in
 
 #: What is kept of an uploaded image, so that many people have room.
 MAX_KEPT_PIXELS = 16_000_000
@@ -43,7 +44,8 @@ class Picture:
 
 def example_names() -> list[str]:
     """Names of the photographs that come with the program."""
-    return sorted(path.stem.capitalize() for path in EXAMPLES.glob("*.jpg"))
+    found = images_in(EXAMPLES, deep=False)
+    return [path.stem.capitalize() for path in found if path.suffix == ".jpg"]
 
 
 def example(name: str) -> Picture:

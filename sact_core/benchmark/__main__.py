@@ -108,8 +108,7 @@ def run_family(args: argparse.Namespace) -> None:
     from sact_core.backends.masked import thread_count
     from sact_core.benchmark import family
     from sact_core.checkpoint import read_header
-    from sact_core.data.source import open_split
-    from sact_core.data.splits import evaluation_split
+    from sact_core.data.splits import evaluation_split, open_split
 
     if args.rounds < 1 or args.num_images < 1:
         raise ValueError("--rounds and --num-images must be at least 1")

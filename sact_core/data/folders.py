@@ -1,4 +1,4 @@
-"""Folders of class folders: which files are images of which class, and splits.
+"""Folders of images: which files are photographs, of which class, and splits.
 
 ::
 
@@ -9,17 +9,33 @@ A folder without splits has, besides ``all``, the two splits ``held-out:20%`` an
 ``all-but:20%``, for any percentage: that share of every class, and the rest. The
 names of the files decide which ones are held out, so that they are the same in
 every run and hardly change when photographs are added.
+
+What other programs leave behind is no photograph of ours, wherever folders are
+searched: hidden names (``.ipynb_checkpoints`` and ``._1.jpg`` hold copies and parts
+of photographs), `SYSTEM_NAMES`, and folders named like images, which hold thumbnails.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from sact_core.data.records import DataError, FolderRecords
+from sact_core.data.records import MAX_NAMED, DataError, FileRecords
+from sact_core.data.source import Source
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+
+#: Folders that archives and systems add: macOS, Synology, Windows, Linux.
+SYSTEM_NAMES = (
+    "__MACOSX",
+    "@eaDir",
+    "$RECYCLE.BIN",
+    "System Volume Information",
+    "lost+found",
+)
 
 #: Share held out of a folder that has no splits, unless told otherwise.
 HOLDOUT = 0.2
@@ -27,7 +43,61 @@ HOLDOUT = 0.2
 Listed = list[tuple[Path, int]]
 
 
-def list_folder(root: Path, split: str) -> tuple[tuple[str, ...], FolderRecords]:
+def images_in(folder: Path, deep: bool = True) -> list[Path]:
+    """List the photographs of a folder, sorted.
+
+    Parameters
+    ----------
+    folder : Path
+        Itself it may have any name.
+    deep : bool
+        Those of its sub-folders too.
+    """
+    return sorted(_images(folder, deep))
+
+
+def sub_folders(folder: Path) -> list[Path]:
+    """List the folders in a folder that may hold photographs, sorted by name."""
+    found = (path for path in folder.iterdir() if _may_hold_images(path.name) and path.is_dir())
+    return sorted(found, key=lambda path: path.name)
+
+
+def photographs(paths: Sequence[str | Path]) -> Source:
+    """Take photographs, and all photographs below folders.
+
+    Parameters
+    ----------
+    paths : sequence of str or Path
+        A file that is named is taken whatever its name.
+
+    Returns
+    -------
+    Source
+        Without classes: every label is -1. Photographs are called by their file
+        names, those of a folder by their paths in it.
+
+    Raises
+    ------
+    DataError
+        If there is none.
+    OSError
+        If a path does not exist.
+    """
+    found: list[tuple[Path, int, str]] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            found += [(p, -1, str(p.relative_to(path))) for p in images_in(path)]
+        else:
+            path.stat()
+            found.append((path, -1, path.name))
+    if not found:
+        raise DataError(f"there are no photographs in {', '.join(map(str, paths))}")
+    listed = "\n".join(f"{path} {_size(path)}" for path, *_ in found)
+    digest = hashlib.sha256(listed.encode()).hexdigest()
+    return Source("photographs", "all", (), FileRecords(found), digest)
+
+
+def list_folder(root: Path, split: str) -> tuple[tuple[str, ...], FileRecords]:
     """List a split's class names and images.
 
     Parameters
@@ -40,27 +110,30 @@ def list_folder(root: Path, split: str) -> tuple[tuple[str, ...], FolderRecords]
     Raises
     ------
     DataError
-        If there is no such folder or split, or it has no images.
+        If there is no such folder or split, it has no images, or a class has none
+        in any split.
     """
     if not root.is_dir():
         raise DataError(f"{root} is no folder: give a TFDS name or a folder of class folders")
     parted = re.fullmatch(r"(held-out|all-but):([0-9.]+)%", split)
     where = root if split == "all" or parted else root / split
     if not where.is_dir():
-        splits = [path.name for path in _sub_folders(root) if _has_images(path)]
+        splits = [path.name for path in sub_folders(root) if _has_images(path)]
         there = f"it has {', '.join(splits)}" if splits else "it has none, so ask for all, or for"
         there += "" if splits else " all-but:20% and held-out:20%"
         raise DataError(f"{root} has no split {split!r}: {there}")
-    classes = [path.name for path in _sub_folders(where)]
-    files = [(path, i) for i, name in enumerate(classes) for path in _images(where / name)]
+    classes = [path.name for path in sub_folders(where)]
+    files = [(path, i) for i, name in enumerate(classes) for path in images_in(where / name)]
     if not files:
         raise DataError(f"{where} holds no class folders with images")
+    _refuse_empty_classes(root, where, classes, {label for _, label in files})
     if parted:
         held_out = _held_out(files, where, float(parted[2]) / 100)
         files = [pair for pair in files if (pair in held_out) == (parted[1] == "held-out")]
         if not files:
             raise DataError(f"no class of {where} has enough images for the split {split!r}")
-    return tuple(classes), FolderRecords(files, where)
+    named = [(path, label, str(path.relative_to(where))) for path, label in files]
+    return tuple(classes), FileRecords(named)
 
 
 def default_splits(root: Path, holdout: float | None) -> tuple[str, str] | None:
@@ -96,6 +169,23 @@ def default_splits(root: Path, holdout: float | None) -> tuple[str, str] | None:
     return f"all-but:{100 * holdout:g}%", f"held-out:{100 * holdout:g}%"
 
 
+def _refuse_empty_classes(root: Path, where: Path, classes: list[str], full: set[int]) -> None:
+    """Refuse classes without an image, unless another split has some of theirs."""
+    others = [] if where == root else [path for path in sub_folders(root) if path != where]
+    empty = [
+        name
+        for i, name in enumerate(classes)
+        if i not in full and not any(_any_image(split / name) for split in others)
+    ]
+    if empty:
+        more = f" and {len(empty) - MAX_NAMED} more" if len(empty) > MAX_NAMED else ""
+        named = ", ".join(map(repr, empty[:MAX_NAMED])) + more
+        raise DataError(
+            f"{where} has no images ({', '.join(IMAGE_SUFFIXES)}) of the class"
+            f"{'es' if len(empty) > 1 else ''} {named}: put some there, or remove the empty folder"
+        )
+
+
 def _held_out(files: Listed, root: Path, share: float) -> set[tuple[Path, int]]:
     """The share of every class: at least one image, and never the last one."""
     if not 0 < share < 1:
@@ -113,16 +203,33 @@ def _drawn(path: Path) -> bytes:
     return hashlib.sha256(path.as_posix().encode()).digest()
 
 
-def _sub_folders(folder: Path) -> list[Path]:
-    """Sorted by name; hidden ones, such as editors leave behind, are none of ours."""
-    found = (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    return sorted(found, key=lambda path: path.name)
+def _images(folder: Path, deep: bool = True) -> Iterator[Path]:
+    for where, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if deep and _may_hold_images(name)]
+        yield from (Path(where, n) for n in files if not n.startswith(".") and _named_as_image(n))
 
 
-def _images(folder: Path) -> list[Path]:
-    return [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES]
+def _size(path: Path) -> int | None:
+    """Bytes of a file; None of a link to nothing."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+def _may_hold_images(name: str) -> bool:
+    """Whether a folder of this name is searched."""
+    return not (name.startswith(".") or name in SYSTEM_NAMES or _named_as_image(name))
+
+
+def _named_as_image(name: str) -> bool:
+    return name.lower().endswith(IMAGE_SUFFIXES)
 
 
 def _has_images(split: Path) -> bool:
     """Whether a folder holds class folders with images: a class folder itself does not."""
-    return split.is_dir() and any(_images(folder) for folder in _sub_folders(split))
+    return split.is_dir() and any(_any_image(folder) for folder in sub_folders(split))
+
+
+def _any_image(folder: Path) -> bool:
+    return any(True for _ in _images(folder))

@@ -119,62 +119,20 @@ class Unreadable:
 
 
 @dataclass(frozen=True)
-class FolderRecords:
-    """Images of class folders.
+class FileRecords:
+    """Images of files.
 
     Attributes
     ----------
-    files : list of (Path, int)
-        Files and the numbers of their classes.
-    root : Path
-        What their names are relative to.
+    files : list of (Path, int, str)
+        Each file, the number of its class, and what it is called.
     """
 
-    files: list[tuple[Path, int]]
-    root: Path
+    files: list[tuple[Path, int, str]]
 
     def __len__(self) -> int:
         return len(self.files)
 
     def get(self, indices: Sequence[int]) -> list[Record | ImageError]:
         """Name the files; they are opened when they are decoded."""
-        found = (self.files[index] for index in indices)
-        return [Record(path, label, str(path.relative_to(self.root))) for path, label in found]
-
-
-@dataclass(frozen=True)
-class TfdsRecords:
-    """A split of a prepared TFDS data set, images left encoded.
-
-    Attributes
-    ----------
-    source : tfds data source
-        Opened with ``SkipDecoding`` for the image.
-    """
-
-    source: Any
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def get(self, indices: Sequence[int]) -> list[Record | ImageError]:
-        """Read records together; one by one where that fails, to find the bad ones."""
-        try:
-            found = self.source.__getitems__(list(indices))
-            return [_record(raw, i) for raw, i in zip(found, indices, strict=True)]
-        except Exception as error:  # whatever a damaged file makes the reader raise
-            if len(indices) > 1:
-                return [record for index in indices for record in self.get([index])]
-            reason = str(error).strip().partition("\n")[0] or type(error).__name__
-            problem = ImageError(f"example {indices[0]} cannot be read: {reason}")
-            problem.name = f"example {indices[0]}"
-            return [problem]
-
-
-def _record(raw: dict[str, Any], index: int) -> Record:
-    name = raw.get("id", raw.get("file_name", raw.get("image/file_name", index)))
-    name = name.decode() if isinstance(name, bytes) else str(name)
-    image = raw["image"]
-    if not isinstance(image, bytes):
-        image = np.asarray(image, np.uint8)
-    return Record(image, int(raw["label"]), name)
+        return [Record(*self.files[index]) for index in indices]

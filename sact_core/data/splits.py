@@ -1,19 +1,104 @@
-"""Which images a checkpoint is shown where nothing is said: those it was evaluated on.
+"""Splits by name: of a TFDS data set, or of a folder of class folders.
 
-Its training images would flatter it, so every command and page that takes a data
-set for a checkpoint asks here.
+Splits are explicit TFDS strings such as ``train[:98%]``; those of a folder are told in
+`sact_core.data.folders`. Where nothing is said, a checkpoint is shown the images that it
+was evaluated on: its training images would flatter it, so every command and page that
+takes a data set for a checkpoint asks here.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sact_core.data.source import is_folder, splits_of
+from sact_core.config import Preprocessing
+from sact_core.data.folders import default_splits, list_folder
+from sact_core.data.records import DataError
+from sact_core.data.source import Examples, Source, load_source
+from sact_core.data.tfds import open_tfds
 
 #: What the authors' checkpoints, which say nothing, were evaluated on.
 AUTHORS = ("cifar10", "test")
+
+
+def open_split(name: str, split: str, data_dir: str | Path | None = None) -> Source:
+    """Open a split without decoding it.
+
+    Parameters
+    ----------
+    name : str
+        TFDS name (``cifar10``, ``caltech101``, …) or the path of a folder of
+        class folders.
+    split : str
+        ``train``, ``test``, ``train[:98%]``, …; for a folder as
+        `sact_core.data.folders.list_folder`.
+    data_dir : path, optional
+        Where TFDS keeps its data; ``TFDS_DATA_DIR`` or ``~/tensorflow_datasets``
+        where left out.
+
+    Raises
+    ------
+    DataError
+        If the data set or the split is absent, has no images with labels, or
+        cannot be read.
+    """
+    if is_folder(name):
+        root = Path(name).expanduser()
+        class_names, records = list_folder(root, split)
+        return Source(str(root), split, class_names, records)
+    return open_tfds(name, split, data_dir)
+
+
+def load_split(
+    name: str,
+    split: str,
+    data_dir: str | Path | None = None,
+    num_examples: int | None = None,
+    fit: Preprocessing | None = None,
+) -> Examples:
+    """Decode a split, or the first part of it, into memory.
+
+    Parameters
+    ----------
+    name, split, data_dir
+        As in `open_split`.
+    num_examples, fit
+        As in `sact_core.data.source.load_source`.
+
+    Raises
+    ------
+    DataError
+        As `open_split` and `sact_core.data.source.load_source`.
+    """
+    return load_source(open_split(name, split, data_dir), num_examples, fit)
+
+
+def splits_of(name: str, holdout: float | None = None) -> tuple[str, str] | None:
+    """Name the splits of a folder to train and evaluate on; None for the usual ones.
+
+    Parameters
+    ----------
+    name : str
+        As in `open_split`.
+    holdout : float, optional
+        As in `sact_core.data.folders.default_splits`.
+
+    Raises
+    ------
+    DataError
+        If a share is to be held out of a TFDS data set, or as `default_splits`.
+    """
+    root = Path(name).expanduser()
+    if root.is_dir():
+        return default_splits(root, holdout)
+    if holdout is not None:
+        raise DataError(
+            f"--holdout is for a folder of class folders; of {name!r}, name the parts with "
+            f"--train-split and --eval-split, such as 'train[:80%]' and 'train[80%:]'"
+        )
+    return None
 
 
 def recorded_split(provenance: Mapping[str, Any]) -> tuple[str | None, str | None]:
@@ -46,7 +131,7 @@ def evaluation_split(
     Returns
     -------
     dataset, split : str
-        As `sact_core.data.source.open_split` takes them.
+        As `open_split` takes them.
     """
     name, recorded = recorded_split(provenance)
     name = name or AUTHORS[0]
@@ -63,6 +148,11 @@ def evaluation_split(
     if recorded is not None and recorded.startswith("held-out:"):
         return dataset, recorded
     return dataset, splits[1]
+
+
+def is_folder(name: str) -> bool:
+    """Tell a folder of images from a TFDS name, which may have a slash in it too."""
+    return Path(name).expanduser().is_dir() or name.startswith((".", "~", os.sep))
 
 
 def _is_same(one: str, other: str) -> bool:

@@ -270,8 +270,7 @@ def prepare_job(checkpoint: Checkpoint, args: argparse.Namespace, processes: Pro
         If an option makes no sense, or the data are absent or do not fit.
     """
     from sact_core.backends import Net
-    from sact_core.data.source import open_split
-    from sact_core.data.splits import evaluation_split
+    from sact_core.data.splits import evaluation_split, open_split
 
     net = Net.from_checkpoint(checkpoint, args.backend, **_options(args, processes))
     tau, regularization = loss_terms(checkpoint, args.tau)

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
+from sact_core.data.folders import images_in, sub_folders
 from sact_core.measures.mat_file import read_mat
 
 VARIABLE = "fixLocs"
-SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,9 @@ def stimuli(root: str | Path, num_examples: int | None = None) -> list[Stimulus]
                 f"FIXATIONLOCS (in the published archive, trainSet)"
             )
     found = []
-    for folder in sorted((root / "Stimuli").iterdir()):
+    for folder in sub_folders(root / "Stimuli"):
         # Folders in folders hold other people's predictions.
-        images = [path for path in folder.glob("*.*") if path.suffix.lower() in SUFFIXES]
-        for image in sorted(images)[:num_examples]:
+        for image in images_in(folder, deep=False)[:num_examples]:
             where = root / "FIXATIONLOCS" / folder.name / f"{image.stem}.mat"
             found.append(Stimulus(folder.name, f"{folder.name}/{image.name}", image, where))
     if not found:

@@ -124,7 +124,8 @@ def _prepare(
 
     Returns it, the whole recipe, and what decodes the images or gives them to decode.
     """
-    from sact_core.data.source import load_source, open_split
+    from sact_core.data.source import load_source
+    from sact_core.data.splits import open_split
     from sact_core.train.run_dir import RunDir
     from sact_core.train.start import resolve_amp, training_preprocessing
 

@@ -78,7 +78,7 @@ class Decoder:
             factors.append(shrink(width, height))
             return factors[-1]
 
-        found = self.source.readable([index], self.left_out, noted)
+        found = list(self.source.readable([index], self.left_out, noted))
         if not found:
             return None
         pixels, label, _ = found[0]

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from sact_core.data.records import Unreadable
-from sact_core.data.source import DataError, Examples, Source
+from sact_core.data.records import DataError, Unreadable
+from sact_core.data.source import Examples, Source
 from sact_core.processes import Processes
 from sact_core.train import evaluation
 from sact_core.train.batches import Augmenter, Batch

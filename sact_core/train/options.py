@@ -128,7 +128,7 @@ def parse_config(args: argparse.Namespace) -> tuple[TrainingConfig, str]:
     ValueError
         If a flag makes no sense; one sentence.
     """
-    from sact_core.data.source import splits_of
+    from sact_core.data.splits import splits_of
     from sact_core.train.start import left_open
 
     given = vars(args)

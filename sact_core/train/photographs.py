@@ -30,8 +30,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from PIL import Image
 
-from sact_core.data.records import Unreadable
-from sact_core.data.source import DataError, Source
+from sact_core.data.records import DataError, Unreadable
+from sact_core.data.source import Source
 from sact_core.preprocess import normalise
 from sact_core.train.batches import Batch, blank_squares, draw_taus
 from sact_core.train.decode import KEEP_BYTES, Decoder, Shrink

@@ -615,8 +615,8 @@ class TestDataSet:
     def with_data(self, app_env, tmp_path, monkeypatch):
         """A small fake test split."""
         from app.loaders import dataset
-        from sact_core.data.records import TfdsRecords
         from sact_core.data.source import Source
+        from sact_core.data.tfds import TfdsRecords
 
         class Records:
             def __init__(self) -> None:
@@ -661,8 +661,8 @@ class TestDataSet:
 
     def test_photographs_in_natural_sizes(self, photo_env, tmp_path, monkeypatch):
         from app.loaders import dataset
-        from sact_core.data.records import TfdsRecords
         from sact_core.data.source import Source
+        from sact_core.data.tfds import TfdsRecords
 
         class Records:
             def __len__(self) -> int:
