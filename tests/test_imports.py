@@ -23,7 +23,7 @@ from tests.conftest import ROOT
 
 #: Modules of one line do not import each other; lower lines never import higher ones.
 LEVELS = [
-    ["commands", "config", "files", "processes", "provenance", "untrusted_hdf5"],
+    ["ahead", "commands", "config", "files", "processes", "provenance", "untrusted_hdf5"],
     ["halting", "taus"],
     ["network", "result"],
     ["flops", "parameters", "plans"],
@@ -121,6 +121,48 @@ def test_imports_point_one_way(module):
         elif other != part:
             assert other in LEVEL, f"{where}, which has no place in the map"
             assert LEVEL[other] < LEVEL[part], f"{where}, against the order of the map"
+
+
+def circles(graph):
+    """Give the sets of modules that import one another, straight or through others."""
+    found, order, on_way = [], {}, []
+
+    def visit(module):
+        """Give the earliest module on the way here that this one leads back to (Tarjan 1972)."""
+        earliest = order[module] = len(order)
+        on_way.append(module)
+        for other in graph[module]:
+            if other not in order:
+                earliest = min(earliest, visit(other))
+            elif other in on_way:
+                earliest = min(earliest, order[other])
+        if earliest == order[module]:
+            circle = {on_way.pop()}
+            while module not in circle:
+                circle.add(on_way.pop())
+            found.extend([circle] if len(circle) > 1 else [])
+        return earliest
+
+    for module in graph:
+        if module not in order:
+            visit(module)
+    return found
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    """Inside a part too, wherever in a module the import stands."""
+    graph = {
+        module: [name for name in imported(path) if name in MODULES and name != module]
+        for module, path in MODULES.items()
+    }
+    assert circles(graph) == []
+
+
+def test_a_circle_is_seen():
+    straight = {"a": ["b", "c"], "b": ["c"], "c": []}
+    assert circles(straight) == []
+    assert circles(straight | {"c": ["b"]}) == [{"b", "c"}]
+    assert circles(straight | {"c": ["d"], "d": ["a"]}) == [{"a", "b", "c", "d"}]
 
 
 def imports_only_version(path):

@@ -19,7 +19,7 @@ from sact_core.parameters import init_params
 from sact_core.plans import build_plan
 from sact_core.preprocess import normalise
 from sact_core.train import __main__ as command
-from sact_core.train.batches import Ahead, Augmenter, Batch
+from sact_core.train.batches import Augmenter
 from sact_core.train.learner import Learner
 from sact_core.train.recipes import (
     PRESETS,
@@ -216,31 +216,6 @@ def test_cutout_blanks_one_square() -> None:
         np.testing.assert_array_equal(mask, rows[:, None] & columns)
         assert 2 <= rows.sum() <= 4  # less where it hangs over the edge
         assert 2 <= columns.sum() <= 4
-
-
-def test_batches_made_ahead_come_in_order_and_errors_come_through() -> None:
-    def make(step: int) -> Batch:
-        if step == 7:
-            raise ValueError("no more")
-        return Batch(np.full((1, 1, 1, 3), step, np.float32), np.zeros(1, np.int64))
-
-    ahead = Ahead(make, range(2, 20))
-    seen = []
-    with pytest.raises(ValueError, match="no more"):
-        seen += [int(batch.images[0, 0, 0, 0]) for batch in iter_into(ahead, seen)]
-    assert seen == [2, 3, 4, 5, 6]
-    assert ahead.waited >= 0
-    ahead.close()
-    stopped = Ahead(lambda step: make(0), range(1000))
-    next(iter(stopped))
-    stopped.close()
-    assert not stopped._thread.is_alive()
-
-
-def iter_into(ahead: Ahead, seen: list[int]) -> Any:
-    for made in ahead:
-        seen.append(int(made.images[0, 0, 0, 0]))
-        yield from ()
 
 
 # --- a step ---

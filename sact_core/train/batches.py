@@ -1,4 +1,4 @@
-"""Seeded, augmented batches, made ahead by one thread.
+"""Seeded, augmented batches.
 
 What a step sees depends on the seed, the epoch and the step alone: not on how
 often the run was interrupted, nor on how many processes share the batch.
@@ -6,10 +6,6 @@ often the run was interrupted, nor on how many processes share the batch.
 
 from __future__ import annotations
 
-import queue
-import threading
-import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,8 +13,6 @@ import numpy as np
 
 from sact_core.preprocess import normalise
 from sact_core.train.recipes import TrainingConfig
-
-AHEAD = 4  # batches
 
 
 @dataclass(frozen=True)
@@ -138,50 +132,3 @@ def blank_squares(images: np.ndarray, centres: np.ndarray, side: int) -> None:
     blank_rows = np.abs(np.arange(height) + 0.5 - centres[:, :1]) < side / 2
     blank_columns = np.abs(np.arange(width) + 0.5 - centres[:, 1:]) < side / 2
     images[blank_rows[:, :, None] & blank_columns[:, None, :]] = 0
-
-
-class Ahead:
-    """Batches of an epoch, made ahead by one thread.
-
-    Iterating gives them in order; ``waited`` sums the seconds in which the
-    caller had to wait for one.
-    """
-
-    def __init__(self, make: Callable[[int], Batch], steps: range) -> None:
-        self.waited = 0.0
-        self._queue: queue.Queue[Batch | BaseException] = queue.Queue(AHEAD)
-        self._stop = threading.Event()
-        self._steps = steps
-        self._thread = threading.Thread(target=self._work, args=(make,), daemon=True)
-        self._thread.start()
-
-    def __iter__(self) -> Iterator[Batch]:
-        for _ in self._steps:
-            begin = time.perf_counter()
-            item = self._queue.get()
-            self.waited += time.perf_counter() - begin
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-
-    def close(self) -> None:
-        """Stop the thread."""
-        self._stop.set()
-        while not self._queue.empty():
-            self._queue.get_nowait()
-        self._thread.join()
-
-    def _work(self, make: Callable[[int], Batch]) -> None:
-        for step in self._steps:
-            try:
-                item: Batch | BaseException = make(step)
-            except Exception as error:
-                item = error
-            while not self._stop.is_set():
-                try:
-                    self._queue.put(item, timeout=0.1)
-                    break
-                except queue.Full:
-                    continue
-            if self._stop.is_set() or isinstance(item, BaseException):
-                return

@@ -7,15 +7,19 @@ from typing import Any
 
 import numpy as np
 
+from sact_core.ahead import batches_ahead
+from sact_core.config import Preprocessing
 from sact_core.data.records import DataError, Unreadable
 from sact_core.data.source import Examples, Source
+from sact_core.preprocess import normalise, prepare
 from sact_core.processes import Processes
-from sact_core.train import evaluation
 from sact_core.train.batches import Augmenter, Batch
 from sact_core.train.decode import KEEP_BYTES
 from sact_core.train.photographs import PhotographAugmenter
 from sact_core.train.recipes import TrainingConfig
 from sact_core.train.start import training_preprocessing
+
+TEST_BATCH = 100  # larger ones leave the processor's cache
 
 
 class Feed:
@@ -83,7 +87,7 @@ class Feed:
         )
 
     def test_inputs(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Give test images batch by batch, as `evaluation.inputs`.
+        """Give test images batch by batch, as `test_batches`.
 
         Raises
         ------
@@ -91,7 +95,7 @@ class Feed:
             If not one of them can be read.
         """
         count = 0
-        for images, labels in evaluation.inputs(
+        for images, labels in test_batches(
             self._test, self.preprocessing, self._num_workers, self.left_out_of_test
         ):
             count += len(images)
@@ -134,3 +138,40 @@ class Feed:
         """Go back to a state."""
         self.left_out.found.update(state.get("left_out", {}))
         self.left_out_of_test.found.update(state.get("left_out_of_test", {}))
+
+
+def test_batches(
+    test: Examples | Source, preprocessing: Preprocessing, num_workers: int, left_out: Unreadable
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Give test images batch by batch, in constant memory.
+
+    Parameters
+    ----------
+    test : Examples or Source
+        Images in memory, which have the right size, or to be read.
+    preprocessing : Preprocessing
+        How they are prepared.
+    num_workers : int
+        Threads that decode.
+    left_out : Unreadable
+        Gets those that cannot be read.
+
+    Yields
+    ------
+    images : np.ndarray [shape=(n, h, w, 3), float32]
+    labels : np.ndarray [shape=(n,), int64]
+    """
+    if isinstance(test, Examples):
+        for begin in range(0, len(test), TEST_BATCH):
+            part = slice(begin, begin + TEST_BATCH)
+            yield normalise(test.images[part], preprocessing.kind), test.labels[part]
+        return
+
+    def one(index: int) -> list[tuple[np.ndarray, int]]:
+        found = test.readable([index], left_out)
+        return [(prepare(image, preprocessing), label) for image, label, _ in found]
+
+    for batch in batches_ahead(one, test.chunks(TEST_BATCH), num_workers):
+        found = [pair for pairs in batch for pair in pairs]
+        if found:
+            yield np.stack([x for x, _ in found]), np.array([y for _, y in found], np.int64)

@@ -16,13 +16,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sact_core import checkpoint as checkpoints
+from sact_core.ahead import Ahead
 from sact_core.data.source import Examples, Source
 from sact_core.flops import dense_flops
 from sact_core.parameters import init_params
 from sact_core.plans import build_plan
 from sact_core.processes import Processes
 from sact_core.train import evaluation, provenance, report
-from sact_core.train.batches import Ahead
 from sact_core.train.events import EventWriter
 from sact_core.train.feed import Feed
 from sact_core.train.learner import Learner
