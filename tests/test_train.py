@@ -23,7 +23,7 @@ import pytest
 import torch
 
 from sact_core import checkpoint as checkpoints
-from sact_core.config import NetworkConfig
+from sact_core.config import NetworkConfig, Preprocessing
 from sact_core.plans import build_plan
 from sact_core.processes import Processes
 from sact_core.train import __main__ as command
@@ -84,7 +84,7 @@ def test_a_run_learns_and_leaves_everything_behind(tmp_path: Path) -> None:
     assert record["data_set"]["train_count"] == 96
     assert record["metrics"]["count"] == 48
     assert record["metrics"]["eval/Accuracy"] == last["eval/Accuracy"]
-    assert made.preprocessing == checkpoints.Preprocessing("cifar", 8)
+    assert made.preprocessing == Preprocessing("cifar", 8)
     assert made.class_names == ("flat", "upper", "lower")
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from sact_core import checkpoint as checkpoints
 from sact_core.backends import dense
 from sact_core.backends.dense import kernels
-from sact_core.config import NetworkConfig
+from sact_core.config import NetworkConfig, Preprocessing
 from sact_core.plans import build_plan
 from sact_core.train import __main__ as command
 from sact_core.train import report
@@ -224,9 +224,7 @@ def test_images_that_pay_learn_to_run_less() -> None:
 def test_fine_tuning_draws_the_shift_anew(tmp_path: Path) -> None:
     plan = build_plan(TINY)
     rng = np.random.default_rng(3)
-    made = checkpoints.Checkpoint(
-        TINY, random_params(rng, TINY), checkpoints.Preprocessing("cifar", 8)
-    )
+    made = checkpoints.Checkpoint(TINY, random_params(rng, TINY), Preprocessing("cifar", 8))
     checkpoints.write(tmp_path / "any.h5", made)
     config = TrainingConfig(TINY, finetune_from=str(tmp_path / "any.h5"), seed=1)
     params = initial_params(config, plan)
@@ -247,7 +245,7 @@ def test_halting_branches_of_a_fixed_tau_go_on_from_there(tmp_path: Path) -> Non
     made = checkpoints.Checkpoint(
         fixed,
         random_params(np.random.default_rng(1), fixed),
-        checkpoints.Preprocessing("cifar", 8),
+        Preprocessing("cifar", 8),
         provenance={"tau": 0.05},
     )
     file = str(tmp_path / "fixed.h5")

@@ -13,7 +13,7 @@ import torch
 
 from sact_core import checkpoint as checkpoints
 from sact_core.backends import dense
-from sact_core.config import NetworkConfig
+from sact_core.config import NetworkConfig, Preprocessing
 from sact_core.flops import count_flops, dense_flops
 from sact_core.parameters import init_params
 from sact_core.plans import build_plan
@@ -279,7 +279,7 @@ def test_a_teacher_pulls_towards_its_own_answers() -> None:
     config = TrainingConfig(TINY, distill_weight=1.0, distill_temperature=1.0, l2=0.0, tau=0.0)
     given = batch()
     params = init_params(build_plan(TINY), 7)
-    teacher = checkpoints.Checkpoint(TINY, params, checkpoints.Preprocessing("cifar", 8))
+    teacher = checkpoints.Checkpoint(TINY, params, Preprocessing("cifar", 8))
     network = dense.Network(build_plan(TINY), params).eval()
     x = torch.from_numpy(given.images).permute(0, 3, 1, 2)
     with torch.no_grad():
@@ -313,7 +313,7 @@ def test_soft_labels_weigh_the_square_of_the_temperature() -> None:
 def vanilla_checkpoint(path: Path, **changes: Any) -> str:
     network = NetworkConfig(**({"units_per_block": (2, 2, 2), "base_channels": 4} | changes))
     params = init_params(build_plan(network), 5)
-    made = checkpoints.Checkpoint(network, params, checkpoints.Preprocessing("cifar", 8))
+    made = checkpoints.Checkpoint(network, params, Preprocessing("cifar", 8))
     checkpoints.write(path, made)
     return str(path)
 
@@ -332,9 +332,7 @@ def test_fine_tuning_takes_all_but_the_halting_branches(tmp_path: Path) -> None:
 
 
 def test_fine_tuning_can_take_the_halting_branches_too(tmp_path: Path) -> None:
-    made = checkpoints.Checkpoint(
-        TINY, init_params(build_plan(TINY), 5), checkpoints.Preprocessing("cifar", 8)
-    )
+    made = checkpoints.Checkpoint(TINY, init_params(build_plan(TINY), 5), Preprocessing("cifar", 8))
     taken = transferable(made, build_plan(TINY), "it", halting=True)
     assert taken.keys() == made.params.keys()
 
