@@ -19,7 +19,7 @@ from numba import njit
 from sact_core import halting
 from sact_core.backends import masked, reference
 from sact_core.backends.masked import engine as engine_module
-from sact_core.backends.masked.kernels import cpu, network, plain, vector
+from sact_core.backends.masked.kernels import conv, cpu, network, plain, vector
 from sact_core.backends.masked.kernels import halting as halting_kernels
 from sact_core.backends.masked.packing import lay_out, pack
 from sact_core.config import NetworkConfig
@@ -495,6 +495,33 @@ def list_marks():
         return plain.list_marks(count, marks, x0, base, places, at)
 
     return [by_vectors, by_loops]
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("cap", [np.inf, 6.0])
+def test_activations_are_leaky_and_capped(rng, slope, cap):
+    """``min(max(x, slope x), cap)`` after a normalisation and after a product; NaN stays NaN."""
+    x = np.concatenate([rng.normal(0, 5, 62), [np.nan, 6.0]]).astype(np.float32)  # [4, 16]
+    ref = np.minimum(np.maximum(x, np.float32(slope) * x), np.float32(cap))
+    w = np.concatenate([np.ones(16), np.zeros(16), np.eye(16).ravel()]).astype(np.float32)
+    places, spare = np.arange(20, dtype=np.int32), np.zeros(64, np.float32)
+
+    @njit
+    def run(vectors, x, finite, w, places, spare, s, c, y, z):
+        conv.normalise(vectors, 4, 16, x, 0, 16, 0, w, 0, 16, s, c, y, 0, 16, 0, places)
+        p = conv.Product(4, False, 0, 16, 0, 1, 0, 16, 32, 16, 16, 0, 0, 16, 0, s, c)
+        conv.store_panels(vectors, spare, p, 0, 1, finite, w, places, z)
+
+    finite = np.nan_to_num(np.concatenate([x, np.zeros(256, np.float32)]))
+    for vectors in (False, True):
+        if vectors and cpu.INTERPRETED:
+            continue
+        y, z = np.full((2, 64 + 256), -1, np.float32)
+        s, c = np.float32(slope), np.float32(cap)
+        run(vectors, x, finite, w, places, spare, s, c, y, z)
+        np.testing.assert_array_equal(y[:64], ref)
+        finite_ref = np.minimum(np.maximum(finite, np.float32(slope) * finite), np.float32(cap))
+        np.testing.assert_array_equal(z[:64], finite_ref[:64])
 
 
 def test_runs_where_nothing_can_be_cached(monkeypatch):

@@ -21,7 +21,7 @@ class Product(NamedTuple):
     the thread's scratch. ``taps`` reads of ``depth`` floats each, ``tap_stride``
     apart. ``w0`` and ``b0``: weights and biases of ``channels`` channels. ``y…``
     as ``x…`` for the target, which is the thread's scratch or the results where
-    ``target`` says so. ``slope``: of the activation.
+    ``target`` says so. ``slope`` and ``cap``: of the activation.
     """
 
     rows: Any
@@ -40,6 +40,7 @@ class Product(NamedTuple):
     y_stride: Any
     y_list: Any
     slope: Any
+    cap: Any
 
 
 class Sum(NamedTuple):
@@ -72,22 +73,22 @@ def store_panels(vectors, spare, p, panel, last_panel, x, w, places, y):
                 plain.store_tile(
                     width, spare,
                     valid, x, p.x0, p.x_stride, places, p.x_list + i, p.taps, p.tap_stride,
-                    p.depth, w, wp, bp, y, yp, p.y_stride, places, p.y_list + i, p.slope,
+                    p.depth, w, wp, bp, y, yp, p.y_stride, places, p.y_list + i, p.slope, p.cap,
                 )  # fmt: skip
             elif width == WIDE and valid <= HALF_ROWS:
                 vector.store_half_wide(
                     valid, x, p.x0, p.x_stride, places, p.x_list + i, p.taps, p.tap_stride,
-                    p.depth, w, wp, bp, y, yp, p.y_stride, places, p.y_list + i, p.slope,
+                    p.depth, w, wp, bp, y, yp, p.y_stride, places, p.y_list + i, p.slope, p.cap,
                 )  # fmt: skip
             elif width == WIDE:
                 vector.store_tile_wide(
                     valid, x, p.x0, p.x_stride, places, p.x_list + i, p.taps, p.tap_stride,
-                    p.depth, w, wp, bp, y, yp, p.y_stride, places, p.y_list + i, p.slope,
+                    p.depth, w, wp, bp, y, yp, p.y_stride, places, p.y_list + i, p.slope, p.cap,
                 )  # fmt: skip
             else:
                 vector.store_tile_narrow(
                     valid, x, p.x0, p.x_stride, places, p.x_list + i, p.taps, p.tap_stride,
-                    p.depth, w, wp, bp, y, yp, p.y_stride, places, p.y_list + i, p.slope,
+                    p.depth, w, wp, bp, y, yp, p.y_stride, places, p.y_list + i, p.slope, p.cap,
                 )  # fmt: skip
 
 
@@ -132,18 +133,18 @@ def add_panels(vectors, spare, p, s, panel, last_panel, x, w, places, y):
 
 @kernel
 def normalise(
-    vectors, rows, count, x, x0, x_stride, x_at, w, scale0, shift0, slope,
+    vectors, rows, count, x, x0, x_stride, x_at, w, scale0, shift0, slope, cap,
     y, y0, y_stride, y_at, places,
 ):  # fmt: skip
     """``y = activate(x * scale + shift)`` for ``count`` channels of listed places."""
     if vectors:
         vector.affine_rows(
-            rows, count, x, x0, x_stride, places, x_at, w, scale0, shift0, slope,
+            rows, count, x, x0, x_stride, places, x_at, w, scale0, shift0, slope, cap,
             y, y0, y_stride, places, y_at,
         )  # fmt: skip
     else:
         plain.affine_rows(
-            rows, count, x, x0, x_stride, places, x_at, w, scale0, shift0, slope,
+            rows, count, x, x0, x_stride, places, x_at, w, scale0, shift0, slope, cap,
             y, y0, y_stride, places, y_at,
         )  # fmt: skip
 

@@ -48,7 +48,8 @@ MARKS_AT_ONCE = 64
 #: Numba compiles a function anew for every literal number that it is called
 #: with; it does not for these.
 ZERO, ONE, TWO, THREE, SIX, SEVEN, NINE, SIXTEEN = map(np.int64, (0, 1, 2, 3, 6, 7, 9, 16))
-UNIT_SLOPE, NOTHING, EVERYTHING = np.float32(1), np.float32(0), np.float32(1)
+NOTHING, EVERYTHING = np.float32(0), np.float32(1)
+UNIT_SLOPE, NO_CAP = np.float32(1), np.float32(np.inf)  # of what no activation follows
 NO_MARK, MARK = np.uint8(0), np.uint8(1)
 FOREVER = np.int64(1 << 62)
 

@@ -9,6 +9,7 @@ from sact_core.backends.masked.kernels import layout as at
 from sact_core.backends.masked.kernels.conv import TO_FLOATS, TO_RESULTS, TO_SCRATCH, Product
 from sact_core.backends.masked.kernels.cpu import (
     NINE,
+    NO_CAP,
     ONE,
     SEVEN,
     SIX,
@@ -45,7 +46,7 @@ def stem_of_basic(work, first, rows):
     return Product(
         rows, False, net[at.IMAGE_AT] - row - 3, THREE, list_at, THREE, row, NINE,
         net[at.STEM_W], net[at.STEM_B], channels,
-        TO_FLOATS, work.blocks[0, at.B_IN_AT], channels, list_at, UNIT_SLOPE,
+        TO_FLOATS, work.blocks[0, at.B_IN_AT], channels, list_at, UNIT_SLOPE, NO_CAP,
     )  # fmt: skip
 
 
@@ -67,7 +68,7 @@ def stem_of_bottleneck(work, begin, y):
     return Product(
         width, False, net[at.IMAGE_AT] + 2 * y * row, SIX, net[at.IOTA_LIST], SEVEN, row, SEVEN * 3,
         net[at.STEM_W], net[at.STEM_B], channels,
-        TO_SCRATCH, (y - begin) * width * channels, channels, net[at.IOTA_LIST], UNIT_SLOPE,
+        TO_SCRATCH, (y - begin) * width * channels, channels, net[at.IOTA_LIST], UNIT_SLOPE, NO_CAP,
     )  # fmt: skip
 
 
@@ -118,7 +119,7 @@ def mean_features(work, channel):
         for x in range(1, width + 1):
             conv.normalise(
                 work.vectors, ONE, SIXTEEN, floats, start + x * channels, ZERO, net[at.NULL_LIST],
-                work.weights, scale, shift, slope,
+                work.weights, scale, shift, slope, NO_CAP,
                 scratch, ZERO, ZERO, net[at.NULL_LIST], work.places,
             )  # fmt: skip
             conv.add(work.vectors, SIXTEEN, scratch, ZERO, scratch, SIXTEEN)
@@ -141,7 +142,7 @@ def logits(work, image):
     return Product(
         ONE, False, net[at.FEATURES_AT], ZERO, net[at.NULL_LIST], ONE, ZERO,
         work.blocks[-1, at.B_COUT], net[at.LOGITS_W], net[at.LOGITS_B], net[at.CLASSES],
-        TO_RESULTS, image * net[at.CLASSES], ZERO, net[at.NULL_LIST], UNIT_SLOPE,
+        TO_RESULTS, image * net[at.CLASSES], ZERO, net[at.NULL_LIST], UNIT_SLOPE, NO_CAP,
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from sact_core.backends.masked.kernels.cpu import kernel
 @kernel
 def store_tile(
     width, sums, valid, x, x0, x_stride, x_list, x_at, taps, tap_stride, depth, w, w0, b0,
-    y, y0, y_stride, y_list, y_at, slope,
+    y, y0, y_stride, y_list, y_at, slope, cap,
 ):  # fmt: skip
     """``target = activate(products + bias)`` for ``width`` channels, a multiple of 16."""
     first = len(sums) - width  # the end of the scratch is free
@@ -23,9 +23,7 @@ def store_tile(
         _product(sums, first, width, x, row, taps, tap_stride, depth, w, w0, b0)
         target = y0 + y_list[y_at + r] * y_stride
         for j in range(width):
-            total = sums[first + j]
-            leaked = total * slope
-            y[target + j] = total if total > leaked else leaked
+            y[target + j] = activate(sums[first + j], slope, cap)
 
 
 @kernel
@@ -54,7 +52,7 @@ def add_tile(
 
 @kernel
 def affine_rows(
-    rows, count, x, x0, x_stride, x_list, x_at, w, scale0, shift0, slope,
+    rows, count, x, x0, x_stride, x_list, x_at, w, scale0, shift0, slope, cap,
     y, y0, y_stride, y_list, y_at,
 ):  # fmt: skip
     """``y = activate(x * scale + shift)`` for ``count`` channels of listed places."""
@@ -62,9 +60,7 @@ def affine_rows(
         source = x0 + x_list[x_at + i] * x_stride
         target = y0 + y_list[y_at + i] * y_stride
         for k in range(count):
-            value = x[source + k] * w[scale0 + k] + w[shift0 + k]
-            leaked = value * slope
-            y[target + k] = value if value > leaked else leaked
+            y[target + k] = activate(x[source + k] * w[scale0 + k] + w[shift0 + k], slope, cap)
 
 
 @kernel
@@ -82,6 +78,14 @@ def pool_rows(
             upper = x[source + k] + x[source + x_stride + k]
             lower = x[source + below + k] + x[source + below + x_stride + k]
             y[target + front + k] = (upper + lower) * 0.25
+
+
+@kernel
+def activate(x, slope, cap):
+    """``min(max(x, slope * x), cap)``; NaN stays NaN."""
+    leaked = x * slope
+    x = x if x > leaked else leaked
+    return cap if x > cap else x
 
 
 @kernel

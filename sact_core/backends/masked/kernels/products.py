@@ -11,7 +11,16 @@ from __future__ import annotations
 from sact_core.backends.masked.kernels import conv
 from sact_core.backends.masked.kernels import layout as at
 from sact_core.backends.masked.kernels.conv import TO_FLOATS, Product, Sum
-from sact_core.backends.masked.kernels.cpu import ONE, SIXTEEN, THREE, TWO, UNIT_SLOPE, ZERO, kernel
+from sact_core.backends.masked.kernels.cpu import (
+    NO_CAP,
+    ONE,
+    SIXTEEN,
+    THREE,
+    TWO,
+    UNIT_SLOPE,
+    ZERO,
+    kernel,
+)
 
 
 @kernel
@@ -28,7 +37,7 @@ def nothing():
     """A product of no positions."""
     return Product(
         ZERO, False, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, TO_FLOATS, ZERO, ZERO,
-        ZERO, UNIT_SLOPE,
+        ZERO, UNIT_SLOPE, NO_CAP,
     )  # fmt: skip
 
 
@@ -38,7 +47,7 @@ def pack(work, channels, x0, list_at, rows, norm, slope):
     stride = channels + 16  # off the powers of two, which share cache sets
     conv.normalise(
         work.vectors, rows, channels, work.floats, x0, channels, list_at,
-        work.weights, norm, norm + channels, slope,
+        work.weights, norm, norm + channels, slope, NO_CAP,
         work.scratch, ZERO, stride, work.net[at.IOTA_LIST], work.places,
     )  # fmt: skip
     return stride
@@ -53,7 +62,7 @@ def preact(work, u, first, rows):
     list_at = work.state[at.S_WIDER_LIST] + first
     conv.normalise(
         work.vectors, rows, channels, work.floats, x0, channels, list_at,
-        work.weights, norm, norm + channels, slope,
+        work.weights, norm, norm + channels, slope, NO_CAP,
         work.floats, work.net[at.PREACT_AT], channels, list_at, work.places,
     )  # fmt: skip
 
@@ -80,7 +89,7 @@ def shortcut(work, u, first, rows):
         return Product(
             rows, True, ZERO, stride, work.net[at.IOTA_LIST], ONE, ZERO, cin,
             work.units[u, at.U_SHORTCUT_W], work.units[u, at.U_SHORTCUT_B], cout,
-            TO_FLOATS, y0, cout, to_at, UNIT_SLOPE,
+            TO_FLOATS, y0, cout, to_at, UNIT_SLOPE, NO_CAP,
         )  # fmt: skip
     if kind == at.POOL:
         conv.pool(
@@ -94,7 +103,8 @@ def shortcut(work, u, first, rows):
         shift = scale + cin
         slope = work.weights[work.units[u, at.U_PREACT_SLOPE_AT]]
     conv.normalise(
-        work.vectors, rows, cin, floats, x0, cin, from_at, work.weights, scale, shift, slope,
+        work.vectors, rows, cin, floats, x0, cin, from_at,
+        work.weights, scale, shift, slope, NO_CAP,
         floats, y0, cout, to_at, places,
     )  # fmt: skip
     return nothing()
@@ -114,12 +124,12 @@ def conv1(work, u, first, rows):
         stride = pack(work, cin, x0, grown_at, rows, work.units[u, at.U_PREACT_AT], leak)
         return Product(
             rows, True, ZERO, stride, work.net[at.IOTA_LIST], ONE, ZERO, cin, w0, b0, mid,
-            TO_FLOATS, y0, mid, grown_at, slope,
+            TO_FLOATS, y0, mid, grown_at, slope, NO_CAP,
         )  # fmt: skip
     corner = work.net[at.PREACT_AT] - work.units[u, at.U_PAD] * (row + 1) * cin
     return Product(
         rows, False, corner, cin, work.state[at.S_SOURCE_LIST] + first, THREE, row * cin, 3 * cin,
-        w0, b0, mid, TO_FLOATS, y0, mid, grown_at, slope,
+        w0, b0, mid, TO_FLOATS, y0, mid, grown_at, slope, NO_CAP,
     )  # fmt: skip
 
 
@@ -133,7 +143,7 @@ def conv2_of_bottleneck(work, u, first, rows):
         rows, False, corner, mid, work.state[at.S_SOURCE_LIST] + first, THREE, row * mid, 3 * mid,
         work.units[u, at.U_W2], work.units[u, at.U_B2], mid,
         TO_FLOATS, work.net[at.MID2_AT] + first * mid, mid, work.net[at.IOTA_LIST],
-        work.weights[work.units[u, at.U_SLOPE2_AT]],
+        work.weights[work.units[u, at.U_SLOPE2_AT]], NO_CAP,
     )  # fmt: skip
 
 
@@ -148,13 +158,13 @@ def last_conv(work, u, first, rows):
         return Product(
             rows, False, work.net[at.MID2_AT] + first * mid, mid, work.net[at.IOTA_LIST],
             ONE, ZERO, mid, work.units[u, at.U_W3], work.units[u, at.U_B3], cout,
-            TO_FLOATS, y0, cout, list_at, UNIT_SLOPE,
+            TO_FLOATS, y0, cout, list_at, UNIT_SLOPE, NO_CAP,
         )  # fmt: skip
     row = work.blocks[block, at.B_WIDTH] + 2
     return Product(
         rows, False, work.net[at.MID1_AT] - (row + 1) * mid, mid, list_at,
         THREE, row * mid, 3 * mid, work.units[u, at.U_W2], work.units[u, at.U_B2], cout,
-        TO_FLOATS, y0, cout, list_at, UNIT_SLOPE,
+        TO_FLOATS, y0, cout, list_at, UNIT_SLOPE, NO_CAP,
     )  # fmt: skip
 
 
@@ -183,7 +193,7 @@ def local_halting(work, u, first, rows):
     return Product(
         rows, True, ZERO, stride, work.net[at.IOTA_LIST], ONE, ZERO, channels,
         work.units[u, at.U_LOCAL_W], work.net[at.ZEROS_AT], SIXTEEN,
-        TO_FLOATS, work.net[at.LOCAL_AT], SIXTEEN, list_at, UNIT_SLOPE,
+        TO_FLOATS, work.net[at.LOCAL_AT], SIXTEEN, list_at, UNIT_SLOPE, NO_CAP,
     )  # fmt: skip
 
 

@@ -77,10 +77,11 @@ class _Emitter:
         )
         return self.builder.call(function, [a, b, c])
 
-    def activate(self, x: Any, slope: Any) -> Any:
-        """``max(x, slope * x)``: the leaky ReLU of slopes from 0 to 1."""
+    def activate(self, x: Any, slope: Any, cap: Any) -> Any:
+        """``min(max(x, slope * x), cap)``: the leaky ReLU of slopes from 0 to 1; NaN stays NaN."""
         leaked = self.builder.fmul(x, slope)
-        return self.builder.select(self.builder.fcmp_ordered(">", x, leaked), x, leaked)
+        x = self.builder.select(self.builder.fcmp_ordered(">", x, leaked), x, leaked)
+        return self.builder.select(self.builder.fcmp_ordered(">", x, cap), cap, x)
 
     def prefetch(self, pointer: Any, index: Any) -> None:
         """Ask for a cache line that will be written soon."""
@@ -188,32 +189,32 @@ _WRITES = (types.float32[::1], types.int64, types.int64, types.int32[::1], types
 
 
 def make_store_tile(num_rows: int, vectors: int) -> Callable[..., None]:
-    """Make the kernel ``target = activate(products + bias)``; last argument: the slope."""
+    """Make the kernel ``target = activate(products + bias)``; last: the activation."""
 
     @intrinsic
     def store_tile(
         typing, valid, x, x0, x_stride, x_list, x_at, taps, tap_stride, depth, w, w0, b0,
-        y, y0, y_stride, y_list, y_at, slope,
+        y, y0, y_stride, y_list, y_at, slope, cap,
     ):  # fmt: skip
-        signature = types.void(*_READS, *_WRITES, types.float32)
+        signature = types.void(*_READS, *_WRITES, types.float32, types.float32)
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             emit = _Emitter(context, builder)
             (valid, x, x0, x_stride, x_list, x_at, taps, tap_stride, depth, w, w0, b0,
-             y, y0, y_stride, y_list, y_at, slope) = args  # fmt: skip
+             y, y0, y_stride, y_list, y_at, slope, cap) = args  # fmt: skip
             x, w, y = (emit.data(types.float32[::1], array) for array in (x, w, y))
             x_list, y_list = (emit.data(types.int32[::1], array) for array in (x_list, y_list))
             _, rows = _row_starts(emit, num_rows, x0, x_stride, x_list, x_at)
             sums = _products(emit, rows, vectors, x, (taps, tap_stride, depth), w, w0)
             biases = [emit.vector(w, builder.add(b0, INT(v * LANES))) for v in range(vectors)]
-            slopes = emit.spread(slope)
+            slopes, caps = emit.spread(slope), emit.spread(cap)
             _, targets = _row_starts(emit, num_rows, y0, y_stride, y_list, y_at)
             for r in range(num_rows):
                 with builder.if_then(builder.icmp_signed("<", INT(r), valid)):
                     for v in range(vectors):
                         total = builder.fadd(sums[r * vectors + v], biases[v])
                         place = builder.add(targets[r], INT(v * LANES))
-                        emit.store(emit.activate(total, slopes), y, place)
+                        emit.store(emit.activate(total, slopes, caps), y, place)
             return context.get_dummy_value()
 
         return signature, codegen
@@ -330,7 +331,7 @@ def _loop(emit: _Emitter, count: Any, step: int) -> Iterator[Any]:
 
 @intrinsic
 def _affine_rows(
-    typing, rows, count, x, x0, x_stride, x_list, x_at, w, scale0, shift0, slope,
+    typing, rows, count, x, x0, x_stride, x_list, x_at, w, scale0, shift0, slope, cap,
     y, y0, y_stride, y_list, y_at,
 ):  # fmt: skip
     """``y = activate(x * scale + shift)`` for ``count`` channels of listed places."""
@@ -339,17 +340,17 @@ def _affine_rows(
     signature = types.void(
         *(types.int64, types.int64),
         *one_side,
-        *(array, types.int64, types.int64, types.float32),
+        *(array, types.int64, types.int64, types.float32, types.float32),
         *one_side,
     )
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         emit = _Emitter(context, builder)
-        (rows, count, x, x0, x_stride, x_list, x_at, w, scale0, shift0, slope,
+        (rows, count, x, x0, x_stride, x_list, x_at, w, scale0, shift0, slope, cap,
          y, y0, y_stride, y_list, y_at) = args  # fmt: skip
         x, w, y = (emit.data(array, each) for each in (x, w, y))
         x_list, y_list = (emit.data(places, each) for each in (x_list, y_list))
-        slopes = emit.spread(slope)
+        slopes, caps = emit.spread(slope), emit.spread(cap)
         with _loop(emit, rows, 1) as i:
             source = emit.index(x_list, builder.add(x_at, i))
             target = emit.index(y_list, builder.add(y_at, i))
@@ -359,7 +360,7 @@ def _affine_rows(
                 scale = emit.vector(w, builder.add(scale0, k))
                 shift = emit.vector(w, builder.add(shift0, k))
                 value = emit.fma(emit.vector(x, builder.add(source, k)), scale, shift)
-                emit.store(emit.activate(value, slopes), y, builder.add(target, k))
+                emit.store(emit.activate(value, slopes, caps), y, builder.add(target, k))
         return context.get_dummy_value()
 
     return signature, codegen
