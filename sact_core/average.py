@@ -236,9 +236,8 @@ def _describe(
     found: dict[str, Any],
 ) -> dict[str, Any]:
     """Where an average comes from, in plain JSON values."""
-    import shlex
-
-    from sact_core.train import provenance
+    from sact_core.processes import Processes
+    from sact_core.provenance import hardware, versions
 
     first = checkpoints[0].provenance
     made_of = []
@@ -260,13 +259,13 @@ def _describe(
             "train_split": config.train_split,
             "train_count": feed.counts()[0],
         },
-        "command": f"python -m sact_core.average {shlex.join(argv)}",
+        "command": Processes().command("average", argv),
         **{key: first[key] for key in kept if key in first},
         "averaged": made_of,
         **_sums(made_of),
-        "hardware": provenance.hardware(),
+        "hardware": hardware(),
         "metrics": {"split": config.eval_split, "count": feed.counts()[1], **found},
-        "packages": provenance.versions(),
+        "packages": versions(),
     }
 
 

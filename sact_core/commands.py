@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable
+
+from sact_core.processes import Agreed, Processes, Stopped
 
 
 def run(work: Callable[[], int | None], stopped: str = "stopped", who: str = "") -> int:
@@ -39,3 +42,45 @@ def run(work: Callable[[], int | None], stopped: str = "stopped", who: str = "")
     except KeyboardInterrupt:
         print(stopped, file=sys.stderr, flush=True)
         return 130
+
+
+def run_together(
+    work: Callable[[], int | None], processes: Processes, stopped: str = "stopped"
+) -> int:
+    """Do a command's work in several processes that ``torchrun`` has started.
+
+    What all of them know to be wrong is said once, by the first; a process that stops
+    ends the others.
+
+    Parameters
+    ----------
+    work : callable
+        As for `run`; what can be wrong in all alike goes through `Processes.agree`.
+    processes : Processes
+        They find one another before the work, and part after it.
+    stopped : str
+        As for `run`.
+
+    Returns
+    -------
+    int
+        As `run`.
+    """
+
+    def together() -> int | None:
+        try:
+            processes.start("cpu")  # what they exchange is little, and not on a GPU
+            return work()
+        except Agreed as error:
+            if processes.is_first:
+                print(f"error: {error}", file=sys.stderr, flush=True)
+            with contextlib.suppress(Stopped):
+                processes.wait()  # none ends, which ends all, before it is said
+            return 2
+        except Stopped:  # the other process has said why
+            return 2
+
+    try:
+        return run(together, stopped, processes.who)
+    finally:
+        processes.end()

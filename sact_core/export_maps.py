@@ -15,19 +15,18 @@ run again. Images that cannot be read are left out, named and counted.
 from __future__ import annotations
 
 import argparse
-import os
-import shlex
 import sys
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sact_core.commands import run
+from sact_core.ahead import batches_ahead
+from sact_core.commands import run_together
 from sact_core.data.records import Unreadable
 from sact_core.maps.parts import PART_BYTES, Parts, Skipped, remove_parts, start
+from sact_core.processes import Processes
 
 if TYPE_CHECKING:
     from sact_core.backends import Net
@@ -45,9 +44,7 @@ def export(
     image_size: int | None = None,
     provenance: dict[str, Any] | None = None,
     num_workers: int = 2,
-    rank: int = 0,
-    world: int = 1,
-    barrier: Callable[[], None] = lambda: None,
+    processes: Processes | None = None,
     say: Callable[[str], None] = lambda _: None,
     progress: bool = False,
 ) -> tuple[int, list[Skipped]]:
@@ -72,10 +69,8 @@ def export(
         network takes any.
     num_workers : int
         Threads that read and prepare images.
-    rank, world : int
-        This process and the number of processes that share the work.
-    barrier : callable
-        Waits for the other processes.
+    processes : Processes, optional
+        Who shares the work; this one alone where left out.
     say : callable
         Told where an interrupted export goes on.
     progress : bool
@@ -94,10 +89,11 @@ def export(
         If the network is vanilla, a value is out of range, no image can be read,
         or what an unfinished export left belongs to another.
     OSError
-        If something cannot be written; run again to go on.
+        If something cannot be written, or another process has stopped; run again to go on.
     """
     from sact_core.maps.writing import map_attributes
 
+    processes = processes or Processes()
     out = Path(out)
     preprocessing = net.preprocessing_for(image_size, "crop")
     if not net.config.halts:
@@ -120,18 +116,18 @@ def export(
         **at,
     }
     part_size = batch_size * max(1, PART_BYTES // (batch_size * _image_bytes(net, image_size)))
-    if rank == 0:
+    if processes.is_first:
         parts = start(out, job, part_size)
         if before := parts.num_done():
             say(f"going on: {before} of {total} images are in {parts.folder}")
-    barrier()
+    processes.wait()
     parts = Parts(out, total, part_size)
     names = net.class_names or (
         source.class_names if len(source.class_names) == net.config.num_classes else ()
     )
     about = map_attributes(net.config, names, provenance)
-    mine = [r for r in parts.ranges[rank::world] if not parts.is_done(r)]
-    shown = _progress_bar(parts, progress and rank == 0)
+    mine = [r for r in parts.ranges[processes.rank :: processes.world] if not parts.is_done(r)]
+    shown = _progress_bar(parts, progress and processes.is_first)
     batches = [
         range(i, min(i + batch_size, part.stop))
         for part in mine
@@ -142,8 +138,8 @@ def export(
         for part in mine:
             found, skipped = _run_part(net, part, batch_size, prepared, shown.update)
             parts.write(part, found, skipped, about)
-    barrier()
-    if rank:
+    processes.wait()
+    if not processes.is_first:
         return 0, []
     skipped = parts.skipped()
     if skipped:
@@ -189,14 +185,41 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
     args = build_parser().parse_args(argv)
-    rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    command = shlex.join(["python", "-m", "sact_core.export_maps", *argv])
-    return run(
-        lambda: _export(args, command, rank, world), "stopped; run the same command again to go on"
+    processes = Processes.from_environment()
+    command = processes.command("export_maps", argv)
+    return run_together(
+        lambda: _export(args, command, processes),
+        processes,
+        "stopped; run the same command again to go on",
     )
 
 
-def _export(args: argparse.Namespace, command: str, rank: int, world: int) -> int:
+def _export(args: argparse.Namespace, command: str, processes: Processes) -> None:
+    out = Path(args.out)
+    net, source = processes.agree(lambda: _open(args))
+    if processes.is_first and args.force:
+        remove_parts(out)
+    num_images, skipped = export(
+        net,
+        source,
+        out,
+        num_examples=args.num_examples,
+        batch_size=args.batch_size,
+        image_size=args.image_size,
+        provenance=_provenance(args, source, command),
+        num_workers=args.num_workers,
+        processes=processes,
+        say=lambda text: print(text, file=sys.stderr),
+        progress=True,
+    )
+    if processes.is_first:
+        print(summary(out, num_images))
+        if skipped:
+            print(_unreadable(skipped).line(num_images + len(skipped)))
+
+
+def _open(args: argparse.Namespace) -> tuple[Net, Source]:
+    """Check the flags, read the checkpoint and find the images."""
     from sact_core.backends import load
     from sact_core.checkpoint import read_header
     from sact_core.data.folders import photographs
@@ -219,33 +242,7 @@ def _export(args: argparse.Namespace, command: str, rank: int, world: int) -> in
     net = load(args.checkpoint, args.backend, **({"device": args.device} if args.device else {}))
     if args.tau is not None:
         net = net.at_tau(args.tau)
-    barrier, finish = _processes(world)
-    try:
-        if rank == 0 and args.force:
-            remove_parts(out)
-        barrier()
-        num_images, skipped = export(
-            net,
-            source,
-            out,
-            num_examples=args.num_examples,
-            batch_size=args.batch_size,
-            image_size=args.image_size,
-            provenance=_provenance(args, source, command),
-            num_workers=args.num_workers,
-            rank=rank,
-            world=world,
-            barrier=barrier,
-            say=lambda text: print(text, file=sys.stderr),
-            progress=True,
-        )
-    finally:
-        finish()
-    if rank == 0:
-        print(summary(out, num_images))
-        if skipped:
-            print(_unreadable(skipped).line(num_images + len(skipped)))
-    return 0
+    return net, source
 
 
 def summary(out: Path, num_images: int) -> str:
@@ -268,22 +265,6 @@ def _unreadable(skipped: Sequence[Skipped]) -> Unreadable:
     return Unreadable({s.index: (s.name, s.reason) for s in skipped})
 
 
-def _processes(world: int) -> tuple[Callable[[], None], Callable[[], None]]:
-    """How to wait for the other processes of ``torchrun``, and how to part from them."""
-    if world == 1:
-        return (lambda: None), (lambda: None)
-    import torch.distributed as distributed
-
-    def barrier() -> None:
-        try:
-            distributed.barrier()
-        except RuntimeError:
-            raise OSError("another process stopped") from None
-
-    distributed.init_process_group("gloo")
-    return barrier, distributed.destroy_process_group
-
-
 def _image_bytes(net: Net, image_size: int | None) -> int:
     """Uncompressed bytes that one image takes in the file."""
     side = net.preprocessing_for(image_size, "crop").image_size
@@ -303,8 +284,6 @@ def _prepared(
     num_workers: int,
 ) -> Iterator[list[tuple[np.ndarray, int, str] | Skipped]]:
     """Network inputs of each batch, read two batches ahead."""
-    from concurrent.futures import Future, ThreadPoolExecutor
-
     from sact_core.data.images import ImageError
     from sact_core.preprocess import check_image
 
@@ -318,14 +297,7 @@ def _prepared(
             return Skipped(index, reason, known or f"example {index}")
         return net.see(image, image_size, "crop").x, label, name  # an error stops the command
 
-    waiting: deque[list[Future[Example | Skipped]]] = deque()
-    with ThreadPoolExecutor(max(1, num_workers)) as pool:
-        for batch in batches:
-            waiting.append([pool.submit(one, index) for index in batch])
-            if len(waiting) > 2:
-                yield [future.result() for future in waiting.popleft()]
-        while waiting:
-            yield [future.result() for future in waiting.popleft()]
+    return batches_ahead(one, batches, num_workers)
 
 
 def _run_part(

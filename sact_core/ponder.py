@@ -22,7 +22,6 @@ that many pixels; else it is prepared as the checkpoint says.
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,6 +33,7 @@ import numpy as np
 from sact_core.commands import run
 from sact_core.config import FITS
 from sact_core.maps.drawing import COLOUR_MAPS
+from sact_core.processes import Processes
 
 if TYPE_CHECKING:
     from sact_core.backends import Net
@@ -225,7 +225,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
     args = build_parser().parse_args(argv)
-    command = shlex.join(["python", "-m", "sact_core.ponder", *argv])
+    command = Processes().command("ponder", argv)
     return run(lambda: _ponder_all(args, command), "stopped; what was written is kept")
 
 

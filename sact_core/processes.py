@@ -1,9 +1,9 @@
-"""The processes that train or evaluate together, as ``torchrun`` starts them.
+"""The processes that work together, as ``torchrun`` starts them.
 
 In training each takes an equal share of every batch, and gradients and metrics
 are averaged over all of them; in evaluation the batches are dealt out, and the
-counts are collected. The first one alone writes. With a single process
-nothing here does anything.
+counts are collected; in an export the parts of the file are. The first one alone
+joins and speaks. With a single process nothing here does anything.
 """
 
 from __future__ import annotations
@@ -11,9 +11,15 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Agreed(ValueError):
+    """What every process knows to be wrong, so that the first one alone says it."""
 
 
 class Stopped(OSError):
@@ -95,6 +101,36 @@ class Processes:
             for text, length in zip(texts, lengths, strict=True)
         ]
 
+    def wait(self) -> None:
+        """Wait until all processes are here.
+
+        Raises
+        ------
+        Stopped
+            If another process has stopped.
+        """
+        self.gather(None)
+
+    def agree(self, prepare: Callable[[], T]) -> T:
+        """Let every process make ready; go on only if all of them can.
+
+        Raises
+        ------
+        Agreed
+            In all of them, if ``prepare`` raises ValueError or OSError in any.
+        Stopped
+            If another process has stopped.
+        """
+        made, problem = [], None
+        try:
+            made.append(prepare())
+        except (ValueError, OSError) as error:
+            problem = str(error)
+        problems = [text for text in self.gather(problem) if text is not None]
+        if problems:
+            raise Agreed(problems[0])
+        return made[0]
+
     def num_threads(self) -> int | None:
         """Give this process its share of the machine's cores; None where it is alone."""
         if self.world == 1:
@@ -106,9 +142,9 @@ class Processes:
             cores = os.cpu_count() or 1
         return max(1, cores // here)
 
-    def command(self, arguments: Sequence[str]) -> str:
-        """What to type to start them with these arguments."""
+    def command(self, name: str, arguments: Sequence[str]) -> str:
+        """What to type to start a command of ``sact_core`` in them, with these arguments."""
         start = ["python", "-m"]
         if self.world > 1:
             start = ["torchrun", f"--nproc-per-node={self.world}", "-m"]
-        return shlex.join([*start, "sact_core.train", *arguments])
+        return shlex.join([*start, f"sact_core.{name}", *arguments])

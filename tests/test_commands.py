@@ -12,7 +12,8 @@ import time
 import pytest
 
 from sact_core.benchmark.sides import SideError
-from sact_core.commands import run
+from sact_core.commands import run, run_together
+from sact_core.processes import Agreed, Processes, Stopped
 from tests.conftest import ROOT
 
 
@@ -44,6 +45,60 @@ def test_ctrl_c_says_what_is_kept(capsys):
     assert capsys.readouterr() == ("", "stopped; all is kept\n")
 
 
+class Two(Processes):
+    """One of two processes, of which the other says ``theirs`` whenever values are gathered."""
+
+    theirs: object = None
+
+    def gather(self, values):
+        if isinstance(self.theirs, Exception):
+            raise self.theirs
+        return [values, self.theirs] if self.is_first else [self.theirs, values]
+
+    def start(self, device):
+        pass
+
+
+def two(rank, theirs):
+    made = Two(rank, 2)
+    object.__setattr__(made, "theirs", theirs)
+    return made
+
+
+def refuse():
+    raise ValueError("no such split")
+
+
+@pytest.mark.parametrize(
+    ("rank", "theirs", "said"),
+    [
+        (0, "no such split", "error: no such split\n"),
+        (0, None, "error: no such split\n"),
+        (1, "no such split", ""),
+        (1, Stopped("gone"), ""),
+    ],
+)
+def test_what_all_processes_know_is_said_once(rank, theirs, said, capsys):
+    processes = two(rank, theirs)
+    assert run_together(lambda: processes.agree(refuse), processes) == 2
+    assert capsys.readouterr() == ("", said)
+
+
+def test_all_go_on_or_none(capsys):
+    ours = two(0, "process 1 cannot read it")
+    assert run_together(lambda: ours.agree(lambda: 3), ours) == 2
+    assert capsys.readouterr().err == "error: process 1 cannot read it\n"
+    assert two(0, None).agree(lambda: 3) == 3
+    assert Processes().agree(lambda: 3) == 3
+    with pytest.raises(Agreed, match="no such split"):
+        Processes().agree(refuse)
+
+
+def test_what_one_process_alone_finds_it_says_itself(capsys):
+    assert run_together(refuse, two(1, None)) == 2
+    assert capsys.readouterr().err == "error (process 1): no such split\n"
+
+
 def test_output_that_nobody_reads_ends_a_command_silently():
     program = (
         "from sact_core.commands import run\n"
@@ -69,7 +124,7 @@ def test_output_that_nobody_reads_ends_a_command_silently():
         ("export_maps", ["absent.jpg", "--checkpoint", "absent.h5", "--out", "maps.h5"]),
         ("objects", ["absent", "--checkpoint", "absent.h5", "--boxes", "absent.json"]),
         ("saliency", ["absent", "--checkpoint", "absent.h5"]),
-        ("import_tf", ["absent", "--out", "out.h5"]),
+        ("import_tf.__main__", ["absent", "--out", "out.h5"]),
         ("train.__main__", ["--finetune-from", "absent.h5"]),
         ("evaluate.__main__", ["--checkpoint", "absent.h5"]),
         ("benchmark.__main__", ["report", "--out", "absent"]),

@@ -31,6 +31,7 @@ from sact_core.maps.file import MapError, MapFile
 from sact_core.maps.parts import parts_folder
 from sact_core.parameters import init_params
 from sact_core.plans import build_plan
+from sact_core.processes import Processes
 from tests.networks import any_tau_checkpoint
 
 CONFIG = NetworkConfig("cifar", (1, 2, 2), 2, 3, "sact", halting_bias=0.3)
@@ -332,6 +333,10 @@ def test_processes_share_the_work(tmp_path, net, images, small_parts, world):
     barrier = threading.Barrier(world)
     done = {}
 
+    class Threads(Processes):
+        def wait(self):
+            barrier.wait()
+
     def run(rank):
         one, sizes = counting(net)
         kept = export(
@@ -339,9 +344,7 @@ def test_processes_share_the_work(tmp_path, net, images, small_parts, world):
             in_memory(images),
             tmp_path / "maps.h5",
             batch_size=2,
-            rank=rank,
-            world=world,
-            barrier=barrier.wait,
+            processes=Threads(rank, world),
         )
         done[rank] = (kept[0], sum(sizes))
 
@@ -361,14 +364,27 @@ def test_two_processes_of_torchrun(tmp_path, checkpoint, folder):
     argv += ["--batch-size", "2"]
     assert main([*argv, "--out", str(tmp_path / "ref.h5")]) == 0
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    subprocess.run(
-        [*torchrun, "-m", "sact_core.export_maps", *argv, "--out", str(tmp_path / "maps.h5")],
-        check=True,
-        capture_output=True,
-        timeout=120,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+    argv += ["--out", str(tmp_path / "maps.h5")]
+
+    def together():
+        return subprocess.run(
+            [*torchrun, "-m", "sact_core.export_maps", *argv],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+
+    done = together()
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("6 images") == 1  # the second process says nothing
     assert_equal_files(tmp_path / "ref.h5", tmp_path / "maps.h5")
+    with MapFile(tmp_path / "maps.h5") as file:
+        assert file.provenance["command"].startswith("torchrun --nproc-per-node=2 -m sact_core.")
+    again = together()
+    assert again.returncode != 0
+    said = [line for line in again.stderr.splitlines() if line.startswith("error")]
+    assert said == [f"error: {tmp_path / 'maps.h5'} exists; give --force to replace it"]
 
 
 # --- the command ---

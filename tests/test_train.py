@@ -395,8 +395,8 @@ def test_events_hold_the_metrics(survivors: Survivors, tmp_path: Path) -> None:
 
 
 def test_commands_name_torchrun_where_it_was_used() -> None:
-    assert Processes().command(["--tau", "1"]) == "python -m sact_core.train --tau 1"
-    two = Processes(0, 2).command(["--resume"])
+    assert Processes().command("train", ["--tau", "1"]) == "python -m sact_core.train --tau 1"
+    two = Processes(0, 2).command("train", ["--resume"])
     assert two == "torchrun --nproc-per-node=2 -m sact_core.train --resume"
 
 

@@ -41,13 +41,12 @@ where it completes the run's own metrics, and to TensorBoard as ``watch``.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sact_core.commands import run
+from sact_core.commands import run_together
 from sact_core.config import FITS
 from sact_core.data.records import Unreadable
 from sact_core.evaluate.run import BATCH, prepare_job
@@ -68,11 +67,11 @@ from sact_core.evaluate.taus import (
     print_taus,
 )
 from sact_core.evaluate.watch import watch
+from sact_core.processes import Processes
 
 if TYPE_CHECKING:
     from sact_core.evaluate.run import Job
     from sact_core.measures.metrics import Metrics
-    from sact_core.processes import Processes
 
 #: Names of `sact_core.backends.BACKENDS`, the default first; not imported for --help.
 BACKENDS = ("masked", "dense", "reference")
@@ -123,51 +122,18 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     args = build_parser().parse_args(argv)
-    from sact_core.processes import Processes
-
     processes = Processes.from_environment()
-    try:
-        return run(lambda: _together(args, processes), who=processes.who)
-    finally:
-        processes.end()
+    work = _evaluate if args.watch is None else _watch
+    return run_together(lambda: work(args, processes), processes)
 
 
-def _together(args: argparse.Namespace, processes: Processes) -> int:
-    """Evaluate or watch; what all processes know to be wrong is said once."""
-    from sact_core.processes import Stopped
-
-    try:
-        processes.start("cpu")  # what they exchange is little, and not on a GPU
-        if args.watch is not None:
-            _check(args, processes)
-            watch(args)
-        else:
-            _evaluate(args, processes)
-    except _Agreed as error:
-        if processes.is_first:
-            print(f"error: {error}", file=sys.stderr, flush=True)
-        with contextlib.suppress(Stopped):
-            processes.gather(None)  # none ends, which ends all, before it is said
-        return 2
-    except Stopped:
-        return 2
-    return 0
-
-
-class _Agreed(ValueError):
-    """What every process knows to be wrong, so that the first one alone says it."""
+def _watch(args: argparse.Namespace, processes: Processes) -> None:
+    _check(args, processes)
+    watch(args)
 
 
 def _evaluate(args: argparse.Namespace, processes: Processes) -> None:
-    problem, curves = None, []
-    try:
-        _check(args, processes)
-        curves = _curves(args, processes)
-    except (ValueError, OSError) as error:
-        problem = str(error)
-    problems = [text for text in processes.gather(problem) if text is not None]
-    if problems:
-        raise _Agreed(problems[0])
+    curves = processes.agree(lambda: _curves(args, processes))
     if args.sizes is not None:
         measure(curves, parse_sizes(args.sizes), processes)
         if processes.is_first:
@@ -241,9 +207,10 @@ def _check(args: argparse.Namespace, processes: Processes) -> None:
 
 
 def _curves(args: argparse.Namespace, processes: Processes) -> list[Curve]:
-    """Read the checkpoints and open their data; sizes that cannot be run are refused."""
+    """Read the checkpoints and open their data; what cannot be run is refused."""
     from sact_core.checkpoint import read
 
+    _check(args, processes)
     curves = [Curve(file, prepare_job(read(file), args, processes)) for file in args.checkpoint]
     for curve in curves:
         for size in parse_sizes(args.sizes) if args.sizes is not None else ():

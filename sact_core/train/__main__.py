@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _train(args: argparse.Namespace, argv: list[str], processes: Processes) -> int:
     config, amp = parse_config(args)
-    run_dir, config, load = _prepare(args, config, amp, processes, processes.command(argv))
+    run_dir, config, load = _prepare(args, config, amp, processes, processes.command("train", argv))
     from sact_core.train.loop import Diverged, Interrupted, Trainer
     from sact_core.train.report import Bar, summary
 
@@ -78,7 +78,7 @@ def _train(args: argparse.Namespace, argv: list[str], processes: Processes) -> i
             processes,
             args.resume,
             say,
-            processes.command(argv),
+            processes.command("train", argv),
             _data_workers(args, processes),
         )
         if trainer.resumed:
@@ -95,7 +95,7 @@ def _train(args: argparse.Namespace, argv: list[str], processes: Processes) -> i
             bar.close()
     except Interrupted:
         again = argv if "--resume" in argv else [*argv, "--resume"]
-        say(f"stopped and saved; go on with: {processes.command(again)}")
+        say(f"stopped and saved; go on with: {processes.command('train', again)}")
         return 130
     except Diverged:
         kept = "the last good state is kept" if run_dir.has_state else "no state was kept yet"
