@@ -16,9 +16,6 @@ AUTHORS = {
     ),
 }
 
-#: The authors' width of each kind of network, in channels of the first block.
-WIDTHS = {"cifar": 16, "imagenet": 64}
-
 
 @dataclass(frozen=True)
 class Family:
@@ -37,8 +34,8 @@ class Family:
 
     @property
     def kind(self) -> str:
-        """``"imagenet"`` for photographs, ``"cifar"`` for small images."""
-        return self.models[0].config.family
+        """``"photographs"`` or ``"small"`` images."""
+        return self.models[0].config.facts.images
 
     @property
     def any_tau(self) -> bool:
@@ -71,7 +68,7 @@ def families(models: list[Model]) -> list[Family]:
         again = sum(family.label.startswith(label) for family in made)
         label += f" ({again + 1})" if again else ""
         made.append(Family(label, tuple(members[tau] for tau in sorted(members))))
-    return sorted(made, key=lambda f: (f.kind != "imagenet", -len(f.models), f.label))
+    return sorted(made, key=lambda f: (f.kind != "photographs", -len(f.models), f.label))
 
 
 def any_tau(models: list[Model]) -> list[Family]:
@@ -143,7 +140,7 @@ def _label(model: Model) -> str:
 def _name(model: Model) -> str:
     """Name of a network, with its width where that is not the authors'."""
     config = model.config
-    width = Fraction(config.base_channels, WIDTHS[config.family])
+    width = Fraction(config.base_channels, config.facts.usual_channels)
     return config.name if width == 1 else f"{config.name}, {width} width,"
 
 

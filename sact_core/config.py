@@ -12,20 +12,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-FAMILIES = ("cifar", "imagenet")
+from sact_core.families import FAMILIES, Family
+
 HALTING_KINDS = ("none", "act", "sact")
 FITS = ("crop", "keep")
-
-#: Units per block of the usual depths of the ImageNet family.
-IMAGENET_DEPTHS = {
-    50: (3, 4, 6, 3),
-    101: (3, 4, 23, 3),
-    152: (3, 8, 36, 3),
-    200: (3, 24, 36, 3),
-}
 
 MAX_UNITS = 512
 MAX_CHANNELS = 8192
@@ -45,8 +39,9 @@ class NetworkConfig:
     Parameters
     ----------
     family : str
-        ``"cifar"`` (three blocks of basic units, leaky ReLU) or ``"imagenet"``
-        (four blocks of bottleneck units, ReLU).
+        One of `sact_core.families.FAMILIES`, which has its facts: ``"cifar"`` (three
+        blocks of basic units, leaky ReLU) or ``"imagenet"`` (four blocks of bottleneck
+        units, ReLU).
     units_per_block : tuple of int
         Residual units of each block, at least one each.
     base_channels : int
@@ -102,20 +97,20 @@ class NetworkConfig:
                 f"units_per_block must be a list of whole numbers, got {self.units_per_block!r}"
             ) from None
         object.__setattr__(self, "units_per_block", units)
-        blocks = 3 if self.family == "cifar" else 4
-        if len(units) != blocks:
+        family = self.facts
+        if len(units) != len(family.stages):
             raise ValueError(
-                f"units_per_block must have {blocks} numbers in the {self.family} family, "
-                f"got {len(units)}: {units}"
+                f"units_per_block must have {len(family.stages)} numbers in the "
+                f"{self.family} family, got {len(units)}: {units}"
             )
         for count in units:
             _whole("units_per_block", count, 1, MAX_UNITS)
         _whole("base_channels", self.base_channels, 1, MAX_CHANNELS)
         _whole("num_classes", self.num_classes, 1, MAX_CLASSES)
-        if self.family == "cifar" and self.base_channels % 2:
+        if family.widens_by_zeros and self.base_channels % 2:
             raise ValueError(
-                f"base_channels must be even in the cifar family, where a shortcut adds half of "
-                f"its channels on either side, got {self.base_channels}"
+                f"base_channels must be even in the {self.family} family, where a shortcut adds "
+                f"half of its channels on either side, got {self.base_channels}"
             )
         if type(self.sact_kernel_size) is not int or self.sact_kernel_size not in (1, 3):
             raise ValueError(f"sact_kernel_size must be 1 or 3, got {self.sact_kernel_size!r}")
@@ -154,6 +149,11 @@ class NetworkConfig:
             )
 
     @property
+    def facts(self) -> Family:
+        """The facts of its family."""
+        return FAMILIES[self.family]
+
+    @property
     def halts(self) -> bool:
         """Whether anything may stop before its block's last unit: ACT or SACT."""
         return self.by_position or self.by_image
@@ -181,9 +181,31 @@ class NetworkConfig:
     @property
     def name(self) -> str:
         """Short name, such as ``ResNet-32 SACT`` or ``ResNet-101``."""
-        layers = 2 + sum(self.units_per_block) * (2 if self.family == "cifar" else 3)
+        name = self.facts.name_of(self.units_per_block)
         kind = " " + self.halting.upper() if self.halts else ""
-        return f"ResNet-{layers}{kind}" + (" any tau" if self.tau_conditioned else "")
+        return f"{name}{kind}" + (" any tau" if self.tau_conditioned else "")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How the values of pixels become a network's input.
+
+    Attributes
+    ----------
+    scale : tuple of float, optional
+        ``(offset, factor)`` where a value from 0 to 1 becomes ``(value - offset) *
+        factor``; None where every image is standardised by itself.
+    stretches : bool
+        Whether a crop is stretched to a square, bilinearly as in TensorFlow 1, rather
+        than cut to its central square and resized with antialiasing.
+    """
+
+    scale: tuple[float, float] | None
+    stretches: bool
+
+
+#: Every kind of preprocessing by its name.
+KINDS = {"cifar": Kind(None, False), "imagenet": Kind((0.5, 2.0), True)}
 
 
 @dataclass(frozen=True)
@@ -216,7 +238,7 @@ class Preprocessing:
     fit: str = "crop"
 
     def __post_init__(self) -> None:
-        _choice("kind", self.kind, FAMILIES)
+        _choice("kind", self.kind, KINDS)
         _choice("fit", self.fit, FITS)
         _whole("image_size", self.image_size, 1, MAX_IMAGE_SIZE)
         _number("crop_fraction", self.crop_fraction)
@@ -233,9 +255,8 @@ def default_preprocessing(family: str) -> Preprocessing:
         If the family is unknown.
     """
     _choice("family", family, FAMILIES)
-    if family == "cifar":
-        return Preprocessing("cifar", 32)
-    return Preprocessing("imagenet", 224, crop_fraction=0.875)
+    facts = FAMILIES[family]
+    return Preprocessing(facts.kind, facts.image_size, facts.crop_fraction)
 
 
 def parse_units(text: str, family: str = "cifar") -> tuple[int, ...]:
@@ -244,10 +265,10 @@ def parse_units(text: str, family: str = "cifar") -> tuple[int, ...]:
     Parameters
     ----------
     text : str
-        ``"5"`` for the same count in every CIFAR block, ``"1_2_3"`` for one
-        count per block, or a usual ImageNet depth such as ``"101"``.
+        ``"1_2_3"`` for one count per block; or one number: a usual depth where the
+        family has such, as ``"101"`` in ``imagenet``, else the count of every block.
     family : str
-        ``"cifar"`` or ``"imagenet"``.
+        One of `FAMILIES`.
 
     Raises
     ------
@@ -262,13 +283,13 @@ def parse_units(text: str, family: str = "cifar") -> tuple[int, ...]:
             f"got {text!r}"
         )
     units = tuple(int(part) for part in parts)
-    if len(units) == 1 and family == "cifar":
-        units *= 3
-    elif len(units) == 1:
-        if units[0] not in IMAGENET_DEPTHS:
-            known = ", ".join(map(str, IMAGENET_DEPTHS))
-            raise ValueError(f"units must be one of {known} or a list like 3_4_6_3, got {text!r}")
-        units = IMAGENET_DEPTHS[units[0]]
+    if len(units) == 1:
+        facts = FAMILIES[family]
+        if facts.depths and units[0] not in facts.depths:
+            known = ", ".join(map(str, facts.depths))
+            like = "_".join(map(str, facts.units(facts.usual_depth)))
+            raise ValueError(f"units must be one of {known} or a list like {like}, got {text!r}")
+        units = facts.units(units[0])
     NetworkConfig(family=family, units_per_block=units)  # refuses the rest
     return units
 
@@ -305,8 +326,8 @@ def from_dict(kind: type[Record], values: Any) -> Record:
     return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
-def _choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
+def _choice(name: str, value: object, choices: Collection[str]) -> None:
+    if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
 
 

@@ -10,7 +10,7 @@ says:
   standardised by itself.
 - ``imagenet``, ``fit="crop"``: the authors' evaluation: central crop, bilinear
   resize to a square (which changes the aspect), scaled to [-1, 1].
-- ``fit="keep"``, either kind: the whole photograph, resized with antialiasing
+- ``fit="keep"``, every kind: the whole photograph, resized with antialiasing
   so that its longer side is ``image_size``.
 
 Pixel values are uint8 from 0 to 255 or, after a resize that gives fractions,
@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sact_core.config import Preprocessing
+from sact_core.config import KINDS, Preprocessing
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +109,7 @@ def fit_image(image: np.ndarray, preprocessing: Preprocessing, divisor: int = 1)
     if preprocessing.fit == "keep":
         return resize_antialiased(image, size)
     cropped = central_crop(image, preprocessing.crop_fraction)
-    if preprocessing.kind == "imagenet":
+    if KINDS[preprocessing.kind].stretches:
         return resize_bilinear(cropped, size)
     return fit_square(cropped, size[0])
 
@@ -154,15 +154,18 @@ def normalise(images: np.ndarray, kind: str) -> np.ndarray:
     images : np.ndarray [shape=(..., h, w, 3), uint8 or float32]
         Pixel values of one or many images.
     kind : str
-        ``"cifar"``: ``(x - mean) / max(std, 1 / sqrt(number of values))`` over
-        each image. ``"imagenet"``: to [-1, 1].
+        One of `sact_core.config.KINDS`. ``"cifar"``:
+        ``(x - mean) / max(std, 1 / sqrt(number of values))`` over each image.
+        ``"imagenet"``: to [-1, 1].
 
     Returns
     -------
     np.ndarray [shape=(..., h, w, 3), float32]
     """
-    if kind == "imagenet":
-        return (_fractional(images) - np.float32(0.5)) * np.float32(2)
+    scale = KINDS[kind].scale
+    if scale is not None:
+        offset, factor = scale
+        return (_fractional(images) - np.float32(offset)) * np.float32(factor)
     x = images.astype(np.float64) * (1 if images.dtype == np.uint8 else 255)
     axes = (-3, -2, -1)
     mean, std = x.mean(axes, keepdims=True), x.std(axes, keepdims=True)

@@ -7,8 +7,6 @@ import json
 import pytest
 
 from sact_core.config import (
-    FAMILIES,
-    IMAGENET_DEPTHS,
     NetworkConfig,
     Preprocessing,
     default_preprocessing,
@@ -16,7 +14,9 @@ from sact_core.config import (
     parse_units,
     to_dict,
 )
+from sact_core.families import FAMILIES
 
+IMAGENET_DEPTHS = FAMILIES["imagenet"].depths
 RANGE = {"halting": "sact", "tau_conditioned": True, "tau_low": 0.002, "tau_high": 0.2}
 
 
@@ -108,7 +108,7 @@ def test_edges_are_accepted():
         (NetworkConfig(units_per_block=(18, 18, 18), halting="act"), "ResNet-110 ACT"),
         (NetworkConfig(halting="sact"), "ResNet-32 SACT"),
         (NetworkConfig(**RANGE), "ResNet-32 SACT any tau"),
-        *((NetworkConfig("imagenet", IMAGENET_DEPTHS[d]), f"ResNet-{d}") for d in IMAGENET_DEPTHS),
+        *((NetworkConfig("imagenet", u), f"ResNet-{d}") for d, u in IMAGENET_DEPTHS.items()),
     ],
 )
 def test_name_counts_the_layers(config, name):

@@ -8,12 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sact_core.config import IMAGENET_DEPTHS, NetworkConfig
+from sact_core.config import NetworkConfig
+from sact_core.families import FAMILIES
 from sact_core.network import Block, Conv, Unit, check_input_size
 from sact_core.parameters import check_params, init_params, require_params
 from sact_core.plans import build_plan
 from sact_core.result import BlockResult, Result
 from tests.authors import param_name
+
+IMAGENET_DEPTHS = FAMILIES["imagenet"].depths
 
 VARIABLES = {
     "cifar_vanilla_5": NetworkConfig(),

@@ -13,8 +13,8 @@ from app import loaders
 from app.controls.basics import guarded, select
 from app.loaders import InputError, Model, Picture
 
-#: Families of networks by what they were trained on.
-KINDS = {"imagenet": "Photographs", "cifar": "Small images"}
+#: Networks by what they were trained on.
+KINDS = {"photographs": "Photographs", "small": "Small images"}
 #: Longer side in pixels up to which an image is small.
 SMALL_SIDE = 64
 ALL = ("sact", "act", "none")
@@ -71,14 +71,14 @@ def choose_model(
 
 
 def kind_of(name: str | None) -> str:
-    """Family of a listed or uploaded checkpoint; empty where it cannot be read."""
+    """What a listed or uploaded checkpoint is for; empty where it cannot be read."""
     model = _readable(name)
-    return "" if model is None else model.config.family
+    return "" if model is None else model.config.facts.images
 
 
 def kind_for(picture: Picture) -> str:
     """The kind of network that an image is for."""
-    return "cifar" if max(picture.pixels.shape[:2]) <= SMALL_SIDE else "imagenet"
+    return "small" if max(picture.pixels.shape[:2]) <= SMALL_SIDE else "photographs"
 
 
 def offer(page: str, picture: Picture) -> None:
@@ -121,7 +121,7 @@ def _striking(names: list[str], first: str | None) -> list[str]:
     ]
     itself = [first] * 3 if model.tau_range is not None else []
     rest = [name for name in others if name not in peers]
-    rest.sort(key=lambda name: kind_of(name) != model.config.family)
+    rest.sort(key=lambda name: kind_of(name) != kind_of(first))
     return [first, *peers, *itself, *rest]
 
 
@@ -182,6 +182,6 @@ def _switch(page: str, name: str, names: list[str]) -> None:
 
 def _first_of(kind: str, names: list[str]) -> str:
     """The one of a kind that was used last, or the striking one."""
-    last, first = st.session_state.get(f"last_{kind}"), loaders.first_checkpoint(family=kind)
+    last, first = st.session_state.get(f"last_{kind}"), loaders.first_checkpoint(images=kind)
     of_kind = [name for name in names if kind_of(name) == kind]
     return next((name for name in (last, first) if name in of_kind), of_kind[0])

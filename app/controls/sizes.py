@@ -10,14 +10,8 @@ import streamlit as st
 from app import figures, loaders
 from app.controls.basics import carry, guarded
 from app.loaders import Cost, Model, Picture, Run
+from sact_core.config import KINDS
 
-SIDES = {
-    "cifar": (32, 64, 96, 128, 192, 256),
-    "imagenet": (128, 160, 192, 224, 256, 320, 384, 448, 512, 640),
-}
-#: Longer side at which a network is shown a photograph at first, unless it was
-#: trained at a larger one: its map then has more to see.
-PHOTO_SIDE = {"cifar": 128, "imagenet": 192}
 FITS = {"crop": "Square crop", "keep": "Whole image"}
 #: Bytes from which memory is worth a word, and their share of what is free.
 MUCH_MEMORY = 256 << 20
@@ -65,12 +59,15 @@ def choose_input(page: str, model: Model, picture: Picture, below: Any = None) -
     Fitting
         What was chosen.
     """
-    own, family = model.header.preprocessing, model.config.family
+    own, family = model.header.preprocessing, model.config.facts
     small = max(picture.pixels.shape[:2]) <= own.image_size
-    trained = small or (picture.origin == "test" and family == "imagenet")
-    kind = ("small" if family == "cifar" else "as_trained") if trained else family
-    sides = sorted({own.image_size, *SIDES[family]})
-    first = own.image_size if trained else max(own.image_size, PHOTO_SIDE[family])
+    trained = small or (picture.origin == "test" and family.photographs)
+    kind = model.config.family
+    if trained:
+        kind = "as_trained" if family.photographs else "small"
+    sides = sorted({own.image_size, *family.sizes})
+    # A photograph is shown large, unless the network was trained at a larger size still.
+    first = own.image_size if trained else max(own.image_size, family.photograph_size)
     popover = st.popover("Fit", icon=":material/crop:", width="stretch")
     with popover:
         st.markdown("How the image is fitted to the network")
@@ -88,7 +85,7 @@ def choose_input(page: str, model: Model, picture: Picture, below: Any = None) -
             label_visibility="collapsed",
         )
         st.session_state[f"chosen_fit_{kind}"] = fit
-    with below if below is not None and family == "imagenet" else popover:
+    with below if below is not None and family.photographs else popover:
         if st.session_state.get(f"chosen_side_{kind}") != first:
             carry(page, f"side_{kind}", sides)
         side = st.select_slider(
@@ -103,7 +100,7 @@ def choose_input(page: str, model: Model, picture: Picture, below: Any = None) -
         )
         st.session_state[f"chosen_side_{kind}"] = side
     with popover:
-        if family == "imagenet":
+        if family.photographs:
             slot = st.container()
         else:
             slot = None
@@ -122,7 +119,7 @@ def choose_input(page: str, model: Model, picture: Picture, below: Any = None) -
 
 def side_row(model: Model) -> Any:
     """Two columns for the longer side of a photograph and what it costs; None for small images."""
-    if model.config.family != "imagenet":
+    if not model.config.facts.photographs:
         return None
     return st.columns([5, 8], vertical_alignment="center")
 
@@ -145,8 +142,9 @@ def describe(model: Model, picture: Picture, image_size: int | None, fit: str | 
         policy = f"the whole {width} × {height} image at {side} pixels on its longer side"
     else:
         share = "" if own.crop_fraction == 1 else f"the middle {own.crop_fraction:.1%} of "
-        square = "stretched" if own.kind == "imagenet" and height != width else "resized"
-        cut = "" if own.kind == "imagenet" else "the central square of "
+        stretches = KINDS[own.kind].stretches
+        square = "stretched" if stretches and height != width else "resized"
+        cut = "" if stretches else "the central square of "
         policy = f"{cut}{share}the {width} × {height} image, {square} to {side} × {side} pixels"
     trained = "" if side == own.image_size else f" (trained at {own.image_size})"
     parts.append(f"sees {policy}{trained}")

@@ -120,12 +120,12 @@ def checkpoint_names(halting: tuple[str, ...] = ("sact", "act", "none")) -> list
             ranked.append((True, True, 3, name))  # choosing it says what is wrong
             continue
         if config.halting in halting:
-            ranked.append((False, config.family != "imagenet", order[config.halting], name))
+            ranked.append((False, not config.facts.photographs, order[config.halting], name))
     return [name for *_, name in sorted(ranked)]
 
 
 def first_checkpoint(
-    halting: tuple[str, ...] = ("sact", "act", "none"), family: str | None = None
+    halting: tuple[str, ...] = ("sact", "act", "none"), images: str | None = None
 ) -> str | None:
     """Name of the checkpoint that shows best what this is about; None without any.
 
@@ -136,14 +136,14 @@ def first_checkpoint(
     ----------
     halting : tuple of str
         Kinds to choose from.
-    family : str, optional
-        ``"cifar"`` or ``"imagenet"``: of this family only.
+    images : str, optional
+        ``"photographs"`` or ``"small"``: only networks that are for these.
     """
     names = checkpoint_names(halting)
     shipped = {model.name: model for model in shipped_models()}
-    if family is not None:
+    if images is not None:
         names = [name for name in names if name in shipped]
-        names = [name for name in names if shipped[name].config.family == family]
+        names = [name for name in names if shipped[name].config.facts.images == images]
 
     def rank(name: str) -> tuple[bool, bool, bool, float]:
         found = shipped.get(name)
@@ -153,7 +153,7 @@ def first_checkpoint(
         share = metrics.get("flops_share") if isinstance(metrics, dict) else None
         known = isinstance(share, int | float)
         distance = abs(share - 0.7) if isinstance(share, int | float) else 0.0
-        return False, found.config.family != "imagenet", not known, distance
+        return False, not found.config.facts.photographs, not known, distance
 
     return min(names, key=rank) if names else None
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from sact_core.config import NetworkConfig, default_preprocessing
+from sact_core.families import FAMILIES
 from sact_core.parameters import init_params
 from sact_core.plans import build_plan
 
@@ -59,11 +60,12 @@ def backend() -> str:
 
 
 def run_small_networks() -> None:
-    """Run a small network of either family, so that everything is compiled."""
+    """Run a small network of every family, so that everything is compiled."""
     from sact_core.backends import Net, masked
     from sact_core.checkpoint import Checkpoint
 
-    for family, units in (("cifar", (2, 1, 1)), ("imagenet", (2, 1, 1, 1))):
+    for family, facts in FAMILIES.items():
+        units = (2, *(1 for _ in facts.stages[1:]))
         config = NetworkConfig(family, units, base_channels=2, num_classes=2, halting="sact")
         params = init_params(build_plan(config), 0)
         made = Checkpoint(config, params, default_preprocessing(family))

@@ -6,7 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from sact_core.config import IMAGENET_DEPTHS, NetworkConfig
+from sact_core.config import NetworkConfig
+from sact_core.families import FAMILIES
 
 #: A network in which nothing halts may take a tenth longer than dense PyTorch.
 FULL_DEPTH_BAR = 1 / 1.1
@@ -21,7 +22,7 @@ class Case:
     key : str
         Name on the command line.
     family : str
-        ``"cifar"`` or ``"imagenet"``.
+        One of `sact_core.families.FAMILIES`.
     units_per_block : tuple of int
         Its depth.
     batch : int
@@ -46,7 +47,8 @@ class Case:
 
     def config(self, halting: str = "sact") -> NetworkConfig:
         """The network's config."""
-        base, classes = (16, 10) if self.family == "cifar" else (64, 1001)
+        usual = FAMILIES[self.family]
+        base, classes = usual.usual_channels, usual.usual_classes
         return NetworkConfig(self.family, self.units_per_block, base, classes, halting)
 
     @property
@@ -65,7 +67,7 @@ class Case:
         return dataclasses.asdict(self)
 
 
-_101 = IMAGENET_DEPTHS[101]
+_101 = FAMILIES["imagenet"].units(101)
 
 CASES = (
     Case("resnet101-448", "imagenet", _101, 1, 448, 0.9),

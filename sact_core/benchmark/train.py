@@ -129,7 +129,7 @@ def _step(
     plan = build_plan(config.network)
     learner = Learner(config, init_params(plan), device=device)
     learner.network.fused = fused
-    side = 32 if network.family == "cifar" else 224
+    side = network.facts.image_size
     rng = np.random.default_rng(0)
     images = rng.standard_normal((batch_size, side, side, 3)).astype(np.float32)
     batch = Batch(images, rng.integers(0, network.num_classes, batch_size))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sact_core.data.records import Unreadable
-from sact_core.measures.metrics import AUTHORS_L2, Metrics, l2_loss
+from sact_core.measures.metrics import Metrics, l2_loss
 
 if TYPE_CHECKING:
     from sact_core.backends import Net
@@ -257,7 +257,7 @@ def loss_terms(checkpoint: Checkpoint, tau: float | None = None) -> tuple[float,
         recorded = checkpoint.provenance.get("tau")
         tau = float(recorded) if isinstance(recorded, int | float) else 0.0
     l2 = recipe.get("l2")
-    l2 = float(l2) if isinstance(l2, int | float) else AUTHORS_L2[checkpoint.config.family]
+    l2 = float(l2) if isinstance(l2, int | float) else checkpoint.config.facts.l2
     return tau, l2_loss(checkpoint.params, l2)
 
 

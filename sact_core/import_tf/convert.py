@@ -11,11 +11,14 @@ import numpy as np
 
 from sact_core.checkpoint import Checkpoint
 from sact_core.config import NetworkConfig, default_preprocessing
+from sact_core.families import FAMILIES
 from sact_core.import_tf.bundle import Bundle, open_bundle
 from sact_core.import_tf.names import is_model_variable, tf_name, to_tf_names
 from sact_core.plans import build_plan
 
 _ROOTS = {"resnet_residual/": "cifar", "resnet_v2/": "imagenet"}
+#: What has as many channels out as the config's ``base_channels``.
+_WIDTHS = {"cifar": "stem/weight", "imagenet": "block1/unit1/conv1/weight"}
 _UNIT = re.compile(r"(?:resnet_residual/block_|resnet_v2/block)(\d{1,9})/unit_(\d{1,9})/")
 
 
@@ -43,7 +46,7 @@ def config_from_tf(shapes: Mapping[str, tuple[int, ...]], eps: float = 0.01) -> 
             "resnet_residual/ (CIFAR) or resnet_v2/ (ImageNet)"
         )
     family = families.pop()
-    units = [0] * (3 if family == "cifar" else 4)
+    units = [0] * len(FAMILIES[family].stages)
     for match in filter(None, map(_UNIT.match, shapes)):
         block, unit = int(match[1]), int(match[2])
         if not 1 <= block <= len(units):
@@ -58,11 +61,10 @@ def config_from_tf(shapes: Mapping[str, tuple[int, ...]], eps: float = 0.01) -> 
             break
         if "/halting_proba/" in name:
             halting = "act"
-    width = "stem/weight" if family == "cifar" else "block1/unit1/conv1/weight"
     return NetworkConfig(
         family,
         tuple(units),
-        base_channels=_last_side(shapes, tf_name(family, width)),
+        base_channels=_last_side(shapes, tf_name(family, _WIDTHS[family])),
         num_classes=_last_side(shapes, tf_name(family, "logits/weight")),
         halting=halting,
         sact_kernel_size=kernel_size,

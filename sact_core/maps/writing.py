@@ -24,8 +24,8 @@ Rows = dict[str, np.ndarray]
 
 def block_scopes(config: NetworkConfig) -> tuple[str, ...]:
     """Name the blocks as the authors do: ``block_1`` (CIFAR) or ``block1`` (ImageNet)."""
-    underscore = "_" if config.family == "cifar" else ""
-    return tuple(f"block{underscore}{i + 1}" for i in range(len(config.units_per_block)))
+    family = config.facts
+    return tuple(family.scope_of(i + 1) for i in range(len(config.units_per_block)))
 
 
 def map_rows(

@@ -21,12 +21,10 @@ from typing import Any
 
 import numpy as np
 
+from sact_core.families import FAMILIES
 from sact_core.flops import dense_flops
 from sact_core.network import Plan
 from sact_core.result import Result
-
-#: L2 weight of the authors' training, by family.
-AUTHORS_L2 = {"cifar": 2e-4, "imagenet": 1e-4}
 
 #: With no more classes than this, being among the best five says little.
 FEW_CLASSES = 10
@@ -191,5 +189,5 @@ def l2_loss(params: Mapping[str, np.ndarray], l2: float) -> float:
 
 
 def authors_block_name(family: str, name: str) -> str:
-    """``block1`` as the authors write it: ``block_1`` in the CIFAR family."""
-    return name.replace("block", "block_") if family == "cifar" else name
+    """Name ``block1`` as the authors do: ``block_1`` in the CIFAR family."""
+    return FAMILIES[family].scope_of(int(name.removeprefix("block")))

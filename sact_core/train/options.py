@@ -7,12 +7,12 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from sact_core.config import FAMILIES, HALTING_KINDS, NetworkConfig, parse_units
+from sact_core.config import HALTING_KINDS, NetworkConfig, parse_units
+from sact_core.families import FAMILIES
 from sact_core.train.recipes import (
     AMP_CHOICES,
     BORDERS,
     CROPS,
-    IMAGENET_DEFAULTS,
     PRESET_FAMILIES,
     PRESETS,
     SCHEDULES,
@@ -31,9 +31,8 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--preset", default="authors", help=f"recipe: {', '.join(PRESETS)} (default: authors)")
     net = parser.add_argument_group("network")
-    net.add_argument(
-        "--family", choices=FAMILIES, help="cifar: small images; imagenet: bottlenecks, photographs"
-    )
+    about = "; ".join(f"{name}: {family.about}" for name, family in FAMILIES.items())
+    net.add_argument("--family", choices=FAMILIES, help=about)
     net.add_argument("--halting", choices=HALTING_KINDS, help="none (vanilla), act or sact")
     net.add_argument("--units", help="units per block: 5, 1_2_3, or 101, 3_4_6_3 (imagenet)")
     net.add_argument("--base-channels", type=int, help="width of the first block")
@@ -137,11 +136,11 @@ def parse_config(args: argparse.Namespace) -> tuple[TrainingConfig, str]:
         given = left_open(given) | given
     if "epochs" in given:
         values.pop("max_steps", None)  # the preset's: the user asks for epochs
-    family = given.get("family", PRESET_FAMILIES.get(args.preset, "cifar"))
-    if family == "imagenet":
-        values = IMAGENET_DEFAULTS | values
-        if given.get("crop") == "padded":
-            values |= {"image_size": None, "colour": 0.0}
+    family = given.get("family", PRESET_FAMILIES.get(args.preset, NetworkConfig.family))
+    facts = FAMILIES[family]
+    values = {**facts.training, **values}
+    if facts.photographs and given.get("crop") == "padded":
+        values |= {"image_size": None, "colour": 0.0}
     if "train_split" not in given and "eval_split" not in given:
         splits = splits_of(given.get("dataset", TrainingConfig.dataset), given.get("holdout"))
         if splits is not None:
@@ -151,18 +150,16 @@ def parse_config(args: argparse.Namespace) -> tuple[TrainingConfig, str]:
     names = {field.name for field in dataclasses.fields(TrainingConfig)}
     values |= {k: v for k, v in given.items() if k in names}
     amp = values.pop("amp", "off")
-    network: dict[str, Any] = {"family": family} | {
+    network: dict[str, Any] = {"family": family, "base_channels": facts.usual_channels} | {
         k: given[k]
         for k in ("halting", "base_channels", "sact_kernel_size", "halting_bias", "eps")
         if k in given
     }
-    if family == "imagenet" and "base_channels" not in network:
-        network["base_channels"] = 64
     if "tau_range" in given:
         network["tau_conditioned"] = True
         network["tau_low"], network["tau_high"] = given["tau_range"]
         network["tau_default"] = given.get("tau")
-    units = given.get("units", "5" if family == "cifar" else "50")
+    units = given.get("units", str(facts.usual_depth))
     config = NetworkConfig(**network, units_per_block=parse_units(units, family))
     return TrainingConfig(**values, network=config), amp
 

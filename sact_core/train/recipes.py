@@ -233,9 +233,6 @@ PRESETS: dict[str, dict[str, Any]] = {
 #: Families that presets are for, where it is not CIFAR's.
 PRESET_FAMILIES = {"photographs": "imagenet"}
 
-#: What the ImageNet family changes of the defaults, whatever the preset.
-IMAGENET_DEFAULTS: dict[str, Any] = {"crop": "resized", "image_size": 224, "colour": 0.5}
-
 
 def preset(name: str) -> dict[str, Any]:
     """Give what a named recipe changes of the defaults.

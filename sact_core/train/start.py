@@ -9,12 +9,16 @@ from typing import Any
 import numpy as np
 
 from sact_core import checkpoint as checkpoints
-from sact_core.config import NetworkConfig, Preprocessing, default_preprocessing
+from sact_core.config import NetworkConfig, Preprocessing
 from sact_core.network import Plan
 from sact_core.parameters import TAU_SPAN, check_params, init_params
 from sact_core.train.recipes import TrainingConfig
 
 MAX_LISTED = 20
+
+#: Share of each side of a photograph that is kept where training saw parts of it,
+#: as in the authors' evaluation.
+CENTRAL_PART = 0.875
 
 
 def left_open(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,7 +47,7 @@ def left_open(given: Mapping[str, Any]) -> dict[str, Any]:
     kept = ("family", "halting", "base_channels", "sact_kernel_size", "halting_bias", "eps")
     found: dict[str, Any] = {name: getattr(network, name) for name in kept}
     found["units"] = "_".join(map(str, network.units_per_block))
-    if network.family == "imagenet":
+    if network.facts.photographs:
         found["image_size"] = header.preprocessing.image_size
     if given.get("halting", network.halting) == "none" or "tau_range" in given:
         return found
@@ -211,9 +215,9 @@ def training_preprocessing(config: TrainingConfig, image_size: int) -> Preproces
     image_size : int
         Side of the images trained on.
     """
-    family = config.network.family
-    whole = 1.0 if config.crop == "padded" else default_preprocessing("imagenet").crop_fraction
-    return Preprocessing(family, image_size, crop_fraction=whole, fit="crop")
+    kind = config.network.facts.kind
+    kept = 1.0 if config.crop == "padded" else CENTRAL_PART
+    return Preprocessing(kind, image_size, crop_fraction=kept, fit="crop")
 
 
 def resolve_amp(choice: str, device: str, recorded: dict[str, Any] | None = None) -> str:

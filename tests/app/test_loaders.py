@@ -370,10 +370,10 @@ class TestFamilies:
             points = families.points(family, shipped)
             labels = {point.group for point in points}
 
-            assert ("authors, published" in labels) == (family.kind == "cifar")
+            assert ("authors, published" in labels) == (family.kind == "small")
             names = {f.label for f in families.families(shipped)}
             assert len({label.removesuffix(", by τ") for label in labels} & names) == (
-                1 if family.kind == "imagenet" else 2
+                1 if family.kind == "photographs" else 2
             )
             assert points[0].group == f"{family.label}, by τ"
 

@@ -175,7 +175,7 @@ class TestExplore:
         at = run_page(explore_side_imagenet="256", explore_row="150", explore_column="9")
         assert at.number_input(key="explore_row").value == 150
         at.slider(key="explore_unit").set_value(12).run()
-        at.button_group(key="explore_kind").set_value("cifar").run()
+        at.button_group(key="explore_kind").set_value("small").run()
 
         assert not at.exception
         assert at.select_slider(key="explore_side_cifar").value == 128
@@ -255,7 +255,7 @@ class TestPhotographs:
     def test_page_opens_on_a_photograph_network_and_its_price(self, photo_env):
         at = run_page()
 
-        assert at.button_group(key="explore_kind").value == "imagenet"
+        assert at.button_group(key="explore_kind").value == "photographs"
         assert at.selectbox(key="explore_checkpoint").value == "zoo_photos_tau0.005"
         assert at.select_slider(key="explore_side_imagenet").value == 192
         assert "at 192 pixels on its longer side (trained at 128)" in texts(at)
@@ -271,7 +271,7 @@ class TestPhotographs:
 
     def test_small_networks_are_one_click_away_and_in_the_link(self, photo_env):
         at = run_page()
-        at.button_group(key="explore_kind").set_value("cifar").run()
+        at.button_group(key="explore_kind").set_value("small").run()
         assert at.selectbox(key="explore_checkpoint").value == "tiny_sact_tau0.01"
         assert all("zoo" not in name for name in at.selectbox(key="explore_checkpoint").options)
         assert at.query_params["explore_kind"] == "Small images"
@@ -293,7 +293,7 @@ class TestPhotographs:
     def test_a_click_back_is_remembered(self, photo_env):
         at = run_page()
         at.file_uploader(key="explore_upload").upload("one.png", png(100, 150)).run()
-        at.button_group(key="explore_kind").set_value("cifar").run()
+        at.button_group(key="explore_kind").set_value("small").run()
         at.file_uploader(key="explore_upload").upload("two.png", png(100, 151)).run()
 
         assert at.selectbox(key="explore_image").value == "two.png"
