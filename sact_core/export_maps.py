@@ -103,7 +103,7 @@ def export(
     for name, value in (("num_examples", num_examples), ("batch_size", batch_size)):
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
-    at = {"tau": net.config.tau_default} if net.config.tau_conditioned else {}
+    at = {} if net.tau is None else {"tau": net.tau}
     provenance = (provenance or {}) | at
     total = min(num_examples or len(source), len(source))
     job = {

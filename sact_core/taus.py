@@ -83,3 +83,20 @@ def check_taus(
             f"{low:g} to {high:g}; clamp_tau (--clamp-tau) takes the nearest end"
         )
     return np.clip(taus, low, high)
+
+
+def require_prices(config: NetworkConfig, taus: object | None) -> None:
+    """Refuse to run a network without the prices it needs, or with some that it does not take.
+
+    Every engine asks this: which price holds where a caller gives none is said by
+    `check_taus` alone.
+
+    Raises
+    ------
+    ValueError
+        If prices are given, and the network is not conditioned on tau; or the reverse.
+    """
+    if config.tau_conditioned and taus is None:
+        raise ValueError(f"{config.name} is conditioned on tau: give its engine taus")
+    if not config.tau_conditioned and taus is not None:
+        raise ValueError(f"{config.name} is not conditioned on tau: give its engine no taus")

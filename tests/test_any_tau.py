@@ -99,10 +99,28 @@ def test_a_tau_that_is_left_out_is_the_checkpoints_default(rng, backend):
     one, other = net.forward(x), net.forward(x, tau=0.05)
     np.testing.assert_array_equal(one.logits, other.logits)
     np.testing.assert_array_equal(one.taus, [0.05, 0.05])
-    np.testing.assert_array_equal(net.engine.forward(x).logits, one.logits)
     moved = net.at_tau(0.1)
-    assert (net.config.tau_default, moved.config.tau_default) == (0.05, 0.1)
+    assert (net.tau, moved.tau) == (0.05, 0.1)
+    np.testing.assert_array_equal(moved.forward(x).taus, [0.1, 0.1])
     np.testing.assert_array_equal(moved.forward(x).logits, net.forward(x, tau=0.1).logits)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_engines_are_told_prices_if_and_only_if_the_network_takes_them(rng, backend):
+    x = rng.standard_normal((2, 8, 8, 3), dtype=np.float32)
+    with pytest.raises(ValueError, match="is conditioned on tau: give its engine taus"):
+        random_net(rng, backend, **CIFAR).engine.forward(x)
+    plain = {k: v for k, v in CIFAR.items() if k not in RANGE}
+    with pytest.raises(ValueError, match="not conditioned on tau: give its engine no taus"):
+        random_net(rng, backend, **plain).engine.forward(x, taus=np.full(2, 0.05))
+
+
+def test_another_default_leaves_config_and_plan_alone(rng):
+    net = random_net(rng, **CIFAR, tau_default=0.05)
+    moved = net.at_tau(0.1)
+    assert moved.plan is net.plan is moved.engine.plan
+    assert moved.config is net.config
+    assert moved.plan.config.tau_default == moved.config.tau_default == 0.05
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -142,7 +160,7 @@ def shift_on_every_backend(params, config, taus):
     branch = plan.units[0].halting
     network = Network(plan, params)
     with torch.inference_mode():
-        pieces = network._tau_pieces(len(taus), torch.from_numpy(taus), torch.device("cpu"))
+        pieces = network._tau_pieces(torch.from_numpy(taus))
         dense = network._shifted(torch.zeros(len(taus)), branch, pieces).numpy()
     return {
         "reference": read_tau_shift(taus, branch, config, params).ravel(),
@@ -331,7 +349,7 @@ def test_a_price_outside_is_clamped_when_asked(rng):
     images = rng.integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
     clamped = net.run(list(images), tau=[1e-9, 7.0], clamp_tau=True)
     assert [float(result.taus[0]) for result in clamped] == [LOW, HIGH]
-    assert net.at_tau(7.0, clamp_tau=True).config.tau_default == HIGH
+    assert net.at_tau(7.0, clamp_tau=True).tau == HIGH
 
 
 def test_prices_are_checked_without_copies_of_the_callers(rng):

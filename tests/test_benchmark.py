@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from sact_core.backends import reference
+from sact_core.backends import Net, reference
 from sact_core.benchmark import family, halting, infer, machine, report
 from sact_core.benchmark.__main__ import main
 from sact_core.benchmark.cases import CASES, Case
@@ -24,6 +24,7 @@ from sact_core.flops import dense_flops
 from sact_core.parameters import init_params
 from sact_core.plans import build_plan
 from tests.conftest import ROOT
+from tests.networks import any_tau_checkpoint
 
 TINY = Case("tiny", "cifar", (2, 1, 1), 2, 8, 1.0)
 
@@ -260,6 +261,18 @@ def test_a_tiny_family(tmp_path, rng):
     assert "| `none.h5` |" in noise
     assert "| `sact.h5` |" in other
     assert "| `none.h5` |" not in other
+
+
+def test_a_network_for_every_tau_is_timed_at_its_own(tmp_path, rng):
+    made = any_tau_checkpoint()
+    write(tmp_path / "any.h5", made)
+    images = rng.integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
+    [row] = measure_family(
+        [tmp_path / "any.h5"], list(images), rounds=1, seconds=0.001, say=lambda text: None
+    )
+    flops = Net.from_checkpoint(made, "reference").run(images).flops
+    assert row["mflops"] == pytest.approx(flops.mean() / 1e6)
+    assert min(row["ms"].values()) > 0
 
 
 def test_photographs_of_any_size_make_a_batch(rng):

@@ -278,6 +278,25 @@ def test_recipes_evaluate_at_the_networks_default() -> None:
     assert made.tau == pytest.approx(0.02)
 
 
+def test_a_teacher_for_every_tau_teaches_at_its_own_default() -> None:
+    """At the low end of its range it is the teacher without a shift."""
+    params = random_params(np.random.default_rng(7), TINY)
+    plain = dataclasses.replace(
+        TINY, tau_conditioned=False, tau_low=None, tau_high=None, tau_default=None
+    )
+    fewer = {name: value for name, value in params.items() if not name.endswith("/tau_shift")}
+
+    def total(teacher: NetworkConfig, params: dict[str, np.ndarray]) -> float:
+        config = TrainingConfig(plain, distill_weight=1.0, tau=0.0)
+        made = checkpoints.Checkpoint(teacher, params, Preprocessing("cifar", 8))
+        student = initial_params(config, build_plan(plain))
+        return Learner(config, student, made).look(batch()).total
+
+    ref = total(plain, fewer)
+    assert total(dataclasses.replace(TINY, tau_default=LOW), params) == ref
+    assert total(dataclasses.replace(TINY, tau_default=HIGH), params) != ref
+
+
 # --- a run ---
 
 
@@ -297,7 +316,7 @@ def test_a_run_tells_both_ends_and_leaves_a_checkpoint(tmp_path: Path) -> None:
     images, labels = draw_images(24, 1)
     x = (images - images.mean((1, 2, 3), keepdims=True)) / images.std((1, 2, 3), keepdims=True)
     for tau in (LOW, HIGH, None):
-        taus = None if tau is None else np.full(24, tau)
+        taus = np.full(24, TINY.tau_default if tau is None else tau)
         result = dense.infer(network, x.astype(np.float32), taus=taus)
         prefix = "" if tau is None else f"eval@{tau:g}/"
         assert row[f"{prefix}Total Flops/mean"] == result.flops.mean()

@@ -43,7 +43,8 @@ class Engine(Protocol):
     ) -> Result:
         """Run a batch that has been checked [shape=(n, H, W, 3), float32].
 
-        ``taus`` [shape=(n,), float64] is the price of a unit for each image.
+        ``taus`` [shape=(n,), float64] is the price of a unit for each image; given if
+        and only if the plan is conditioned on tau.
         """
 
 
@@ -67,6 +68,9 @@ class Net:
         One of `BACKENDS`.
     engine : Engine
         What runs it.
+    tau : float, optional
+        Price of a unit where a call asks for none; None where the network is not
+        conditioned on it.
     """
 
     config: NetworkConfig
@@ -76,6 +80,7 @@ class Net:
     plan: Plan
     backend: str
     engine: Engine = field(repr=False)
+    tau: float | None = None
 
     @classmethod
     def from_checkpoint(
@@ -109,10 +114,11 @@ class Net:
             plan,
             backend,
             engine,
+            checkpoint.config.tau_default,
         )
 
     def at_tau(self, tau: float, clamp_tau: bool = False) -> Net:
-        """Give the same network with another tau as its default.
+        """Give the same network, to be run at another price where a call asks for none.
 
         Raises
         ------
@@ -122,8 +128,7 @@ class Net:
         """
         taus = check_taus(self.config, tau, 1, clamp_tau)
         assert taus is not None
-        config = replace(self.config, tau_default=float(taus[0]))
-        return replace(self, config=config, plan=replace(self.plan, config=config))
+        return replace(self, tau=float(taus[0]))
 
     def forward(
         self,
@@ -146,7 +151,7 @@ class Net:
             Measure every unit in ``result.blocks[i].seconds``.
         tau : float or sequence of float [shape=(n,)], optional
             Price of a unit, for all images or for each, in a network that is
-            conditioned on it; its default where left out.
+            conditioned on it; `tau` of this network where left out.
         clamp_tau : bool
             Take the nearest end of the trained range for a tau outside of it.
 
@@ -164,7 +169,7 @@ class Net:
             range, there is not one per image, or the network is not conditioned on it.
         """
         check_input(self.plan, x, keep_outputs)
-        taus = check_taus(self.config, tau, len(x), clamp_tau)
+        taus = self._taus(tau, len(x), clamp_tau)
         result = self.engine.forward(
             np.require(x, requirements=("C", "W")),
             keep_outputs=keep_outputs,
@@ -256,7 +261,7 @@ class Net:
             height, width = batch.shape[1:3]
             size = fitted_size((height, width), preprocessing, self.plan.divisor)
             check_before_fitting(self.plan, len(batch), size)
-        taus = check_taus(self.config, tau, sum(map(len, batches)), clamp_tau)
+        taus = self._taus(tau, sum(map(len, batches)), clamp_tau)
 
         def prepared(batch: np.ndarray) -> np.ndarray:
             return np.concatenate([self.see(image, image_size, fit).x for image in batch])
@@ -309,6 +314,9 @@ class Net:
         size = fitted_size((image.shape[0], image.shape[1]), preprocessing, self.plan.divisor)
         check_before_fitting(self.plan, 1, size)
         return see(image, preprocessing, self.plan.divisor)
+
+    def _taus(self, tau: Tau | None, num_images: int, clamp_tau: bool) -> np.ndarray | None:
+        return check_taus(self.config, self.tau if tau is None else tau, num_images, clamp_tau)
 
     def find_tau(self, inputs: Sequence[np.ndarray], target_flops: float) -> Budget:
         """Find the tau at which images together spend a share of their dense FLOPs.

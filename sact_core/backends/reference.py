@@ -21,6 +21,7 @@ from sact_core.flops import count_flops
 from sact_core.halting import Halting, halt, start, step
 from sact_core.network import BatchNorm, Block, Conv, HaltingBranch, Pads, Plan, Unit
 from sact_core.result import BlockResult, Result
+from sact_core.taus import require_prices
 
 __all__ = ["Engine", "halt"]
 
@@ -61,19 +62,23 @@ class Engine:
         keep_seconds : bool
             Measure the time of every unit.
         taus : np.ndarray [shape=(n,), float64], optional
-            Price of a unit for each image, where the network is conditioned on it;
-            its default where left out.
+            Price of a unit for each image; given if and only if the network is
+            conditioned on it.
 
         Returns
         -------
         Result
             Logits, FLOPs and what each block did.
+
+        Raises
+        ------
+        ValueError
+            As `sact_core.taus.require_prices`.
         """
         plan, params = self.plan, self.params
         n, *input_size = x.shape[:3]
         positions: dict[str, np.ndarray] = {}
-        if taus is None:
-            taus = np.full(n, plan.config.tau_default or np.nan)
+        require_prices(plan.config, taus)
 
         x = conv_same(x, plan.stem, params)
         positions[plan.stem.name] = _everywhere(x)
@@ -106,7 +111,7 @@ class Engine:
         )
 
     def _run_block(
-        self, block: Block, x: np.ndarray, taus: np.ndarray, keep_seconds: bool
+        self, block: Block, x: np.ndarray, taus: np.ndarray | None, keep_seconds: bool
     ) -> tuple[np.ndarray, BlockResult, dict[str, np.ndarray]]:
         """Run the units of a block; give its output, its result and its positions."""
         config = self.plan.config
@@ -193,14 +198,14 @@ def residual_unit(
 
 
 def read_tau_shift(
-    taus: np.ndarray, branch: HaltingBranch, config: NetworkConfig, params: Params
+    taus: np.ndarray | None, branch: HaltingBranch, config: NetworkConfig, params: Params
 ) -> np.ndarray | None:
     """Read what a price adds to a unit's halting logits; see `sact_core.network.TauShift`.
 
     Parameters
     ----------
-    taus : np.ndarray [shape=(n,), float64]
-        In the range of ``config``.
+    taus : np.ndarray [shape=(n,), float64], optional
+        In the range of ``config``; None where it has none.
     branch : HaltingBranch
     config : NetworkConfig
     params : dict of str to np.ndarray
@@ -210,8 +215,10 @@ def read_tau_shift(
     np.ndarray [shape=(n, 1, 1, 1), float32], optional
         0 at the low end, rising; None where the network is not conditioned on tau.
     """
-    if branch.tau_shift is None or config.tau_low is None or config.tau_high is None:
+    if branch.tau_shift is None or taus is None:
         return None
+    assert config.tau_low is not None
+    assert config.tau_high is not None
     t = np.log(taus / config.tau_low) / np.log(config.tau_high / config.tau_low)  # 0 to 1
     shift = np.zeros(len(taus))
     for k, w in enumerate(params[branch.tau_shift.name].astype(np.float64)):

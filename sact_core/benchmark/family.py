@@ -19,6 +19,7 @@ from sact_core.config import Preprocessing
 from sact_core.flops import dense_flops
 from sact_core.plans import build_plan
 from sact_core.preprocess import prepare
+from sact_core.taus import check_taus
 
 #: The masked engine, and the same network in PyTorch.
 SIDES = ("masked", "sact")
@@ -72,7 +73,8 @@ def measure_family(
             plan = build_plan(checkpoint.config)
             x = prepared(images, checkpoint.preprocessing, plan.divisor)
             np.save(f"{folder}/{i}.npy", x)
-            flops = Engine(plan, checkpoint.params).forward(x).flops
+            taus = check_taus(checkpoint.config, None, len(x))
+            flops = Engine(plan, checkpoint.params).forward(x, taus=taus).flops
             dense = dense_flops(plan, (x.shape[1], x.shape[2])).total
             rows.append(
                 {

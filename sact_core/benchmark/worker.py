@@ -23,6 +23,7 @@ from sact_core.benchmark.steer import reach_for, set_reach, steered_params, stee
 from sact_core.checkpoint import read
 from sact_core.parameters import init_params
 from sact_core.plans import build_plan
+from sact_core.taus import check_taus
 
 Run = Callable[[], Any]
 
@@ -52,6 +53,7 @@ class Worker:
         else:
             self.plan = build_plan(case.config("sact" if side in ("masked", "sact") else "none"))
             self.x = steering_images(case.batch, (case.side, case.side))
+        self.taus = check_taus(self.plan.config, None, len(self.x))
         self.import_backend()
         self.idle = _peak_memory()
         self.run: Run = self.build_masked(1.0) if side == "masked" else self.build_dense()
@@ -79,7 +81,7 @@ class Worker:
         self.engine = engine = Engine(self.plan, params, num_threads=self.threads)
 
         def run() -> None:
-            engine.forward(self.x)
+            engine.forward(self.x, taus=self.taus)
 
         return run
 
@@ -100,9 +102,11 @@ class Worker:
             inductor.freezing = self.side == "frozen"
             network = torch.compile(_LogitsOf(network))
 
+        told = {} if self.taus is None else {"tau": torch.from_numpy(self.taus)}
+
         def run() -> None:
             with torch.inference_mode():
-                network(x)
+                network(x, **told)
 
         return run
 
@@ -112,7 +116,7 @@ class Worker:
             return {}
         del self.engine, self.run  # so that no two are held at once
         self.run = self.build_masked(ratio)
-        result = self.engine.forward(self.x)
+        result = self.engine.forward(self.x, taus=self.taus)
         self.run()
         units = [unit.convs[-1].name for unit in self.plan.units]
         return {

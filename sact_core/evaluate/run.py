@@ -276,8 +276,8 @@ def prepare_job(checkpoint: Checkpoint, args: argparse.Namespace, processes: Pro
     tau, regularization = loss_terms(checkpoint, args.tau)
     if net.config.tau_conditioned:  # there it is what the network runs at
         net = net if args.tau is None else net.at_tau(args.tau, args.clamp_tau)
-        assert net.config.tau_default is not None
-        tau = net.config.tau_default
+        assert net.tau is not None
+        tau = net.tau
     name, split = evaluation_split(checkpoint.provenance, args.dataset, args.split)
     source = open_split(name, split, args.data_dir)
     label_offset(net, source)

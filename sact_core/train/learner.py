@@ -21,6 +21,7 @@ from sact_core.flops import count_flops
 from sact_core.network import Plan
 from sact_core.plans import build_plan
 from sact_core.processes import Processes
+from sact_core.taus import check_taus
 from sact_core.train.batches import Batch
 from sact_core.train.recipes import TrainingConfig
 
@@ -153,7 +154,9 @@ class Learner:
         assert self._teacher is not None
         heat, share = self.config.distill_temperature, self.config.distill_weight
         with torch.no_grad(), self._autocast():
-            target = self._teacher(x)[0]
+            taus = check_taus(self._teacher.plan.config, None, len(x))
+            told = {} if taus is None else {"tau": torch.from_numpy(taus).to(x.device)}
+            target = self._teacher(x, **told)[0]
         soft = F.kl_div(
             F.log_softmax(logits / heat, 1),
             F.log_softmax(target / heat, 1),

@@ -73,12 +73,17 @@ class Engine:
         keep_seconds : bool
             Time each unit. On CUDA these are launch times only.
         taus : np.ndarray [shape=(n,), float64], optional
-            Price of a unit for each image, where the network is conditioned on it;
-            its default where left out.
+            Price of a unit for each image; given if and only if the network is
+            conditioned on it.
 
         Returns
         -------
         Result
+
+        Raises
+        ------
+        ValueError
+            As `sact_core.taus.require_prices`.
         """
         before = torch.get_num_threads()
         if self.num_threads is not None:

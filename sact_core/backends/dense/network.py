@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from sact_core.backends.dense.halting import HaltingTensors
 from sact_core.network import TAU_PIECES, BatchNorm, Block, Conv, HaltingBranch, Plan, Unit
+from sact_core.taus import require_prices
 
 
 @dataclass
@@ -88,11 +89,12 @@ class Network(nn.Module):
     ) -> tuple[Tensor, list[BlockTrace]]:
         """Compute logits [n, classes] from an image batch [n, 3, h, w].
 
-        ``tau`` [n] is the price of a unit for each image, in a network that is
-        conditioned on it; the network's default where left out.
+        ``tau`` [n] is the price of a unit for each image; given if and only if the
+        network is conditioned on it.
         """
         plan = self.plan
-        pieces = self._tau_pieces(len(x), tau, x.device)
+        require_prices(plan.config, tau)
+        pieces = None if tau is None else self._tau_pieces(tau)
         x = self._layer(x, plan.stem)
         if plan.pool:
             x = _max_pool_same(x)
@@ -211,19 +213,14 @@ class Network(nn.Module):
         logit = self._conv(self._bn(mean, branch.global_bn), branch.global_conv)[:, 0].float()
         return (logit[:, 0, 0] if local is None else local + logit), preact
 
-    def _tau_pieces(self, n: int, tau: Tensor | None, device: torch.device) -> Tensor | None:
+    def _tau_pieces(self, tau: Tensor) -> Tensor:
         """How much of every piece of the line tau has passed [n, pieces], in [0, 1]."""
         config = self.plan.config
-        if not config.tau_conditioned:
-            return None
         assert config.tau_low is not None
         assert config.tau_high is not None
-        assert config.tau_default is not None
-        if tau is None:
-            tau = torch.full((n,), config.tau_default, dtype=torch.float64, device=device)
         low, high = math.log(config.tau_low), math.log(config.tau_high)
         along = (tau.double().log() - low) / (high - low) * TAU_PIECES
-        steps = torch.arange(TAU_PIECES, dtype=torch.float64, device=device)
+        steps = torch.arange(TAU_PIECES, dtype=torch.float64, device=tau.device)
         return (along[:, None] - steps).clamp(0, 1).float()
 
     def _shifted(self, logit: Tensor, branch: HaltingBranch, pieces: Tensor | None) -> Tensor:

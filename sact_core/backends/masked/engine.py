@@ -24,6 +24,7 @@ from sact_core.backends.masked.threads import pool, thread_count
 from sact_core.network import Plan
 from sact_core.parameters import require_params
 from sact_core.result import Result
+from sact_core.taus import require_prices
 
 #: A workspace up to this many bytes stays in a core's cache, or nearly: then a
 #: thread runs an image by itself. Threads share larger images.
@@ -89,14 +90,20 @@ class Engine:
         keep_seconds : bool
             Measure the time of every unit.
         taus : np.ndarray [shape=(n,), float64], optional
-            Price of a unit for each image, where the network is conditioned on it;
-            its default where left out.
+            Price of a unit for each image; given if and only if the network is
+            conditioned on it.
 
         Returns
         -------
         Result
             Logits, FLOPs and what each block did.
+
+        Raises
+        ------
+        ValueError
+            As `sact_core.taus.require_prices`.
         """
+        require_prices(self.plan.config, taus)
         with self._lock:
             x, size = plain_array(x), (x.shape[1], x.shape[2])
             if self._room is None or self._room.size != size:

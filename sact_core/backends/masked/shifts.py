@@ -38,15 +38,15 @@ class Shifts:
         Parameters
         ----------
         taus : np.ndarray [shape=(num_images,), float64], optional
-            Prices in the network's range; its default where left out.
+            Prices in the network's range; None where it is not conditioned on tau.
         num_images : int
             How many images there are.
         """
-        low, high = self.config.tau_low, self.config.tau_high
-        if low is None or high is None:
-            return np.zeros((num_images, self._slopes.shape[1]), np.float32)
         if taus is None:
-            taus = np.full(num_images, self.config.tau_default)
+            return np.zeros((num_images, self._slopes.shape[1]), np.float32)
+        low, high = self.config.tau_low, self.config.tau_high
+        assert low is not None
+        assert high is not None
         start, end = math.log(low), math.log(high)
         along = np.clip((np.log(taus) - start) / (end - start), 0, 1) * TAU_PIECES
         piece = along.astype(np.int64)
