@@ -15,6 +15,11 @@ ACT applies this per image, SACT per position: only the leading shape differs.
 The decision is taken in float32, as the authors' code takes it: the float32
 running sum is compared, ``>=``, with ``float32(1 - eps)``.
 
+`halt` and `step` refuse a probability that is NaN. Inside a network that
+overflows one may come up; there the formula is taken by its word, on every
+backend: no sum with NaN reaches the threshold, so the position runs every unit,
+and its remainder and cost are NaN, which is what a caller is told by.
+
 References
 ----------
 Graves 2016, arXiv:1603.08983; Figurnov et al. 2017, arXiv:1612.02297, section 3.
@@ -187,10 +192,8 @@ def step(
     active = state.active
     if state.unit >= state.units:
         raise ValueError(f"the block has only {state.units} units and all have run")
-    num_units = state.num_units + active
     if state.unit == state.units - 1:
-        weight = np.where(active, state.remainder, np.float32(0))
-        return _advance(state, state.cumsum, state.remainder, num_units, active & False), weight
+        return advance(state, None)
     if halting_proba is None:
         raise ValueError("halting_proba is needed at every unit but the last")
     if np.shape(halting_proba) != active.shape:
@@ -198,11 +201,38 @@ def step(
             f"halting_proba must have shape {active.shape}, got {np.shape(halting_proba)}"
         )
     proba = check_halting_proba(np.where(active, halting_proba, 0)[..., None])[..., 0]
+    return advance(state, proba)
+
+
+def advance(
+    state: HaltingState, halting_proba: np.ndarray | None
+) -> tuple[HaltingState, np.ndarray]:
+    """Account for one unit as `step` does, taking what it would refuse.
+
+    Parameters
+    ----------
+    state : HaltingState
+        The state before the unit. It is not changed.
+    halting_proba : np.ndarray [shape=(...), float32], optional
+        Unchecked; where it is NaN at an active position, that position goes on to
+        the last unit, and its remainder is NaN. None at the last unit.
+
+    Returns
+    -------
+    state : HaltingState
+    weight : np.ndarray [shape=(...), float32]
+    """
+    active = state.active
+    num_units = state.num_units + active
+    if halting_proba is None:
+        weight = np.where(active, state.remainder, np.float32(0))
+        return _next(state, state.cumsum, state.remainder, num_units, active & False), weight
+    proba = np.where(active, halting_proba, np.float32(0))
     cumsum = state.cumsum + proba
-    goes_on = active & (cumsum < state.threshold)
+    goes_on = active & ~(cumsum >= state.threshold)
     weight = np.where(goes_on, proba, np.where(active, state.remainder, np.float32(0)))
     remainder = np.where(goes_on, state.remainder - proba, state.remainder)
-    return _advance(state, cumsum, remainder, num_units, goes_on), weight
+    return _next(state, cumsum, remainder, num_units, goes_on), weight
 
 
 def check_halting_proba(halting_proba: np.ndarray) -> np.ndarray:
@@ -247,7 +277,7 @@ def halting_threshold(eps: float) -> np.float32:
     return np.float32(1.0 - value)
 
 
-def _advance(
+def _next(
     state: HaltingState,
     cumsum: np.ndarray,
     remainder: np.ndarray,

@@ -117,6 +117,8 @@ def measure(
     """
     if not net.config.by_position:
         raise ValueError(f"{net.config.name} has no map by position: it is no SACT network")
+    from sact_core.backends import NotFinite
+
     net.preprocessing_for(image_size, "keep")
     found: list[Preference] = []
     left_out: dict[str, str] = {}
@@ -135,6 +137,8 @@ def measure(
                 boxes.by_name[name], boxes.units, (image.shape[0], image.shape[1]), values.shape
             )
             found.append(preference(name, values, mask))
+        except NotFinite:
+            raise  # not this image's fault
         except ValueError as error:
             left_out[name] = str(error).partition("\n")[0]
     return found, left_out | dict.fromkeys(missing, "it is not among the images")

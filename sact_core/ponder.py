@@ -232,7 +232,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _ponder_all(args: argparse.Namespace, command: str) -> int:
     stems = output_stems(args.images, Path(args.out))
     _refuse_existing(stems, args.force)
-    from sact_core.backends import load
+    from sact_core.backends import NotFinite, load
 
     net = load(args.checkpoint, args.backend)
     if not net.config.halts:
@@ -250,6 +250,8 @@ def _ponder_all(args: argparse.Namespace, command: str) -> int:
         try:
             pondered = ponder(net, path, args.image_size, args.fit)
             write_outputs(net, pondered, stem, provenance, args.colour_map, args.scale)
+        except NotFinite:
+            raise  # not this photograph's fault
         except (ValueError, OSError) as error:
             print(f"error: {error}", file=sys.stderr)
             num_failed += 1

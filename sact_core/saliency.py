@@ -116,6 +116,8 @@ def score(
     """
     if not net.config.by_position:
         raise ValueError(f"{net.config.name} has no map by position: it is no SACT network")
+    from sact_core.backends import NotFinite
+
     net.preprocessing_for(image_size, "keep")
     skipped: dict[str, str] = {}
 
@@ -125,6 +127,8 @@ def score(
                 image, fixations = read_stimulus(stimulus)
                 values = net.run([image], image_size, "keep")[0].map("ponder_cost")[0]
                 yield stimulus, values, fixations
+            except NotFinite:
+                raise  # not this photograph's fault
             except (ValueError, OSError) as error:
                 skipped[stimulus.name] = str(error).partition("\n")[0]
             done()

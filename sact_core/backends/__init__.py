@@ -6,6 +6,7 @@ a module with a class ``Engine`` and a function ``halt``; only the one that is
 asked for is imported.
 """
 
+from sact_core.backends.checks import NotFinite
 from sact_core.backends.net import BACKENDS, Engine, Net, backend_module, load
 
-__all__ = ["BACKENDS", "Engine", "Net", "backend_module", "load"]
+__all__ = ["BACKENDS", "Engine", "Net", "NotFinite", "backend_module", "load"]

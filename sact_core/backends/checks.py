@@ -9,9 +9,14 @@ import numpy as np
 from sact_core.backends.memory import available_memory, estimate_memory
 from sact_core.network import Plan, check_input_size
 from sact_core.preprocess import check_image
+from sact_core.result import Result
 
 #: Of a batch as it is fitted: below, whether there is memory is asked once, before the run.
 MANY_PIXELS = 1 << 20
+
+
+class NotFinite(ValueError):
+    """A network's results hold NaN or infinite numbers: it is broken, not the image."""
 
 
 def image_batches(images: np.ndarray | Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -121,3 +126,33 @@ def check_before_fitting(plan: Plan, n: int, size: tuple[int, int]) -> None:
         check_room(plan, n, size)
     else:
         check_input_size(plan, size)
+
+
+def check_result(plan: Plan, result: Result) -> None:
+    """Refuse results that mean nothing, whichever backend they come from.
+
+    Parameters
+    ----------
+    plan : Plan
+        The network.
+    result : Result
+        What it did. Logits and ponder costs are looked at: a halting score that is
+        NaN makes the cost of its position NaN, see `sact_core.halting`.
+
+    Raises
+    ------
+    NotFinite
+        If one of them is NaN or infinite; the message names the first block.
+    """
+    broken = [
+        f"the ponder cost of {block.name}"
+        for block in result.blocks
+        if block.ponder_cost is not None and not np.isfinite(block.ponder_cost).all()
+    ]
+    if not broken and np.isfinite(result.logits).all():
+        return
+    what = broken[0] if broken else "its logits"
+    raise NotFinite(
+        f"the results of {plan.config.name} are not finite: {what} came out as NaN or infinite, "
+        f"so its weights overflow on this input"
+    )

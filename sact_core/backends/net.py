@@ -16,7 +16,12 @@ from typing import Any, Protocol, overload
 import numpy as np
 
 from sact_core.backends.budget import Budget, check_target, find_tau
-from sact_core.backends.checks import check_before_fitting, check_input, image_batches
+from sact_core.backends.checks import (
+    check_before_fitting,
+    check_input,
+    check_result,
+    image_batches,
+)
 from sact_core.checkpoint import Checkpoint, read
 from sact_core.config import NetworkConfig, Preprocessing
 from sact_core.flops import dense_flops
@@ -167,15 +172,18 @@ class Net:
             NaN or infinite values, has a size that the network cannot take, or
             needs more memory than there is. If ``tau`` is no number in the trained
             range, there is not one per image, or the network is not conditioned on it.
+        NotFinite
+            If logits or ponder costs come out as NaN or infinite: the network overflows.
         """
         check_input(self.plan, x, keep_outputs)
         taus = self._taus(tau, len(x), clamp_tau)
-        result = self.engine.forward(
+        result: Result = self.engine.forward(
             np.require(x, requirements=("C", "W")),
             keep_outputs=keep_outputs,
             keep_seconds=keep_seconds,
             **({} if taus is None else {"taus": taus}),
         )
+        check_result(self.plan, result)
         return result if taus is None else replace(result, taus=taus)
 
     @overload

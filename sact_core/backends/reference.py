@@ -18,7 +18,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from sact_core.config import NetworkConfig
 from sact_core.flops import count_flops
-from sact_core.halting import Halting, halt, start, step
+from sact_core.halting import Halting, advance, halt, start
 from sact_core.network import BatchNorm, Block, Conv, HaltingBranch, Pads, Plan, Unit
 from sact_core.result import BlockResult, Result
 from sact_core.taus import require_prices
@@ -75,6 +75,13 @@ class Engine:
         ValueError
             As `sact_core.taus.require_prices`.
         """
+        # A network may overflow: its caller is told by the results, not by warnings.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._forward(x, keep_outputs, keep_seconds, taus)
+
+    def _forward(
+        self, x: np.ndarray, keep_outputs: bool, keep_seconds: bool, taus: np.ndarray | None
+    ) -> Result:
         plan, params = self.plan, self.params
         n, *input_size = x.shape[:3]
         positions: dict[str, np.ndarray] = {}
@@ -136,7 +143,7 @@ class Engine:
                     proba = read_halting_proba(x, unit.halting, self.params, shift)
                     proba = proba[..., 0] if config.by_position else proba[:, 0, 0, 0]
                     probas.append(np.where(active, proba, np.float32(np.nan)))
-                state, weight = step(state, proba)
+                state, weight = advance(state, proba)
                 weights.append(weight)
                 # [n, h, w, 1] for SACT, [n, 1, 1, 1] for ACT
                 output = output + x * np.expand_dims(weight, tuple(range(weight.ndim, 4)))
@@ -185,7 +192,7 @@ def residual_unit(
     for conv in unit.convs:
         residual = conv_same(residual, conv, params)
     if active is not None:
-        residual = residual * active[..., None]
+        residual = np.where(active[..., None], residual, np.float32(0))
     if unit.shortcut is None:
         return residual
     if isinstance(unit.shortcut, Conv):

@@ -54,6 +54,11 @@ def class_names_problem(class_names: Any, num_classes: int) -> str | None:
     return None
 
 
-def not_finite(name: str, values: np.ndarray) -> str | None:
+def values_problem(name: str, values: np.ndarray) -> str | None:
+    """Say what is wrong with a parameter's numbers: not finite, or a variance below 0."""
     bad = values.size - int(np.isfinite(values).sum())
-    return f"not finite: {name} holds {bad} NaN or infinite numbers" if bad else None
+    if bad:
+        return f"not finite: {name} holds {bad} NaN or infinite numbers"
+    if name.endswith("/moving_variance") and (bad := int((values < 0).sum())):
+        return f"below 0: {name} holds {bad} negative numbers, which no variance has"
+    return None

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from sact_core import untrusted_hdf5
-from sact_core.checkpoint.checks import class_names_problem, digest, not_finite, raise_all
+from sact_core.checkpoint.checks import class_names_problem, digest, raise_all, values_problem
 from sact_core.checkpoint.records import (
     FORMAT,
     FORMAT_VERSION,
@@ -45,7 +45,7 @@ def read(source: str | Path | bytes) -> Checkpoint:
         If it is no checkpoint, is truncated or damaged, comes from a newer
         version, holds anything but plain parameters, does not match its content
         hash, or has missing, unexpected, wrongly shaped, wrongly typed, NaN or
-        infinite parameters. One error lists all that is wrong.
+        infinite parameters or negative variances. One error lists all that is wrong.
     OSError
         If there is no such file or it cannot be opened.
     """
@@ -179,6 +179,6 @@ def _read_params(
         if problem is None:
             params[name] = np.empty(shape, np.float32)
             found[name].read(h5py.h5s.ALL, h5py.h5s.ALL, params[name])
-            problem = not_finite(name, params[name])
+            problem = values_problem(name, params[name])
         problems += [problem] if problem else []
     return params

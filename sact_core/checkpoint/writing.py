@@ -9,7 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from sact_core.checkpoint.checks import class_names_problem, digest, not_finite, raise_all
+from sact_core.checkpoint.checks import class_names_problem, digest, raise_all, values_problem
 from sact_core.checkpoint.records import FORMAT, FORMAT_VERSION, MAX_JSON_BYTES, Checkpoint
 from sact_core.config import to_dict
 from sact_core.files import write_bytes
@@ -31,8 +31,8 @@ def write(path: str | Path, checkpoint: Checkpoint) -> None:
     ------
     CheckpointError
         If parameters are missing, unexpected, wrongly shaped, not float32 or not
-        finite, the class names do not fit, or the provenance is not plain JSON.
-        All of it is listed. Nothing is written.
+        finite, a variance is negative, the class names do not fit, or the provenance
+        is not plain JSON. All of it is listed. Nothing is written.
     OSError
         If the folder is missing or cannot be written to, or the disk is full. A
         file that stood there is as it was.
@@ -71,7 +71,7 @@ def _checked(checkpoint: Checkpoint) -> tuple[dict[str, bytes], dict[str, np.nda
     for name, values in params.items():
         if values.dtype != np.float32:
             problems.append(f"wrong type: {name} is {values.dtype}, should be float32")
-        elif problem := not_finite(name, values):
+        elif problem := values_problem(name, values):
             problems.append(problem)
     if problem := class_names_problem(checkpoint.class_names, checkpoint.config.num_classes):
         problems.append(problem)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from sact_core.backends import dense
+from sact_core.backends.checks import check_result
 from sact_core.flops import dense_flops
 from sact_core.measures.metrics import Metrics, l2_loss
 from sact_core.train.feed import Feed
@@ -39,6 +40,8 @@ def measure(network: dense.Network, config: TrainingConfig, feed: Feed) -> dict[
     ------
     DataError
         If no image can be read.
+    NotFinite
+        If the network overflows on one.
     """
     network.eval()
     plan, regularization = network.plan, l2_loss(network.params(), config.l2)
@@ -50,7 +53,9 @@ def measure(network: dense.Network, config: TrainingConfig, feed: Feed) -> dict[
         for tau, seen in metrics.items():
             if tau == config.tau or seen.count < END_EXAMPLES:
                 taus = np.full(len(images), tau) if ends else None
-                seen.update(dense.infer(network, images, taus=taus), labels)
+                result = dense.infer(network, images, taus=taus)
+                check_result(plan, result)
+                seen.update(result, labels)
     shown = {tau: seen.summary() for tau, seen in metrics.items()}
     for found in shown.values():
         found["flops_share"] = found["Total Flops/mean"] / whole

@@ -17,6 +17,7 @@ from typing import Any
 
 from sact_core import checkpoint as checkpoints
 from sact_core.ahead import Ahead
+from sact_core.backends.checks import NotFinite
 from sact_core.data.source import Examples, Source
 from sact_core.flops import dense_flops
 from sact_core.parameters import init_params
@@ -231,10 +232,15 @@ class Trainer:
         }
         if not self.learner.is_finite():
             raise Diverged
+        warnings: list[str] = []
         over = self.global_step >= self.num_steps
         every = self.config.eval_every
         if self.processes.is_first and every and (over or (progress.epoch + 1) % every == 0):
-            row |= self.evaluate()
+            try:
+                row |= self.evaluate()
+            except NotFinite as error:
+                # Moving statistics lag behind in a young run: the next one may be well.
+                warnings.append(f"no evaluation after epoch {row['epoch']}: {error}")
         self.feed.share_left_out()
         progress.rows.append(row)
         progress.epoch += 1
@@ -243,8 +249,9 @@ class Trainer:
         if self.processes.is_first:
             self._keep(row)
             say = self.say if bar is None else bar.say
-            for line in [report.summary(row), *report.warnings(self.learner.plan, row)]:
-                say(line if line.startswith("epoch") else f"warning: {line}")
+            say(report.summary(row))
+            for line in [*warnings, *report.warnings(self.learner.plan, row)]:
+                say(f"warning: {line}")
         self._save()
 
     def evaluate(self) -> dict[str, Any]:

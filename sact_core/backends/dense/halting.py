@@ -87,11 +87,15 @@ class HaltingTensors:
 
     def advance(self, proba: Tensor) -> Tensor:
         """Account for a unit that has run; return its weight."""
-        # Products with masks instead of torch.where, which is several times slower.
+        # Products with masks instead of torch.where, which is several times slower; but
+        # NaN times 0 is NaN, and what stands where nothing is read must not count.
+        if not torch.is_grad_enabled():
+            proba = proba.masked_fill(~self.active, 0.0)
         left = self.left
         self.num_units = self.num_units + self.active
         self.cumsum = self.cumsum + proba.detach() * self.active
-        self.active = self.active & (self.cumsum < self.threshold)
+        # Not "below": a sum with NaN reaches no threshold and goes on.
+        self.active = self.active > (self.cumsum >= self.threshold)
         counted = proba * self.active
         self.remainder = self.remainder - counted
         return counted + (left - left * self.active)

@@ -173,7 +173,11 @@ class Network(nn.Module):
             from sact_core.backends.dense import fused
 
             return fused.gate(x, residual, output, state.active, left)
-        kept = residual * _spread(state.active, residual) if unit.masked else residual
+        kept = residual
+        if unit.masked and torch.is_grad_enabled():
+            kept = residual * _spread(state.active, residual)
+        elif unit.masked:  # a residual that overflows where it is not needed does not count
+            kept = residual = residual.masked_fill(~state.active[:, None], 0.0)
         return x + kept, output + residual * _spread(left, residual)
 
     def _unit(self, unit: Unit, x: Tensor, preact: Tensor) -> tuple[Tensor | None, Tensor]:

@@ -93,7 +93,7 @@ def halt_listed(work, u, image, first, rows):
             floats[cumsum_at + place] = total
             results[proba_at + position * (units - 1)] = proba
             # Chosen, not branched to: who goes on is hard to foretell.
-            on = total < threshold
+            on = not total >= threshold  # a sum with NaN reaches no threshold and goes on
             goes_on = MARK if on else NO_MARK
             weight = proba if on else left
             left -= proba if on else NOTHING
@@ -135,7 +135,7 @@ def halt_image(work, u, image):
         proba = plain.sigmoid(floats[net[at.GLOBAL_AT]])
         floats[net[at.CUMSUM_AT]] += proba
         work.results[block[at.B_PROBA] + image * (units - 1) + index] = proba
-        if floats[net[at.CUMSUM_AT]] < work.weights[net[at.THRESHOLD_AT]]:
+        if not floats[net[at.CUMSUM_AT]] >= work.weights[net[at.THRESHOLD_AT]]:
             weight, goes_on = proba, 1
             left -= proba
             for place in range((block[at.B_HEIGHT] + 2) * (block[at.B_WIDTH] + 2)):

@@ -118,9 +118,11 @@ def add_row(count, x, x0, y, y0):
 
 @kernel
 def max_row(count, x, x0, y, y0):
-    """``y = max(x, y)``."""
+    """``y = max(x, y)``; NaN if either is."""
     for k in range(count):
-        y[y0 + k] = max(x[x0 + k], y[y0 + k])
+        value = x[x0 + k]
+        if value > y[y0 + k] or np.isnan(value):
+            y[y0 + k] = value
 
 
 @kernel

@@ -83,6 +83,12 @@ class _Emitter:
         x = self.builder.select(self.builder.fcmp_ordered(">", x, leaked), x, leaked)
         return self.builder.select(self.builder.fcmp_ordered(">", x, cap), cap, x)
 
+    def larger(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        """``max(x, y)``, NaN if either is: a network that overflows must not hide it."""
+        builder = self.builder
+        above = builder.fcmp_ordered(">", x, y)
+        return builder.select(builder.or_(above, builder.fcmp_unordered("!=", x, x)), x, y)
+
     def prefetch(self, pointer: Any, index: Any) -> None:
         """Ask for a cache line that will be written soon."""
         char = ir.IntType(8).as_pointer()
@@ -547,8 +553,8 @@ affine_rows: Callable[..., None] = _affine_rows
 copy_row = _make_row(lambda emit, x, y: x, "``y = x``.")
 add_row = _make_row(lambda emit, x, y: emit.builder.fadd(x, y), "``y = x + y``.")
 max_row = _make_row(
-    lambda emit, x, y: emit.builder.select(emit.builder.fcmp_ordered(">", x, y), x, y),
-    "``y = max(x, y)``.",
+    lambda emit, x, y: emit.larger(x, y),
+    "``y = max(x, y)``; NaN if either is.",
 )
 store_tile_wide = make_store_tile(TILE_ROWS, TILE_VECTORS)
 store_half_wide = make_store_tile(HALF_ROWS, TILE_VECTORS)
