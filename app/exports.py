@@ -13,10 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from app.loaders import Model, Picture, Run
+from app.records import Look, Run
 from sact_core.maps import drawing
 from sact_core.maps.writing import map_attributes, map_rows, write_maps
-from sact_core.preprocess import normalise
 
 
 def map_png(run: Run, metric: str, limits: tuple[float, float], colour_map: str) -> bytes:
@@ -29,7 +28,7 @@ def overlay_png(
 ) -> bytes:
     """The map over the grey image, as PNG."""
     colours = _colours(run, metric, limits, colour_map)
-    return _png(drawing.enlarge(drawing.blend(run.seen, colours, opacity)))
+    return _png(drawing.enlarge(drawing.blend(run.seen.pixels, colours, opacity)))
 
 
 def colour_bar_png(limits: tuple[float, float], colour_map: str, label: str) -> bytes:
@@ -37,10 +36,10 @@ def colour_bar_png(limits: tuple[float, float], colour_map: str, label: str) -> 
     return _png(drawing.colour_bar(limits, colour_map, label))
 
 
-def hdf5(model: Model, picture: Picture, run: Run) -> bytes:
+def hdf5(look: Look, run: Run) -> bytes:
     """Input, maps, halting distributions and FLOPs in the authors' HDF5 layout."""
-    x = normalise(run.seen, model.header.preprocessing.kind)[None]
-    rows = map_rows(model.config, x, run.result, [picture.name])
+    model = look.model
+    rows = map_rows(model.config, run.seen.x, run.result, [look.picture.name])
     about = map_attributes(
         model.config, model.header.class_names, {"checkpoint": model.name, "hash": model.digest}
     )
@@ -57,8 +56,9 @@ def npy(run: Run, metric: str) -> bytes:
     return buffer.getvalue()
 
 
-def table(model: Model, picture: Picture, run: Run) -> str:
+def table(look: Look, run: Run) -> str:
     """What the run did, block by block and unit by unit, as CSV."""
+    model, picture = look.model, look.picture
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
@@ -93,16 +93,9 @@ def rows_csv(rows: list[dict[str, object]]) -> str:
     return out.getvalue()
 
 
-def command(
-    model: Model,
-    picture: Picture,
-    image_size: int | None,
-    fit: str | None,
-    colour_map: str,
-    scale: str,
-    tau: float | None = None,
-) -> str:
+def command(look: Look, colour_map: str, scale: str) -> str:
     """The command line that gives the same pictures and numbers."""
+    model, picture = look.model, look.picture
     source = f"{picture.name.lower()}.jpg"
     image = f"app/examples/{source}" if picture.origin == "example" else picture.name
     if picture.origin == "test":
@@ -111,14 +104,14 @@ def command(
     folder = "" if "/" in checkpoint or isinstance(model.source, bytes) else "pretrained/"
     words = ["python", "-m", "sact_core.ponder", image, "--checkpoint", folder + checkpoint]
     own = model.header.preprocessing
-    if image_size is not None:
-        words += ["--image-size", str(image_size)]
-    if fit is not None or image_size is not None:
-        words += ["--fit", fit or own.fit]
+    if look.image_size is not None:
+        words += ["--image-size", str(look.image_size)]
+    if look.fit is not None or look.image_size is not None:
+        words += ["--fit", look.fit or own.fit]
     if colour_map != "viridis":
         words += ["--colour-map", colour_map]
-    if tau is not None:
-        words += ["--tau", f"{tau:g}"]
+    if look.tau is not None:
+        words += ["--tau", f"{look.tau:g}"]
     words += ["--scale", "units" if scale == "fixed" else "percentile", "--out", "maps"]
     return shlex.join(words)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from app import loaders
+from app import stated
 from app.figures import Point
-from app.loaders import Model
+from app.records import Model
 
 #: The authors' CIFAR-10 network: accuracy and FLOPs as they published them.
 AUTHORS = {
@@ -84,7 +84,7 @@ def specialists(model: Model, models: list[Model]) -> tuple[Model, ...]:
 def curve(model: Model) -> list[Point]:
     """What a network that takes any tau was measured to do over its range."""
     found = []
-    for row in loaders.curve(model):
+    for row in stated.curve(model):
         flops, accuracy = row.get("Total Flops/mean"), row.get("eval/Accuracy")
         if flops is not None and accuracy is not None:
             std = row.get("Total Flops/std", 0.0)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.loaders import Run
+from app.records import Run
 from app.viewer import Layer, Panel, Stage
 from sact_core.config import NetworkConfig
 from sact_core.maps.limits import PERCENTILES, unit_limits
@@ -90,7 +90,7 @@ def panels(
         Of the map over the image, in [0, 1].
     """
     every = range(len(layers))
-    height, width = run.seen.shape[:2]
+    height, width = run.seen.pixels.shape[:2]
     return [
         Panel(
             "What the network sees",

@@ -204,6 +204,27 @@ def test_figures_know_no_streamlit(module):
     assert not any(name.split(".")[0] == "streamlit" for name in imported(MODULES[module]))
 
 
+def test_parts_of_the_app_without_streamlit_load_none():
+    """Those whose docstring says so: records, and what turns them into text and figures."""
+    plain = sorted(
+        name
+        for name, path in MODULES.items()
+        if name.startswith("app.")
+        and "no Streamlit" in (ast.get_docstring(ast.parse(path.read_text())) or "")
+    )
+    promised = ("records", "views", "exports", "families", "halting_lab.rule", "runs.run_dir")
+    assert {f"app.{name}" for name in promised} <= set(plain)
+    code = (
+        "import importlib, json, sys\n"
+        "bad = []\n"
+        "for name in sys.argv[1:]:\n"
+        "    importlib.import_module(name)\n"
+        "    if 'streamlit' in sys.modules: bad.append(name); break\n"
+        "print(json.dumps(bad))"
+    )
+    assert run_fresh(code, *plain) == []
+
+
 @pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("sact_core")])
 def test_the_core_knows_no_app(module):
     bad = [

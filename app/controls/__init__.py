@@ -20,7 +20,8 @@ from app.controls.networks import KINDS, choose_model, offered
 from app.controls.pictures import TEST_IMAGE, add_your_own, choose_picture
 from app.controls.sizes import Fitting, choose_input, describe, price, price_list, side_row
 from app.controls.taus import any_tau, choose_tau
-from app.loaders import InputError, Model, Picture, Run
+from app.folders import InputError
+from app.records import Look, Run
 
 __all__ = [
     "KINDS",
@@ -49,52 +50,28 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Choice:
-    """A network and what it looks at.
+    """What a page looks at.
 
     Attributes
     ----------
-    model, picture : Model, Picture
-        What was chosen.
+    look : Look
+        The network, the image, and how one looks at the other.
     fitting : Fitting
-        How the image is fitted.
+        How the image is fitted, with what else could be chosen.
     price : container, optional
         Where the page says what the image costs.
-    tau : float, optional
-        Price of a unit, where the network takes any.
     """
 
-    model: Model
-    picture: Picture
+    look: Look
     fitting: Fitting
-    price: Any = field(default=None, repr=False, compare=False)
-    tau: float | None = None
-
-    @property
-    def what(self) -> tuple[Model, Picture, int | None, str | None]:
-        """Network, image and how it is fitted, as loaders take them."""
-        return self.model, self.picture, self.image_size, self.fit
-
-    @property
-    def identity(self) -> tuple[object, ...]:
-        """Tells runs apart."""
-        return self.model.digest, self.picture.digest, self.image_size, self.fit, self.tau
-
-    @property
-    def image_size(self) -> int | None:
-        """Side of the input; None where it is the checkpoint's own."""
-        return self.fitting.image_size
-
-    @property
-    def fit(self) -> str | None:
-        """How the image is fitted; None where it is the checkpoint's own way."""
-        return self.fitting.fit
+    price: Any = field(default=None, repr=False)
 
     @property
     def run(self) -> Run:
         """The network's run over the image, cached."""
-        return loaders.run(*self.what, tau=self.tau)
+        return loaders.run(self.look)
 
 
 def choose(page: str, halting: tuple[str, ...] = ("sact", "act", "none")) -> Choice:
@@ -126,31 +103,30 @@ def choose(page: str, halting: tuple[str, ...] = ("sact", "act", "none")) -> Cho
         sized = side_row(model)
         with row:
             fitting = choose_input(page, model, picture, sized[0] if sized else None)
+        look = Look(model, picture, fitting.image_size, fitting.fit, tau)
         if sized:
             line = sized[1].empty()
             with guarded():
-                cost = loaders.cost(model, picture, fitting.image_size, fitting.fit, tau)
+                cost = loaders.cost(look)
             line.markdown(price(model, cost))
-        st.caption(describe(model, picture, fitting.image_size, fitting.fit))
-    return Choice(model, picture, fitting, line, tau)
+        st.caption(describe(look))
+    return Choice(look, fitting, line)
 
 
 def run(page: str, choice: Choice) -> Run:
     """Run the network; where its price stood, stands what it was. Stops where it cannot."""
-    model, picture = choice.model, choice.picture
     try:
         done = choice.run
     except InputError as error:
-        price_list(page, model, picture, choice.fitting, choice.tau)  # says what would be possible
+        price_list(page, choice.look, choice.fitting)  # says what would be possible
         st.error(str(error), icon=":material/error:")
         st.stop()
     if choice.price is not None:
-        cost = loaders.cost(*choice.what, choice.tau)
-        choice.price.markdown(price(model, cost, done))
-    price_list(page, model, picture, choice.fitting, choice.tau)
+        choice.price.markdown(price(choice.look.model, loaders.cost(choice.look), done))
+    price_list(page, choice.look, choice.fitting)
     return done
 
 
-def checked_key(choice: Choice) -> str:
-    """Key under which it is kept whether the backends agreed on this run."""
-    return "checked_" + "_".join(map(str, choice.identity))
+def checked_key(look: Look) -> str:
+    """Key under which it is kept whether the backends agreed on this look."""
+    return "checked_" + "_".join(map(str, look.key))

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import streamlit as st
 
 from app import views
-from app.loaders import InputError
+from app.folders import InputError
 
 
 def heading(title: str, sentence: str) -> None:

@@ -10,14 +10,19 @@ from __future__ import annotations
 import streamlit as st
 
 from app import loaders
+from app.bounded import Bounded
 from app.controls.basics import guarded, select
-from app.loaders import InputError, Model, Picture
+from app.folders import InputError
+from app.records import Model, Picture
 
 #: Networks by what they were trained on.
 KINDS = {"photographs": "Photographs", "small": "Small images"}
 #: Longer side in pixels up to which an image is small.
 SMALL_SIDE = 64
 ALL = ("sact", "act", "none")
+#: What one session keeps of its own.
+MAX_PIXEL_BYTES = 96 << 20
+MAX_MODEL_BYTES = 256 << 20
 
 
 def choose_model(
@@ -44,7 +49,7 @@ def choose_model(
     by_kind : bool
         Whether to offer one kind at a time where both are here.
     """
-    uploaded: dict[str, Model] = st.session_state.get("uploaded_models", {})
+    uploaded = uploaded_models()
     names = [*uploaded, *loaders.checkpoint_names(halting)]
     if not names:
         st.info(
@@ -67,7 +72,19 @@ def choose_model(
     )
     st.session_state[f"last_{kind_of(chosen)}"] = chosen
     with guarded():
-        return uploaded.get(chosen) or loaders.model(chosen)
+        return uploaded.peek(chosen) or loaders.model(chosen)
+
+
+def uploaded_models() -> Bounded[str, Model]:
+    """Checkpoints that this session has uploaded, by name."""
+    kept: Bounded[str, Model] = Bounded(MAX_MODEL_BYTES, _size)
+    return st.session_state.setdefault("uploaded_models", kept)
+
+
+def uploaded_pictures() -> Bounded[str, Picture]:
+    """Images that this session has uploaded, by name."""
+    kept: Bounded[str, Picture] = Bounded(MAX_PIXEL_BYTES, lambda picture: picture.pixels.nbytes)
+    return st.session_state.setdefault("uploaded_pictures", kept)
 
 
 def kind_of(name: str | None) -> str:
@@ -97,11 +114,8 @@ def offered(page: str) -> str | None:
 
 
 def _readable(name: str | None) -> Model | None:
-    uploaded: dict[str, Model] = st.session_state.get("uploaded_models", {})
-    if name in uploaded:
-        return uploaded[name]
     try:
-        return loaders.model(name or "")
+        return uploaded_models().peek(name or "") or loaders.model(name or "")
     except InputError:
         return None
 
@@ -176,7 +190,7 @@ def _switch(page: str, name: str, names: list[str]) -> None:
         return
     st.session_state[f"{page}_{name}"] = _first_of(kind, names)
     picture = st.session_state.get(f"{page}_image")
-    if picture in st.session_state.get("uploaded_pictures", {}):
+    if picture in uploaded_pictures():
         st.session_state["wanted_kind"] = kind
 
 
@@ -185,3 +199,7 @@ def _first_of(kind: str, names: list[str]) -> str:
     last, first = st.session_state.get(f"last_{kind}"), loaders.first_checkpoint(images=kind)
     of_kind = [name for name in names if kind_of(name) == kind]
     return next((name for name in (last, first) if name in of_kind), of_kind[0])
+
+
+def _size(model: Model) -> int:
+    return len(model.source) if isinstance(model.source, bytes) else 0

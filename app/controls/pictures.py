@@ -9,21 +9,20 @@ import streamlit as st
 
 from app import loaders
 from app.controls.basics import carry, guarded, select
-from app.controls.networks import kind_for, offer
-from app.loaders import InputError, Model, Picture, dataset
+from app.controls.networks import kind_for, offer, uploaded_models, uploaded_pictures
+from app.folders import InputError
+from app.loaders import dataset
+from app.records import Model, Picture, pretty_class
 
 TEST_IMAGE = "Test image"
 FIRST_IMAGE = "Cat"
 IMAGE_TYPES = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"]
 MAX_IMAGE_MB = 50
-#: Pixels and checkpoints that one session keeps.
-MAX_KEPT_BYTES = 96 << 20
-MAX_KEPT_MODEL_BYTES = 256 << 20
 
 
 def choose_picture(page: str, model: Model) -> Picture:
     """Let the user choose an image."""
-    uploaded: dict[str, Picture] = st.session_state.get("uploaded_pictures", {})
+    uploaded = uploaded_pictures()
     names = [*uploaded, *loaders.example_names()]
     with_test = dataset.is_here(model)
     row = st.container(horizontal=True, vertical_alignment="bottom")
@@ -40,7 +39,7 @@ def choose_picture(page: str, model: Model) -> Picture:
         if chosen == TEST_IMAGE:
             picture = _test_image(page, model, row)
         else:
-            picture = uploaded.get(chosen) or loaders.example(chosen)
+            picture = uploaded.peek(chosen) or loaders.example(chosen)
     st.session_state[f"{page}_shows"] = kind_for(picture)
     return picture
 
@@ -95,16 +94,15 @@ def _test_image(page: str, model: Model, row: st.delta_generator.DeltaGenerator)
     )
     st.session_state["chosen_index"] = index
     image, label, _ = split.read([int(index)])[0]
-    name = loaders.pretty_class(split.class_names[label])
+    name = pretty_class(split.class_names[label])
     return loaders.picture(f"Test image {index}", image, "test", f"labelled {name}")
 
 
 def _picked(page: str) -> None:
     """Another image was picked; a photograph after a small image wants another network."""
     chosen = st.session_state.get(f"{page}_image")
-    uploaded: dict[str, Picture] = st.session_state.get("uploaded_pictures", {})
     try:
-        picture = uploaded.get(chosen or "") or loaders.example(chosen or "")
+        picture = uploaded_pictures().peek(chosen or "") or loaders.example(chosen or "")
     except InputError:
         return  # a test image, which goes with its network
     if st.session_state.get(f"{page}_shows") != kind_for(picture):
@@ -123,16 +121,12 @@ def _take_photograph(page: str) -> None:
 
 
 def _keep_picture(page: str, name: str, data: Callable[[], bytes]) -> None:
-    pictures: dict[str, Picture] = st.session_state.setdefault("uploaded_pictures", {})
     try:
         picture = loaders.uploaded_picture(name, data())
     except InputError as error:
         st.session_state.setdefault(f"{page}_problems", []).append(str(error))
         return
-    pictures.pop(picture.name, None)
-    pictures[picture.name] = picture
-    while sum(p.pixels.nbytes for p in pictures.values()) > MAX_KEPT_BYTES and len(pictures) > 1:
-        pictures.pop(next(iter(pictures)))
+    uploaded_pictures().put(picture.name, picture)
     st.session_state[f"{page}_image"] = picture.name
     offer(page, picture)
 
@@ -141,18 +135,10 @@ def _take_checkpoint(page: str) -> None:
     file = st.session_state.get(f"{page}_upload_checkpoint")
     if file is None:
         return
-    models: dict[str, Model] = st.session_state.setdefault("uploaded_models", {})
     try:
         model = loaders.uploaded_model(Path(file.name).name, file.getvalue())
     except InputError as error:
         st.session_state.setdefault(f"{page}_problems", []).append(str(error))
         return
-    models.pop(model.name, None)
-    models[model.name] = model
-    while sum(map(_size, models.values())) > MAX_KEPT_MODEL_BYTES and len(models) > 1:
-        models.pop(next(iter(models)))
+    uploaded_models().put(model.name, model)
     st.session_state[f"{page}_checkpoint"] = model.name
-
-
-def _size(model: Model) -> int:
-    return len(model.source) if isinstance(model.source, bytes) else 0

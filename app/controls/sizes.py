@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import streamlit as st
 
-from app import figures, loaders
+from app import figures, loaders, stated
 from app.controls.basics import carry, guarded
-from app.loaders import Cost, Model, Picture, Run
+from app.loaders import Cost
+from app.records import Look, Model, Picture, Run
 from sact_core.config import KINDS
 
 FITS = {"crop": "Square crop", "keep": "Whole image"}
@@ -124,17 +125,18 @@ def side_row(model: Model) -> Any:
     return st.columns([5, 8], vertical_alignment="center")
 
 
-def describe(model: Model, picture: Picture, image_size: int | None, fit: str | None) -> str:
+def describe(look: Look) -> str:
     """One line on what is being looked at."""
+    model, picture = look.model, look.picture
     config, own = model.config, model.header.preprocessing
     units = " + ".join(map(str, config.units_per_block))
     parts = [f"**{config.name}**, {units} units"]
     if model.tau is not None and model.tau_range is None:
         parts.append(f"τ = {model.tau:g}")
-    accuracy = loaders.accuracy(model)
+    accuracy = stated.accuracy(model)
     if accuracy is not None:
         parts.append(accuracy)
-    side, fit = image_size or own.image_size, fit or own.fit
+    side, fit = look.preprocessing.image_size, look.preprocessing.fit
     height, width = picture.pixels.shape[:2]
     if (height, width) == (side, side):
         policy = f"{side} × {side} pixels, as it is"
@@ -179,21 +181,19 @@ def price(model: Model, cost: Cost, run: Run | None = None) -> str:
     return " · ".join(parts)
 
 
-def price_list(
-    page: str, model: Model, picture: Picture, fitting: Fitting, tau: float | None = None
-) -> None:
+def price_list(page: str, look: Look, fitting: Fitting) -> None:
     """Every size with its cost, so that it is known before it is chosen.
 
     Drawn after the run, so that it knows how long that took; nothing for small images.
     """
     if fitting.slot is None:
         return
-    side, fit = fitting.image_size or model.header.preprocessing.image_size, fitting.fit
+    side = look.preprocessing.image_size
     rows = []
     with guarded():
         for each in fitting.sides:
-            cost = loaders.cost(model, picture, each, fit, tau)
-            seconds = loaders.seconds_of(model, picture, each, fit)
+            there = replace(look, image_size=each)
+            cost, seconds = loaders.cost(there), loaders.seconds_of(there)
             rows.append(
                 {
                     "chosen": "▸" if each == side else "",
@@ -224,7 +224,7 @@ def price_list(
         key=f"{page}_prices",
         alt="What this image costs at every size",
     )
-    own = model.header.preprocessing.image_size
+    own = look.model.header.preprocessing.image_size
     fitting.slot.caption(
         f"The checkpoint was trained at {own} pixels, square. A larger side gives a finer map; "
         "the answer may get worse."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import loaders
-from app.loaders import Model
+from app.records import Model
 
 
 def choose_tau(

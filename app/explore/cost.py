@@ -13,13 +13,13 @@ def numbers(choice: controls.Choice) -> None:
     run = choice.run
     share = run.executed.total[0] / run.dense.total[0]
     top = int(run.result.logits[0].argmax())
-    long = len(choice.model.class_name(top)) > 12  # it may be cut off
+    long = len(choice.look.model.class_name(top)) > 12  # it may be cut off
     with st.grid(4, min_column_width=150):
         controls.number(
             "It says",
-            choice.model.class_name(top),
+            choice.look.model.class_name(top),
             f"{run.result.probabilities[0, top]:.1%} sure",
-            help=choice.model.class_name(top).capitalize() if long else None,
+            help=choice.look.model.class_name(top).capitalize() if long else None,
         )
         controls.number(
             "FLOPs",
@@ -29,7 +29,7 @@ def numbers(choice: controls.Choice) -> None:
             f"unit, which takes {figures.si(run.dense.total[0])}FLOPs.",
         )
         units = views.mean_units(run.result)
-        total = sum(choice.model.config.units_per_block)
+        total = sum(choice.look.model.config.units_per_block)
         if units is None:
             controls.number("Units a position", str(total), "all of them: no halting")
         else:
@@ -51,7 +51,7 @@ def numbers(choice: controls.Choice) -> None:
 
 def badge(choice: controls.Choice) -> None:
     """Whether the three backends were seen to agree on this image."""
-    agree = st.session_state.get(controls.checked_key(choice))
+    agree = st.session_state.get(controls.checked_key(choice.look))
     with st.container(horizontal=True, vertical_alignment="center"):
         if agree is None:
             st.badge("Not checked on this image", icon=":material/pending:", color="gray")
@@ -64,7 +64,7 @@ def badge(choice: controls.Choice) -> None:
             "compare",
             "Compare networks",
             ":material/compare:",
-            compare_checkpoint_1=choice.model.name,
+            compare_checkpoint_1=choice.look.model.name,
         )
         controls.page_link("flops", "FLOPs by unit", ":material/account_tree:")
 
@@ -75,12 +75,12 @@ def says(choice: controls.Choice) -> None:
     probabilities = choice.run.result.probabilities[0]
     best = np.argsort(-probabilities)[:5]
     st.plotly_chart(
-        figures.predictions([choice.model.class_name(i) for i in best], probabilities[best]),
+        figures.predictions([choice.look.model.class_name(i) for i in best], probabilities[best]),
         key="explore_predictions",
         config=views.QUIET,
         alt="The most likely classes",
     )
-    names = choice.model.header.class_names
+    names = choice.look.model.header.class_names
     if names and len(names) <= 20:
         st.caption(f"It knows {len(names)} classes: {', '.join(names)}.")
 
@@ -97,13 +97,13 @@ def cost(choice: controls.Choice) -> None:
         config=views.QUIET,
         alt="FLOPs of each block, this image over every unit running",
     )
-    this = choice.identity
+    this = choice.look.key
     if st.button("Time it against the dense network", icon=":material/timer:", key="explore_time"):
         st.session_state["explore_timed"] = this
     if st.session_state.get("explore_timed") != this:
         return
     with controls.guarded():
-        measured = loaders.times(*choice.what, tau=choice.tau)
+        measured = loaders.times(choice.look)
     st.plotly_chart(
         figures.times(
             ["masked (NumPy, Numba)", "dense (PyTorch)"],

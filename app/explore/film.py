@@ -31,7 +31,7 @@ def film(choice: controls.Choice) -> None:
         )
         viewer.show(
             payload(
-                run.seen,
+                run.seen.pixels,
                 views.layers(run.result, "num_units"),
                 [
                     Panel(
@@ -41,7 +41,7 @@ def film(choice: controls.Choice) -> None:
                         film=True,
                         silent=True,
                         note="In colour: this unit works on them. Dark: they have stopped.",
-                        alt=f"{choice.picture.name} with {stages[unit].label}",
+                        alt=f"{choice.look.picture.name} with {stages[unit].label}",
                     )
                 ],
                 stages=stages,
@@ -58,7 +58,7 @@ def film(choice: controls.Choice) -> None:
             "no position is active."
         )
         st.plotly_chart(
-            figures.active_share(choice.model.config.units_per_block, active, unit, 330),
+            figures.active_share(choice.look.model.config.units_per_block, active, unit, 330),
             key="explore_active",
             config=views.QUIET,
             alt=f"Share of positions active in every unit; {stages[unit].label}",

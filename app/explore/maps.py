@@ -7,8 +7,9 @@ from functools import partial
 import numpy as np
 import streamlit as st
 
-from app import any_tau, controls, figures, views
-from app.loaders import Run
+from app import controls, figures, views
+from app.controls import dial as any_tau
+from app.records import Run
 from app.viewer import Panel, Scale, payload
 from app.viewer import component as viewer
 
@@ -17,10 +18,10 @@ from app.viewer import component as viewer
 def hero(choice: controls.Choice) -> None:
     """The image, the ponder map beside it and over it."""
     run = choice.run
-    if not choice.model.config.halts:
+    if not choice.look.model.config.halts:
         vanilla(run)
         return
-    by_position = choice.model.config.by_position
+    by_position = choice.look.model.config.by_position
     with st.container(horizontal=True, vertical_alignment="bottom"):
         metric = controls.choose_metric("explore", redraw, (by_position,))
         stretch = st.segmented_control(
@@ -59,26 +60,26 @@ def hero(choice: controls.Choice) -> None:
             width=220,
         )
     layers = views.layers(run.result, metric)
-    low, high = views.limits(choice.model.config, run.result, metric, stretch)
+    low, high = views.limits(choice.look.model.config, run.result, metric, stretch)
     dial = None
-    if choice.model.tau_range is not None:
+    if choice.look.model.tau_range is not None:
         any_tau.say_budget("explore")
         with controls.guarded():
-            every_tau = any_tau.run_all(*choice.what, choice.tau, run)
-        dial = any_tau.slider(choice.model, every_tau, metric, choice.tau)
+            every_tau = any_tau.run_all(choice.look, run)
+        dial = any_tau.slider(choice.look.model, every_tau, metric, choice.look.tau)
         if stretch == "stretched":  # one scale for all taus, or dragging would show nothing
             low, high = any_tau.stretched(every_tau, metric)
     viewer.show(
         payload(
-            run.seen,
+            run.seen.pixels,
             layers,
             views.panels(
                 run,
-                choice.picture.name,
+                choice.look.picture.name,
                 views.METRICS[metric],
                 layers,
-                f"{views.METRICS[metric]} of {choice.picture.name}: {views.summary(run)}",
-                f"{views.METRICS[metric]} laid over {choice.picture.name}",
+                f"{views.METRICS[metric]} of {choice.look.picture.name}: {views.summary(run)}",
+                f"{views.METRICS[metric]} laid over {choice.look.picture.name}",
                 opacity / 100,
             ),
             [Scale(low, high, "units", colour_map)],
@@ -92,7 +93,7 @@ def hero(choice: controls.Choice) -> None:
         "explore_map",
         on_position=take_position,
         on_tau=partial(any_tau.take_tau, "explore", "explore_map"),
-        on_target=partial(any_tau.take_target, "explore", "explore_map", *choice.what),
+        on_target=partial(any_tau.take_target, "explore", "explore_map", choice.look),
     )
 
 
@@ -100,10 +101,10 @@ def vanilla(run: Run) -> None:
     """A network without halting has no map."""
     left, right = st.columns([1, 2], vertical_alignment="center")
     with left:
-        height, width = run.seen.shape[:2]
+        height, width = run.seen.pixels.shape[:2]
         viewer.show(
             payload(
-                run.seen,
+                run.seen.pixels,
                 [],
                 [Panel("What the network sees", picture=True, note=f"{width} × {height} pixels")],
             ),
@@ -122,7 +123,7 @@ def why(choice: controls.Choice) -> None:
     run = choice.run
     st.header("Why did it stop there?", anchor=False)
     height, width = run.result.input_size
-    if choice.model.config.by_image:
+    if choice.look.model.config.by_image:
         st.markdown("ACT decides once for the whole image, block by block.")
         row = column = 0
     else:
@@ -161,7 +162,7 @@ def why(choice: controls.Choice) -> None:
                     trace.halting_proba,
                     trace.num_units,
                     trace.remainder,
-                    choice.model.config.eps,
+                    choice.look.model.config.eps,
                 ),
                 key=f"explore_why_{block.name}",
                 config=views.QUIET,

@@ -13,7 +13,7 @@ from app import controls, exports, figures, views
 @st.fragment(key="explore_blocks")
 def blocks(choice: controls.Choice) -> None:
     """The map of each block, with the value of every position on hover."""
-    run, config = choice.run, choice.model.config
+    run, config = choice.run, choice.look.model.config
     metric = st.session_state.get("explore_metric", "ponder_cost")
     scale = st.session_state.get("explore_scale", "fixed")
     st.header("Block by block", anchor=False)
@@ -41,14 +41,15 @@ def blocks(choice: controls.Choice) -> None:
 @st.fragment(key="explore_take_home")
 def take_home(choice: controls.Choice) -> None:
     """Downloads, and the command that gives the same."""
-    run, model, picture = choice.run, choice.model, choice.picture
+    run, look = choice.run, choice.look
+    model, picture = look.model, look.picture
     metric = st.session_state.get("explore_metric", "ponder_cost")
     scale = st.session_state.get("explore_scale", "fixed")
     colours = st.session_state.get("explore_colours", "viridis")
     opacity = st.session_state.get("explore_opacity", 65) / 100
     limits = views.limits(model.config, run.result, metric, scale)
     stem = f"{picture.name.rsplit('.', 1)[0]}_{model.name}".replace("/", "_").replace(": ", "_")
-    stem = stem.replace(" ", "_") + (f"_tau{choice.tau:g}" if choice.tau is not None else "")
+    stem = stem.replace(" ", "_") + (f"_tau{look.tau:g}" if look.tau is not None else "")
     label = f"{views.METRICS[metric].lower()}, units"
     st.header("Take it with you", anchor=False)
     files: list[tuple[str, str, Callable[[], bytes | str]]] = [
@@ -63,9 +64,9 @@ def take_home(choice: controls.Choice) -> None:
             f"{stem}_colour_bar.png",
             partial(exports.colour_bar_png, limits, colours, label),
         ),
-        ("Arrays", f"{stem}.h5", partial(exports.hdf5, model, picture, run)),
+        ("Arrays", f"{stem}.h5", partial(exports.hdf5, look, run)),
         ("Map as array", f"{stem}_map.npy", partial(exports.npy, run, metric)),
-        ("Numbers", f"{stem}.csv", partial(exports.table, model, picture, run)),
+        ("Numbers", f"{stem}.csv", partial(exports.table, look, run)),
     ]
     with st.container(horizontal=True):
         for name, file, make in files:
@@ -79,7 +80,7 @@ def take_home(choice: controls.Choice) -> None:
             )
     st.markdown("The same from the command line:")
     st.code(
-        exports.command(model, picture, choice.image_size, choice.fit, colours, scale, choice.tau),
+        exports.command(look, colours, scale),
         language="bash",
         wrap_lines=True,
     )

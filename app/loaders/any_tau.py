@@ -7,20 +7,19 @@ through them without asking the server again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import streamlit as st
 
+from app.folders import InputError, sentence
 from app.loaders import warming
-from app.loaders.checkpoints import Model, net
+from app.loaders.checkpoints import net
 from app.loaders.costs import cost, require_memory
-from app.loaders.folders import InputError, sentence
-from app.loaders.pictures import Picture
-from app.loaders.running import ENGINE, Run, forward
+from app.loaders.running import ENGINE, forward
+from app.records import Look, Model, Run
 from sact_core.backends import Net
-from sact_core.preprocess import prepare
 
 #: Steps of the slider, and the dense FLOPs that all of them together may cost:
 #: a large photograph gets fewer steps.
@@ -68,21 +67,13 @@ class Dial:
         return int(np.abs(np.log(self.taus) - np.log(tau)).argmin())
 
 
-def dial(
-    model: Model,
-    picture: Picture,
-    image_size: int | None,
-    fit: str | None,
-    marks: Sequence[float] = (),
-) -> Dial:
-    """Run one image at many taus, evenly in the logarithm.
+def dial(look: Look, marks: Sequence[float] = ()) -> Dial:
+    """Run one image at many taus, evenly in the logarithm; the look's own tau is no matter.
 
     Parameters
     ----------
-    model : Model
-        A network that takes any tau.
-    picture, image_size, fit
-        As in `running.run`.
+    look : Look
+        Of a network that takes any tau.
     marks : sequence of float
         Further taus to run at, where they are in the network's range.
 
@@ -91,18 +82,16 @@ def dial(
     InputError
         As `running.run`.
     """
-    require_memory(model, picture, image_size, fit)
-    price = cost(model, picture, image_size, fit)
+    require_memory(look)
+    price = cost(look)
     backend = warming.backend()
     most = MAX_FLOPS if backend == "masked" else MAX_FLOPS / 10  # NumPy is slower
     count = int(np.clip(most // price.dense, FEWEST_TAUS, MOST_TAUS))
     together = int(np.clip(MAX_BATCH_BYTES // max(price.memory, 1), 1, MOST_TAUS))
-    taus = tuple(grid(model, count, marks))
+    taus = tuple(grid(look.model, count, marks))
+    key = replace(look, tau=None).key
     try:
-        return _dial(
-            model.digest, picture.digest, image_size, fit, taus, together, price.dense,
-            net(model, backend), picture.pixels,
-        )  # fmt: skip
+        return _dial(key, taus, together, price.dense, net(look.model, backend), look)
     except (ValueError, MemoryError) as error:
         raise InputError(sentence(error)) from None
 
@@ -153,9 +142,7 @@ class Found:
     warning: str | None
 
 
-def find_tau(
-    model: Model, picture: Picture, image_size: int | None, fit: str | None, target: float
-) -> Found:
+def find_tau(look: Look, target: float) -> Found:
     """Find the tau at which an image spends a share of its dense FLOPs.
 
     Raises
@@ -163,14 +150,12 @@ def find_tau(
     InputError
         As `running.run`, or if the share is not in (0, 1].
     """
-    require_memory(model, picture, image_size, fit)
-    network = net(model, warming.backend())
+    require_memory(look)
+    network = net(look.model, warming.backend())
     try:
-        x = prepare(
-            picture.pixels, network.preprocessing_for(image_size, fit), network.plan.divisor
-        )
+        x = network.see(look.picture.pixels, look.image_size, look.fit).x
         with ENGINE:
-            budget = network.find_tau([x[None]], target)
+            budget = network.find_tau([x], target)
     except (ValueError, MemoryError) as error:
         raise InputError(sentence(error)) from None
     return Found(budget.tau, budget.share, budget.warning)
@@ -178,21 +163,18 @@ def find_tau(
 
 @st.cache_data(max_size="96MB", show_spinner="Running every τ …")
 def _dial(
-    model_digest: str,
-    picture_digest: str,
-    image_size: int | None,
-    fit: str | None,
+    key: tuple[object, ...],
     taus: tuple[float, ...],
     together: int,
     dense: int,
     _net: Net,
-    _pixels: np.ndarray,
+    _look: Look,
 ) -> Dial:
-    x = prepare(_pixels, _net.preprocessing_for(image_size, fit), _net.plan.divisor)
+    x = _net.see(_look.picture.pixels, _look.image_size, _look.fit).x
     parts = []
     for begin in range(0, len(taus), together):
         some = np.array(taus[begin : begin + together])
-        result = forward(_net, np.repeat(x[None], len(some), axis=0), some)
+        result = forward(_net, np.repeat(x, len(some), axis=0), some)
         parts.append(
             Dial(
                 some,

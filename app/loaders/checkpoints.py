@@ -2,82 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import threading
-from collections import OrderedDict
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import streamlit as st
 
-from app.loaders.folders import InputError, pretrained_dir, runs_dir, sentence
+from app.bounded import Bounded
+from app.folders import InputError, pretrained_dir, runs_dir, sentence
+from app.records import Model
 from sact_core.backends import Net
-from sact_core.checkpoint import CheckpointError, Header, read, read_header
-from sact_core.config import NetworkConfig
-from sact_core.flops import dense_flops
-from sact_core.network import Plan
-from sact_core.plans import build_plan
+from sact_core.checkpoint import CheckpointError, Header, content_hash, read, read_header
 
 MAX_CHECKPOINT_BYTES = 256 << 20
 MAX_LISTED_CHECKPOINTS = 200
 MAX_NET_BYTES = 640 << 20
 
-
-@dataclass(frozen=True)
-class Model:
-    """A checkpoint that can be chosen.
-
-    Attributes
-    ----------
-    name : str
-        As listed.
-    header : Header
-        Everything but the parameters.
-    digest : str
-        Content hash.
-    source : Path or bytes
-        The file, or its contents where it was uploaded.
-    """
-
-    name: str
-    header: Header
-    digest: str
-    source: Path | bytes = field(repr=False)
-
-    @property
-    def config(self) -> NetworkConfig:
-        """What the network is."""
-        return self.header.config
-
-    @property
-    def plan(self) -> Plan:
-        """Its layers."""
-        return build_plan(self.config)
-
-    @property
-    def tau(self) -> float | None:
-        """Price of a unit in training, where the checkpoint says."""
-        value = self.header.provenance.get("tau")
-        return float(value) if isinstance(value, int | float) else None
-
-    @property
-    def tau_range(self) -> tuple[float, float] | None:
-        """Prices that a network serves that takes any; None where it was trained for one."""
-        low, high = self.config.tau_low, self.config.tau_high
-        return None if low is None or high is None else (low, high)
-
-    def class_name(self, index: int) -> str:
-        """Name of a class, or its number."""
-        names = self.header.class_names
-        return pretty_class(names[index]) if index < len(names) else f"class {index}"
-
-
-def pretty_class(name: str) -> str:
-    """A class as people write it: ``car_side`` without the line, one name of several."""
-    return name.replace("_", " ").split(",")[0].strip() or name
+#: Content hashes of files that were read as a whole, by path, time and size.
+_verified: Bounded[tuple[str, int, int], str] = Bounded(1000)
 
 
 def checkpoint_files() -> dict[str, Path]:
@@ -206,110 +147,57 @@ def uploaded_model(name: str, data: bytes) -> Model:
     except (CheckpointError, OSError) as error:
         raise InputError(sentence(error)) from None
     del checkpoint  # its parameters are read again where it runs
-    digest = hashlib.sha256(data).hexdigest()
-    return Model(f"uploaded: {Path(name).stem}", header, digest, data)
+    return Model(f"uploaded: {Path(name).stem}", header, header.content_hash, data)
 
 
-def accuracy(model: Model) -> str | None:
-    """What the checkpoint says of its accuracy, with split and count."""
-    metrics = model.header.provenance.get("metrics")
-    if not isinstance(metrics, dict):
-        return None
-    value, split, count = (metrics.get(k) for k in ("eval/Accuracy", "split", "count"))
-    if not isinstance(value, int | float):
-        return None
-    of = f" of {count:,} {split} images" if isinstance(count, int) and split else ""
-    among = metrics.get("eval/Recall@5")
-    five = f", {among:.1%} among the first five" if isinstance(among, int | float) else ""
-    return f"{value:.1%} right{of}{five}"
-
-
-def curve(model: Model) -> list[dict[str, float]]:
-    """What a network that takes any tau was measured to do, tau rising; empty where unknown.
-
-    From ``NAME.curve.json`` beside the checkpoint, where it was measured on these
-    very parameters: rows with ``tau`` and the authors' metrics.
-    """
-    if not isinstance(model.source, Path):
-        return []
-    try:
-        stored = json.loads(model.source.with_suffix(".curve.json").read_text(encoding="utf-8"))
-        if stored["content_hash"] != model.digest:
-            return []
-        rows = [
-            {k: float(v) for k, v in row.items() if isinstance(v, int | float)}
-            for row in stored["rows"]
-        ]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return []
-    return sorted((row for row in rows if "tau" in row), key=lambda row: row["tau"])
-
-
-def mean_share(model: Model, tau: float | None = None) -> float | None:
-    """Mean share of dense FLOPs on the test images, where the checkpoint says.
-
-    At another tau than its default it is read off the curve of a network that takes
-    any, between two measured taus on a straight line over the logarithm.
-    """
-    if not model.config.halts:
-        return 1.0
-    if model.tau_range is not None and tau not in (None, model.config.tau_default):
-        rows = [row for row in curve(model) if row.get("Total Flops/mean", 0) > 0]
-        if not rows or not rows[0]["tau"] <= (tau or 0) <= rows[-1]["tau"]:
-            return None
-        side = model.header.preprocessing.image_size
-        dense = dense_flops(model.plan, (side, side)).total[0]
-        taus = np.log([row["tau"] for row in rows])
-        spent = np.interp(np.log(tau or 1), taus, [row["Total Flops/mean"] for row in rows])
-        return float(min(spent / dense, 1.0))
-    metrics = model.header.provenance.get("metrics")
-    share = metrics.get("flops_share") if isinstance(metrics, dict) else None
-    known = isinstance(share, int | float) and not isinstance(share, bool) and 0 < share <= 1
-    return float(share) if known else None  # type: ignore[arg-type]
-
-
-def net(model: Model, backend: str = "masked") -> Net:
-    """A network that is ready to run.
+def verify(model: Model) -> None:
+    """Read a listed checkpoint once as a whole: its contents are what its hash says.
 
     Raises
     ------
     InputError
-        If the file is damaged or has gone.
+        If the file is damaged, states another's hash or has gone.
     """
+    if isinstance(model.source, bytes):
+        return  # when it was uploaded
     try:
-        return _nets().get((model.digest, backend), model.source)
+        stat = model.source.stat()
+        version = str(model.source), stat.st_mtime_ns, stat.st_size
+        if _verified.get(version) is None:
+            _verified.put(version, content_hash(read(model.source)))
+    except (CheckpointError, OSError) as error:
+        raise InputError(sentence(error)) from None
+    if _verified.get(version) != model.digest:
+        raise InputError(f"{model.name} has been replaced by another file: choose it again.")
+
+
+def net(model: Model, backend: str = "masked") -> Net:
+    """A network that is ready to run, verified.
+
+    Raises
+    ------
+    InputError
+        As `verify`.
+    """
+    verify(model)
+    try:
+        return _nets().get_or_make(
+            (model.digest, backend), lambda: _sized_net(model.source, backend)
+        )[0]
     except (CheckpointError, OSError) as error:
         raise InputError(sentence(error)) from None
 
 
-class _Nets:
-    """Networks that are ready to run, the most recently used, bounded in bytes."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self._nets: OrderedDict[tuple[str, str], tuple[Net, int]] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: tuple[str, str], source: Path | bytes) -> Net:
-        """Give the network of a digest and a backend; read it where it is not kept."""
-        with self._lock:
-            if key not in self._nets:
-                checkpoint = read(source)
-                # Weights, the engine's own copy of them, and what it works in.
-                size = 3 * sum(values.nbytes for values in checkpoint.params.values())
-                self._nets[key] = Net.from_checkpoint(checkpoint, key[1]), size
-            self._nets.move_to_end(key)
-            while sum(size for _, size in self._nets.values()) > self.limit and len(self._nets) > 1:
-                self._nets.popitem(last=False)
-            return self._nets[key][0]
-
-    def __len__(self) -> int:
-        return len(self._nets)
+def _sized_net(source: Path | bytes, backend: str) -> tuple[Net, int]:
+    checkpoint = read(source)
+    # Weights, the engine's own copy of them, and what it works in.
+    size = 3 * sum(values.nbytes for values in checkpoint.params.values())
+    return Net.from_checkpoint(checkpoint, backend), size
 
 
 @st.cache_resource(max_entries=1, show_spinner=False)
-def _nets() -> _Nets:
-    return _Nets(MAX_NET_BYTES)
+def _nets() -> Bounded[tuple[str, str], tuple[Net, int]]:
+    return Bounded(MAX_NET_BYTES, lambda kept: kept[1])
 
 
 @st.cache_data(max_entries=256, show_spinner=False)

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.loaders.checkpoints import Model
-from app.loaders.pictures import Picture
-from app.loaders.running import Run, run
+from app.loaders.running import run
+from app.records import Look, Run
 
 
 @dataclass(frozen=True)
@@ -52,13 +51,7 @@ class Agreement:
         return not differs and self.logits <= 1e-3 and (exact or near)
 
 
-def agreement(
-    model: Model,
-    picture: Picture,
-    image_size: int | None,
-    fit: str | None,
-    tau: float | None = None,
-) -> list[Agreement]:
+def agreement(look: Look) -> list[Agreement]:
     """Run all three backends and compare them with the reference. Imports torch.
 
     Raises
@@ -66,9 +59,9 @@ def agreement(
     InputError
         As `run`.
     """
-    ref = run(model, picture, image_size, fit, "reference", tau)
+    ref = run(look, "reference")
     return [
-        _compare(ref, run(model, picture, image_size, fit, backend, tau), backend, model.config.eps)
+        _compare(ref, run(look, backend), backend, look.model.config.eps)
         for backend in ("masked", "dense")
     ]
 

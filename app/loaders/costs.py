@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from app.loaders.checkpoints import Model, mean_share
-from app.loaders.folders import InputError, sentence
-from app.loaders.pictures import Picture
+from app.folders import InputError, sentence
+from app.records import Look
+from app.stated import mean_share
 from sact_core.backends.memory import available_memory, estimate_memory
 from sact_core.flops import dense_flops
-from sact_core.preprocess import kept_size
 
 
 @dataclass(frozen=True)
@@ -42,47 +41,25 @@ class Cost:
         return self.free is None or self.memory <= self.free
 
 
-def cost(
-    model: Model,
-    picture: Picture,
-    image_size: int | None,
-    fit: str | None,
-    tau: float | None = None,
-) -> Cost:
+def cost(look: Look) -> Cost:
     """Say what a network will take for an image.
-
-    Parameters
-    ----------
-    model, picture, image_size, fit, tau
-        As in `running.run`.
 
     Raises
     ------
     InputError
         If the network cannot take an input of this size.
     """
-    size = input_size(model, picture, image_size, fit)
+    model = look.model
     try:
+        size = look.input_size
         dense = int(dense_flops(model.plan, size).total[0])
         memory = estimate_memory(model.plan, (1, *size, 3))
     except ValueError as error:
         raise InputError(sentence(error)) from None
-    return Cost(size, dense, mean_share(model, tau), memory, available_memory())
+    return Cost(size, dense, mean_share(model, look.tau), memory, available_memory())
 
 
-def input_size(
-    model: Model, picture: Picture, image_size: int | None, fit: str | None
-) -> tuple[int, int]:
-    """Height and width of the network's input for an image."""
-    own = model.header.preprocessing
-    side = image_size or own.image_size
-    if (fit or own.fit) == "crop":
-        return side, side
-    height, width = picture.pixels.shape[:2]
-    return kept_size((height, width), side, model.plan.divisor)
-
-
-def require_memory(model: Model, picture: Picture, image_size: int | None, fit: str | None) -> None:
+def require_memory(look: Look) -> None:
     """Refuse an image for which there is not enough memory.
 
     Raises
@@ -90,12 +67,13 @@ def require_memory(model: Model, picture: Picture, image_size: int | None, fit: 
     InputError
         With what it needs, what is free, and what to do.
     """
-    needed = cost(model, picture, image_size, fit)
+    needed = cost(look)
     if not needed.fits:
         height, width = needed.size
         raise InputError(
-            f"{picture.name} at {width} × {height} pixels needs about {gigabytes(needed.memory)} "
-            f"of memory, but {gigabytes(needed.free or 0)} are free: choose a smaller side."
+            f"{look.picture.name} at {width} × {height} pixels needs about "
+            f"{gigabytes(needed.memory)} of memory, but {gigabytes(needed.free or 0)} are free: "
+            f"choose a smaller side."
         )
 
 

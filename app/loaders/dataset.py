@@ -13,16 +13,16 @@ from itertools import groupby
 import numpy as np
 import streamlit as st
 
-from app.loaders.checkpoints import Model, net
-from app.loaders.folders import InputError, data_dir, sentence
+from app.folders import InputError, data_dir, sentence
+from app.loaders.checkpoints import net
 from app.loaders.running import dense_total, forward
+from app.records import Model
 from sact_core.backends import Net
 from sact_core.data.records import DataError, Unreadable
 from sact_core.data.source import Source
 from sact_core.data.splits import evaluation_split, open_split, recorded_split
 from sact_core.data.tfds import download_command
 from sact_core.evaluate import label_offset
-from sact_core.preprocess import prepare
 
 CHUNK = 100  # images of one part
 FLIP_HALVINGS = 6  # of the logarithm between two taus, until a flip is known well enough
@@ -223,8 +223,10 @@ def _part(
         raise ValueError(left_out.line(end - begin))
     labels = np.array([label for _, label, _ in examples], np.int64) + label_offset(_net, _source)
     # Photographs come in natural sizes, but nearly always leave the crop in one.
-    inputs = (prepare(image, _net.preprocessing, _net.plan.divisor) for image, _, _ in examples)
-    results = [forward(_net, np.stack(list(x)), tau) for _, x in groupby(inputs, lambda x: x.shape)]
+    inputs = (_net.see(image).x for image, _, _ in examples)
+    results = [
+        forward(_net, np.concatenate(list(x)), tau) for _, x in groupby(inputs, lambda x: x.shape)
+    ]
     logits = np.concatenate([result.logits for result in results])
     units, dense = [], []
     for result in results:
@@ -262,7 +264,7 @@ def _flip_taus(
     _source: Source,
 ) -> list[float]:
     examples = _source.read([index for index, *_ in wanted])
-    x = [prepare(image, _net.preprocessing, _net.plan.divisor) for image, *_ in examples]
+    x = [_net.see(image).x for image, *_ in examples]
     same = [list(each) for _, each in groupby(range(len(x)), lambda i: x[i].shape)]
     says = np.array([label for _, label, *_ in wanted])
     low = np.log([low for *_, low, _ in wanted])
@@ -271,7 +273,9 @@ def _flip_taus(
         middle = (low + high) / 2
         for batch in same:
             taus = np.exp(middle[batch])
-            answers = forward(_net, np.stack([x[i] for i in batch]), taus).logits.argmax(axis=1)
+            answers = forward(_net, np.concatenate([x[i] for i in batch]), taus).logits.argmax(
+                axis=1
+            )
             stays = answers == says[batch]
             low[batch] = np.where(stays, middle[batch], low[batch])
             high[batch] = np.where(stays, high[batch], middle[batch])

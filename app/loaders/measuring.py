@@ -7,21 +7,14 @@ import time
 import numpy as np
 import streamlit as st
 
-from app.loaders.checkpoints import Model, net
-from app.loaders.folders import InputError, sentence
-from app.loaders.pictures import Picture
+from app.folders import InputError, sentence
+from app.loaders.checkpoints import net
 from app.loaders.running import ENGINE, priced
+from app.records import Look, Model
 from sact_core.backends import Net
 
 
-def times(
-    model: Model,
-    picture: Picture,
-    image_size: int | None,
-    fit: str | None,
-    repeats: int = 7,
-    tau: float | None = None,
-) -> dict[str, float]:
+def times(look: Look, repeats: int = 7) -> dict[str, float]:
     """Measure masked against dense: median seconds by backend. Imports torch.
 
     Raises
@@ -30,24 +23,15 @@ def times(
         As `run`.
     """
     backends = ("masked", "dense")
-    nets = tuple(net(model, backend) for backend in backends)
+    nets = tuple(net(look.model, backend) for backend in backends)
     try:
-        measured = _times(
-            model.digest, picture.digest, image_size, fit, repeats, tau, nets, picture.pixels
-        )
+        measured = _times(look.key, repeats, nets, look)
     except (ValueError, MemoryError) as error:
         raise InputError(sentence(error)) from None
     return {name: float(np.median(each)) for name, each in zip(backends, measured, strict=True)}
 
 
-def unit_seconds(
-    model: Model,
-    picture: Picture,
-    image_size: int | None,
-    fit: str | None,
-    repeats: int = 5,
-    tau: float | None = None,
-) -> dict[str, float]:
+def unit_seconds(look: Look, repeats: int = 5) -> dict[str, float]:
     """Measure the masked engine unit by unit: median seconds by the unit's name.
 
     Units that no position ran are absent.
@@ -57,11 +41,9 @@ def unit_seconds(
     InputError
         As `run`.
     """
-    network = net(model)
+    network = net(look.model)
     try:
-        return _unit_seconds(
-            model.digest, picture.digest, image_size, fit, repeats, tau, network, picture.pixels
-        )
+        return _unit_seconds(look.key, repeats, network, look)
     except (ValueError, MemoryError) as error:
         raise InputError(sentence(error)) from None
 
@@ -79,42 +61,30 @@ def torch_flops(model: Model, size: tuple[int, int]) -> int:
 
 @st.cache_data(max_entries=128, show_spinner="Timing both networks …")
 def _times(
-    model_digest: str,
-    picture_digest: str,
-    image_size: int | None,
-    fit: str | None,
-    repeats: int,
-    tau: float | None,
-    _nets: tuple[Net, ...],
-    _pixels: np.ndarray,
+    key: tuple[object, ...], repeats: int, _nets: tuple[Net, ...], _look: Look
 ) -> list[list[float]]:
     times: list[list[float]] = [[] for _ in _nets]
+    x = _nets[0].see(_look.picture.pixels, _look.image_size, _look.fit).x
     with ENGINE:
         for network in _nets:
-            network.run([_pixels], image_size, fit, **priced(tau))  # warm
+            network.forward(x, **priced(_look.tau))  # warm
         for _ in range(repeats):
             for seconds, network in zip(times, _nets, strict=True):
                 began = time.perf_counter()
-                network.run([_pixels], image_size, fit, **priced(tau))
+                network.forward(x, **priced(_look.tau))
                 seconds.append(time.perf_counter() - began)
     return times
 
 
 @st.cache_data(max_entries=128, show_spinner="Timing every unit …")
 def _unit_seconds(
-    model_digest: str,
-    picture_digest: str,
-    image_size: int | None,
-    fit: str | None,
-    repeats: int,
-    tau: float | None,
-    _net: Net,
-    _pixels: np.ndarray,
+    key: tuple[object, ...], repeats: int, _net: Net, _look: Look
 ) -> dict[str, float]:
     found: dict[str, list[float]] = {}
+    x = _net.see(_look.picture.pixels, _look.image_size, _look.fit).x
     with ENGINE:
         for _ in range(repeats + 1):  # the first one warms up
-            result = _net.run([_pixels], image_size, fit, keep_seconds=True, **priced(tau))[0]
+            result = _net.forward(x, keep_seconds=True, **priced(_look.tau))
             for block, planned in zip(result.blocks, _net.plan.blocks, strict=True):
                 for unit, seconds in zip(planned.units, block.seconds or (), strict=False):
                     found.setdefault(unit.name, []).append(seconds)

@@ -4,42 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import streamlit as st
 
-from app.loaders.folders import EXAMPLES, InputError, sentence
+from app.folders import EXAMPLES, InputError, sentence
+from app.records import Picture
 from sact_core.data.folders import images_in
 
 #: What is kept of an uploaded image, so that many people have room.
 MAX_KEPT_PIXELS = 16_000_000
-
-
-@dataclass(frozen=True)
-class Picture:
-    """An image that can be chosen.
-
-    Attributes
-    ----------
-    name : str
-        As listed.
-    pixels : np.ndarray [shape=(h, w, 3), uint8]
-        RGB, read-only.
-    digest : str
-        Hash of the pixels.
-    origin : str
-        ``"example"``, ``"upload"`` or ``"test"``.
-    note : str
-        Where it comes from, or what was done to it; may be empty.
-    """
-
-    name: str
-    pixels: np.ndarray = field(repr=False)
-    digest: str
-    origin: str = "example"
-    note: str = ""
 
 
 def example_names() -> list[str]:

@@ -1,87 +1,48 @@
-"""Runs: a network over an image, once for the same input, one network at a time."""
+"""Runs: a network over an image, once for the same look, one network at a time."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import streamlit as st
 
+from app.bounded import Bounded
+from app.folders import InputError, sentence
 from app.loaders import warming
-from app.loaders.checkpoints import Model, net
-from app.loaders.costs import input_size, require_memory
-from app.loaders.folders import InputError, sentence
-from app.loaders.pictures import Picture
+from app.loaders.checkpoints import net
+from app.loaders.costs import require_memory
+from app.records import Look, Run
 from sact_core.backends import Net
 from sact_core.config import NetworkConfig
 from sact_core.flops import FlopCount, count_flops, dense_flops
 from sact_core.plans import build_plan
-from sact_core.preprocess import fit_image
 from sact_core.result import Result
 
 #: One network at a time: kernels use every processor themselves.
 ENGINE = threading.Lock()
 #: How often a network has run, for tests.
 _runs = 0
-#: Seconds that runs took, the latest, by network, image and size.
-_seconds: OrderedDict[tuple[str, str, tuple[int, int]], float] = OrderedDict()
-MAX_SECONDS = 2000
+#: Seconds that the masked engine took, the latest, by network, image and size.
+_seconds: Bounded[tuple[str, str, tuple[int, int]], float] = Bounded(2000)
+#: Input sizes at which a network has run before: the first run at one gets the engine
+#: what it works in, which is no part of the time that an image takes.
+_warm: WeakKeyDictionary[Net, set[tuple[int, int]]] = WeakKeyDictionary()
 
 
-@dataclass(frozen=True)
-class Run:
-    """One network over one image.
-
-    Attributes
-    ----------
-    result : Result
-        With ``n = 1``.
-    seen : np.ndarray [shape=(H, W, 3), uint8]
-        The image as the network gets to see it, before its values are scaled.
-    seconds : float
-        How long the network took.
-    backend : str
-        What ran it.
-    executed, dense : FlopCount
-        FLOPs of this image, and of an image of which every position runs every
-        unit of this network.
-    """
-
-    result: Result
-    seen: np.ndarray
-    seconds: float
-    backend: str
-    executed: FlopCount
-    dense: FlopCount
-
-
-def run(
-    model: Model,
-    picture: Picture,
-    image_size: int | None = None,
-    fit: str | None = None,
-    backend: str | None = None,
-    tau: float | None = None,
-) -> Run:
-    """Run a network over an image; the same input runs once.
+def run(look: Look, backend: str | None = None) -> Run:
+    """Run a network over an image; the same look runs once.
 
     Parameters
     ----------
-    model, picture : Model, Picture
-        What to run, over what.
-    image_size : int, optional
-        Side of the network's input; the checkpoint's own where left out.
-    fit : str, optional
-        ``"crop"`` or ``"keep"``; the checkpoint's own where left out.
+    look : Look
+        What runs over what.
     backend : str, optional
         One of ``sact_core.BACKENDS``; left out, the masked one as soon as it is
         compiled.
-    tau : float, optional
-        Price of a unit, where the network takes any; its default where left out.
 
     Raises
     ------
@@ -90,12 +51,10 @@ def run(
         as `net`.
     """
     backend = backend or warming.backend()
-    require_memory(model, picture, image_size, fit)
-    network = net(model, backend)
+    require_memory(look)
+    network = net(look.model, backend)
     try:
-        return _run(
-            model.digest, picture.digest, image_size, fit, backend, tau, network, picture.pixels
-        )
+        return _run(look.key, backend, network, look)
     except (ValueError, MemoryError) as error:
         raise InputError(sentence(error)) from None
 
@@ -121,11 +80,9 @@ def num_runs() -> int:
     return _runs
 
 
-def seconds_of(
-    model: Model, picture: Picture, image_size: int | None, fit: str | None
-) -> float | None:
+def seconds_of(look: Look) -> float | None:
     """How long the masked engine last took for an image at a size; None where it has not run."""
-    return _seconds.get((model.digest, picture.digest, input_size(model, picture, image_size, fit)))
+    return _seconds.peek((look.model.digest, look.picture.digest, look.input_size))
 
 
 def vanilla_flops(config: NetworkConfig, size: tuple[int, int]) -> FlopCount:
@@ -139,31 +96,20 @@ def dense_total(network: Net, size: tuple[int, int]) -> int:
 
 
 @st.cache_data(max_size="192MB", show_spinner="Running the network …")
-def _run(
-    model_digest: str,
-    picture_digest: str,
-    image_size: int | None,
-    fit: str | None,
-    backend: str,
-    tau: float | None,
-    _net: Net,
-    _pixels: np.ndarray,
-) -> Run:
+def _run(key: tuple[object, ...], backend: str, _net: Net, _look: Look) -> Run:
     global _runs
-    preprocessing = _net.preprocessing_for(image_size, fit)
-    seen = fit_image(_pixels, preprocessing, _net.plan.divisor)
+    seen = _net.see(_look.picture.pixels, _look.image_size, _look.fit)
     with ENGINE:
         _runs += 1
+        _warm_up(_net, seen.x, _look.tau)
         began = time.perf_counter()
-        result = _net.run([_pixels], image_size, fit, **priced(tau))[0]
+        result = _net.forward(seen.x, **priced(_look.tau))
         seconds = time.perf_counter() - began
-        if backend == "masked":
-            _seconds[model_digest, picture_digest, result.input_size] = seconds
-            while len(_seconds) > MAX_SECONDS:
-                _seconds.popitem(last=False)
+    if backend == "masked":
+        _seconds.put((_look.model.digest, _look.picture.digest, result.input_size), seconds)
     return Run(
         result,
-        _as_bytes(seen),
+        seen,
         seconds,
         _net.backend,
         count_flops(_net.plan, result.positions),
@@ -171,8 +117,11 @@ def _run(
     )
 
 
-def _as_bytes(seen: np.ndarray) -> np.ndarray:
-    """Pixel values from 0 to 1 as uint8; uint8 stays."""
-    if seen.dtype == np.uint8:
-        return seen
-    return np.round(np.clip(seen, 0, 1) * 255).astype(np.uint8)
+def _warm_up(network: Net, x: np.ndarray, tau: float | None) -> None:
+    if network.backend == "reference":
+        return  # plain NumPy keeps nothing from one run to the next
+    sizes = _warm.setdefault(network, set())
+    size = x.shape[1], x.shape[2]
+    if size not in sizes:
+        network.forward(x, **priced(tau))
+        sizes.add(size)

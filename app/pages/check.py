@@ -6,6 +6,7 @@ import streamlit as st
 
 import sact_core
 from app import controls, loaders
+from app.records import Look
 
 PAGE = "check"
 
@@ -25,13 +26,13 @@ THIS = """@software{{sact_explorer,
 }}"""
 
 
-def result(choice: controls.Choice) -> None:
+def result(look: Look) -> None:
     """The three backends beside one another."""
     with controls.guarded(), st.spinner("Running three backends …"):
-        ref = loaders.run(*choice.what, "reference", choice.tau)
-        found = loaders.agreement(*choice.what, choice.tau)
+        ref = loaders.run(look, "reference")
+        found = loaders.agreement(look)
     agree = all(one.ok for one in found)
-    st.session_state[controls.checked_key(choice)] = agree
+    st.session_state[controls.checked_key(look)] = agree
     if agree:
         st.success("The three backends agree on this image.", icon=":material/verified:")
     else:
@@ -70,7 +71,7 @@ def result(choice: controls.Choice) -> None:
         column_config={
             "backend": "Backend",
             "how": "How",
-            "milliseconds": st.column_config.NumberColumn("First run, ms", format="%.1f"),
+            "milliseconds": st.column_config.NumberColumn("Took, ms", format="%.1f"),
             "logits": st.column_config.TextColumn(
                 "Δ logits", help="Largest difference, over the largest logit."
             ),
@@ -96,25 +97,28 @@ controls.heading(
     "every difference is listed.",
 )
 choice = controls.choose(PAGE)
-controls.price_list(PAGE, choice.model, choice.picture, choice.fitting, choice.tau)
-key = controls.checked_key(choice)
+look, model = choice.look, choice.look.model
+controls.price_list(PAGE, look, choice.fitting)
+key = controls.checked_key(look)
 if st.button("Check this image", icon=":material/fact_check:", key="check_run") or (
     key in st.session_state
 ):
-    result(choice)
+    result(look)
 else:
     st.caption("Loads PyTorch at the first check, which takes a few seconds.")
 
 st.header("About", anchor=False)
+with controls.guarded():
+    loaders.verify(model)  # its content hash stands below
 left, right = st.columns(2, gap="large")
 with left:
     st.table(
         {
             "SACT Explorer": f"version {sact_core.__version__}",
             "Licence": "Apache-2.0",
-            "Checkpoint": choice.model.name,
-            "Content hash": f"`{choice.model.digest[:16]}…`",
-            "Trained with": str(choice.model.header.provenance.get("command", "unknown")),
+            "Checkpoint": model.name,
+            "Content hash": f"`{model.digest[:16]}…`",
+            "Trained with": str(model.header.provenance.get("command", "unknown")),
         },
         border="horizontal",
         alt="Version, licence and checkpoint",

@@ -6,8 +6,8 @@ import math
 
 import streamlit as st
 
-from app import controls, figures, loaders, views
-from app.loaders import Model, Run
+from app import controls, figures, loaders, stated, views
+from app.records import Look, Model, Picture, Run
 from app.viewer import Layer, Panel, Scale, payload
 from app.viewer import component as viewer
 
@@ -15,7 +15,7 @@ PAGE = "compare"
 VIEWS = {"side": "Side by side", "swipe": "Swipe", "difference": "Difference"}
 
 
-def choose() -> tuple[list[Model], list[float | None], list[Run], loaders.Picture]:
+def choose() -> tuple[list[Model], list[float | None], list[Run], Picture]:
     """Two to four checkpoints, at a tau each where they take any, and one image."""
     with st.container(border=True):
         columns = st.columns([2, 4, 4], vertical_alignment="bottom")
@@ -48,10 +48,12 @@ def choose() -> tuple[list[Model], list[float | None], list[Run], loaders.Pictur
         image_size, fit = fitting.image_size or own.image_size, fitting.fit or own.fit
         with controls.guarded():
             runs = [
-                loaders.run(model, picture, image_size, fit, tau=tau)
+                loaders.run(Look(model, picture, image_size, fit, tau))
                 for model, tau in zip(models, taus, strict=True)
             ]
-        controls.price_list(PAGE, models[0], picture, fitting)
+        controls.price_list(
+            PAGE, Look(models[0], picture, fitting.image_size, fitting.fit), fitting
+        )
         sides = {run.result.input_size for run in runs}
         crops = {
             (m.header.preprocessing.kind, m.header.preprocessing.crop_fraction) for m in models
@@ -91,7 +93,7 @@ def units_by_block(run: Run) -> str:
     return " · ".join(means)
 
 
-def maps(models: list[Model], names: list[str], runs: list[Run], picture: loaders.Picture) -> None:
+def maps(models: list[Model], names: list[str], runs: list[Run], picture: Picture) -> None:
     """The maps in one view: beside one another, swiped, or subtracted."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         view = st.segmented_control(
@@ -163,7 +165,7 @@ def maps(models: list[Model], names: list[str], runs: list[Run], picture: loader
         hint = "Orange: network 2 thinks more there. Blue: less."
     viewer.show(
         payload(
-            runs[0].seen,
+            runs[0].seen.pixels,
             layers,
             panels,
             scales,
@@ -210,7 +212,7 @@ rows = [
         "milliseconds": 1000 * run.seconds,
         "units": units_by_block(run),
         "tau": "–" if (tau := model.tau if taus[i] is None else taus[i]) is None else f"{tau:g}",
-        "accuracy": loaders.accuracy(model),
+        "accuracy": stated.accuracy(model),
     }
     for i, (model, run) in enumerate(zip(models, runs, strict=True))
 ]

@@ -7,10 +7,12 @@ from collections import Counter
 import numpy as np
 import streamlit as st
 
-from app import controls, families, figures, flipping, loaders, views
-from app.flipping import Flips
-from app.loaders import Model, dataset
+from app import controls, families, figures, loaders, views
+from app.data_set import flipping
+from app.data_set.flipping import Flips
+from app.loaders import dataset
 from app.loaders.dataset import Outcomes
+from app.records import Model, pretty_class
 
 PAGE = "data_set"
 SIZES = {200: "200", 1000: "1,000", 5000: "5,000", 1_000_000: "All"}
@@ -184,7 +186,7 @@ def class_names(model: Model) -> tuple[str, ...]:
     given = [model.class_name(i) for i in range(model.config.num_classes)]
     theirs = dataset.source(model).class_names
     if not model.header.class_names and len(theirs) == len(given):
-        given = [loaders.pretty_class(name) for name in theirs]
+        given = [pretty_class(name) for name in theirs]
     counts = Counter(given)
     return tuple(name if counts[name] == 1 else f"{name} ({i})" for i, name in enumerate(given))
 

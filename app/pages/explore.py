@@ -22,17 +22,17 @@ controls.run(PAGE, choice)  # an error is said before anything is drawn
 hero(choice)
 numbers(choice)
 badge(choice)
-halts = choice.model.config.halts
+halts = choice.look.model.config.halts
 if halts:
     why(choice)
-    st.session_state["explore_units"] = sum(choice.model.config.units_per_block)
+    st.session_state["explore_units"] = sum(choice.look.model.config.units_per_block)
     film(choice)
 left, right = st.columns(2, gap="large")
 with left:
     says(choice)
 with right:
     cost(choice)
-if choice.model.config.by_position:
+if choice.look.model.config.by_position:
     blocks(choice)
 if halts:
     take_home(choice)

@@ -8,12 +8,13 @@ import numpy as np
 import streamlit as st
 
 from app import controls, exports, figures, loaders, views
+from app.records import Run
 
 PAGE = "flops"
 COUNTS = {"flops": "FLOPs", "multiply_adds": "Multiply-adds"}
 
 
-def totals(run: loaders.Run, factor: int, unit: str) -> None:
+def totals(run: Run, factor: int, unit: str) -> None:
     """The whole network in four numbers."""
     executed, dense = int(run.executed.total[0]) // factor, int(run.dense.total[0]) // factor
     branches = int(run.executed.halting[0]) // factor
@@ -34,7 +35,8 @@ def reconcile(choice: controls.Choice, factor: int, unit: str) -> None:
     """Our count beside PyTorch's own."""
     st.header("Does PyTorch count the same?", anchor=False)
     run = choice.run
-    this = (choice.model.digest, run.result.input_size)
+    model, size = choice.look.model, run.result.input_size
+    this = (model.digest, size)
     if st.button("Count with PyTorch", icon=":material/calculate:", key="flops_reconcile"):
         st.session_state["flops_counted"] = this
     if st.session_state.get("flops_counted") != this:
@@ -44,9 +46,9 @@ def reconcile(choice: controls.Choice, factor: int, unit: str) -> None:
         )
         return
     with controls.guarded():
-        theirs = loaders.torch_flops(choice.model, run.result.input_size)
+        theirs = loaders.torch_flops(model, size)
     ours = int(run.dense.total[0])
-    vanilla = int(loaders.vanilla_flops(choice.model.config, run.result.input_size).total[0])
+    vanilla = int(loaders.vanilla_flops(model.config, size).total[0])
     rows = {
         f"This program: every position runs every unit, in {unit}": f"{ours // factor:,}",
         f"torch.utils.flop_counter, dense network, in {unit}": f"{theirs // factor:,}",
@@ -66,6 +68,7 @@ controls.heading(
     "runs, its **colour** how much of that this image really needed.",
 )
 choice = controls.choose(PAGE)
+model, picture = choice.look.model, choice.look.picture
 run = controls.run(PAGE, choice)
 counts = st.segmented_control(
     "Count",
@@ -79,7 +82,7 @@ counts = st.segmented_control(
 )
 factor, unit = (1, "FLOPs") if counts == "flops" else (2, "multiply-adds")
 totals(run, factor, unit)
-tree = views.tree(choice.model.plan, run)
+tree = views.tree(model.plan, run)
 st.plotly_chart(
     figures.treemap(
         [node.name for node in tree],
@@ -99,7 +102,7 @@ st.header("Unit by unit", anchor=False)
 seconds = {}
 if loaders.ready():
     with controls.guarded():
-        seconds = loaders.unit_seconds(*choice.what, tau=choice.tau)
+        seconds = loaders.unit_seconds(choice.look)
 names = list(run.executed.units)
 st.plotly_chart(
     figures.units(
@@ -125,7 +128,7 @@ else:
     )
 
 st.header("Layer by layer", anchor=False)
-rows = views.layer_rows(choice.model.plan, run, factor)
+rows = views.layer_rows(model.plan, run, factor)
 st.dataframe(
     rows,
     hide_index=True,
@@ -147,7 +150,9 @@ st.dataframe(
 st.download_button(
     "Table (.csv)",
     partial(exports.rows_csv, rows),
-    f"flops_{choice.model.name}_{choice.picture.name}.csv".replace(" ", "_").replace("/", "_"),
+    f"flops_{choice.look.model.name}_{choice.look.picture.name}.csv".replace(" ", "_").replace(
+        "/", "_"
+    ),
     key="flops_download",
     on_click="ignore",
     icon=":material/download:",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
-from app import controls, figures, lab, views
+from app import controls, figures, loaders, views
+from app.halting_lab import rule
 
 PAGE = "halting_lab"
 SCORES = "halting_lab_scores"
@@ -14,46 +15,48 @@ KINDS = {"sact": "SACT: every position", "act": "ACT: every image"}
 
 def use_preset(name: str) -> None:
     """Take over a preset."""
-    preset = lab.PRESETS[name]
-    st.session_state[SCORES] = lab.write_scores(preset.scores)
+    preset = rule.PRESETS[name]
+    st.session_state[SCORES] = rule.write_scores(preset.scores)
     st.session_state["halting_lab_eps"] = preset.eps
     st.session_state["halting_lab_row"] = 1
 
 
 def take_slider(row: int, unit: int) -> None:
     """A slider has moved."""
-    scores = lab.read_scores(st.session_state[SCORES])
+    scores = rule.read_scores(st.session_state[SCORES])
     scores[row, unit] = st.session_state[f"halting_lab_h{unit + 1}"]
-    st.session_state[SCORES] = lab.write_scores(scores)
+    st.session_state[SCORES] = rule.write_scores(scores)
 
 
 def take_table() -> None:
     """A cell of the table has changed."""
-    scores = lab.read_scores(st.session_state[SCORES])
+    scores = rule.read_scores(st.session_state[SCORES])
     edits = st.session_state["halting_lab_table"]["edited_rows"]
     for row, cells in edits.items():
         for column, value in cells.items():
             unit = int(str(column).rsplit(" ", 1)[1]) - 1
             if 0 <= int(row) < len(scores) and 0 <= unit < scores.shape[1] and value is not None:
                 scores[int(row), unit] = np.clip(float(value), 0, 1)
-    st.session_state[SCORES] = lab.write_scores(scores)
+    st.session_state[SCORES] = rule.write_scores(scores)
 
 
 def take_units() -> None:
     """Another number of units: scores are cut, or filled with 0.1."""
-    scores = lab.read_scores(st.session_state[SCORES])
+    scores = rule.read_scores(st.session_state[SCORES])
     units = st.session_state["halting_lab_units"]
     wanted = np.full((len(scores), units - 1), 0.1)
     kept = min(units - 1, scores.shape[1])
     wanted[:, :kept] = scores[:, :kept]
-    st.session_state[SCORES] = lab.write_scores(wanted)
+    st.session_state[SCORES] = rule.write_scores(wanted)
 
 
 def edit(scores: np.ndarray, row: int, thing: str) -> None:
     """Sliders for one position, a table for all."""
     num_units = scores.shape[1] + 1
     st.session_state["halting_lab_units"] = num_units
-    st.slider("Units of the block", 2, lab.MAX_UNITS, key="halting_lab_units", on_change=take_units)
+    st.slider(
+        "Units of the block", 2, rule.MAX_UNITS, key="halting_lab_units", on_change=take_units
+    )
     for unit in range(num_units - 1):
         key = f"halting_lab_h{unit + 1}"
         st.session_state[key] = float(scores[row, unit])
@@ -94,15 +97,15 @@ def edit(scores: np.ndarray, row: int, thing: str) -> None:
 
 def outcome(scores: np.ndarray, row: int, eps: float, thing: str) -> None:
     """What the rule makes of the scores."""
-    halting = lab.halt(scores, eps)
+    halting = rule.halt(scores, eps)
     num_units, remainder = int(halting.num_units[row]), float(halting.remainder[row])
     with st.grid(3, min_column_width=120):
         st.metric("Units run N", num_units, border=True)
         st.metric("Remainder R", f"{remainder:.3f}", border=True)
         st.metric("Ponder cost ρ", f"{halting.ponder_cost[row]:.3f}", border=True)
-    st.markdown(lab.explain(scores[row], halting, row, eps, thing))
+    st.markdown(rule.explain(scores[row], halting, row, eps, thing))
     st.plotly_chart(
-        figures.why_stopped(lab.read(scores[row], num_units), num_units, remainder, eps, 280),
+        figures.why_stopped(rule.read(scores[row], num_units), num_units, remainder, eps, 280),
         key="halting_lab_why",
         config=views.QUIET,
         alt=f"Scores pile up until unit {num_units}",
@@ -122,7 +125,7 @@ def outcome(scores: np.ndarray, row: int, eps: float, thing: str) -> None:
 def step_through(scores: np.ndarray, row: int, eps: float) -> None:
     """The rule unit by unit, equations beside numbers."""
     st.header("Step through the rule", anchor=False)
-    steps = lab.steps(scores[row], eps)
+    steps = rule.steps(scores[row], eps)
     left, right = st.columns([3, 2], gap="large")
     with left:
         shown = st.slider(
@@ -134,7 +137,7 @@ def step_through(scores: np.ndarray, row: int, eps: float) -> None:
             bind="query-params",
         )
         st.dataframe(
-            [dict(zip(lab.COLUMNS, step.row, strict=True)) for step in steps[:shown]],
+            [dict(zip(rule.COLUMNS, step.row, strict=True)) for step in steps[:shown]],
             hide_index=True,
             column_config={
                 name: st.column_config.NumberColumn(format="%.4f")
@@ -152,7 +155,7 @@ def step_through(scores: np.ndarray, row: int, eps: float) -> None:
         st.latex(r"R = 1 - \sum_{u=1}^{N-1} h_u")
         st.latex(r"p_u = \begin{cases} h_u & u < N \\ R & u = N \\ 0 & u > N \end{cases}")
         st.latex(r"\rho = N + R")
-        st.latex(lab.equation(scores[row], eps))
+        st.latex(rule.equation(scores[row], eps))
         st.caption(
             "Graves 2016, equations 6 to 8 and 10; for positions, Figurnov et al. 2017, "
             "equations 4 to 8. The sum is compared in single precision, as the authors do."
@@ -162,12 +165,12 @@ def step_through(scores: np.ndarray, row: int, eps: float) -> None:
 def slope(scores: np.ndarray, row: int, eps: float) -> None:
     """What training sees: the gradient of the ponder cost."""
     st.header("What training sees", anchor=False)
-    halting = lab.halt(scores, eps)
+    halting = rule.halt(scores, eps)
     num_units = int(halting.num_units[row])
     left, right = st.columns(2, gap="large")
     with left:
         st.plotly_chart(
-            figures.gradient(lab.slopes(scores.shape[1], num_units)),
+            figures.gradient(rule.slopes(scores.shape[1], num_units)),
             key="halting_lab_gradient",
             config=views.QUIET,
             alt="Slope of the ponder cost in every score",
@@ -187,7 +190,7 @@ def slope(scores: np.ndarray, row: int, eps: float) -> None:
             )
         )
         unit = min(unit, scores.shape[1])
-        line, costs = lab.sweep(scores[row], unit - 1, eps)
+        line, costs = rule.sweep(scores[row], unit - 1, eps)
         st.plotly_chart(
             figures.cost_against_score(line, costs, float(scores[row, unit - 1]), unit),
             key="halting_lab_sweep",
@@ -201,14 +204,15 @@ def agree(scores: np.ndarray, eps: float) -> None:
     """Three programs, one answer."""
     st.header("Three programs, one answer", anchor=False)
     with_torch = st.toggle("Ask PyTorch too", key="halting_lab_torch")
-    answers = lab.answers(scores, eps, with_torch)
+    backends = (["masked"] if loaders.ready() else []) + (["dense"] if with_torch else [])
+    answers = rule.answers(scores, eps, backends)
     st.dataframe(
         answers,
         hide_index=True,
         key="halting_lab_answers",
         alt="NumPy, Numba and PyTorch beside one another",
     )
-    if lab.all_agree(scores, eps, with_torch):
+    if rule.all_agree(scores, eps, backends):
         st.success("They agree in every number.", icon=":material/check_circle:")
     else:
         st.error("They differ.", icon=":material/error:")
@@ -220,19 +224,19 @@ controls.heading(
     "the scores add up to **1 − ε**. Move a slider and watch.",
 )
 with st.container(horizontal=True):
-    for name in lab.PRESETS:
+    for name in rule.PRESETS:
         st.button(
             name,
             key=f"halting_lab_preset_{name}",
             on_click=use_preset,
             args=(name,),
-            help=lab.PRESETS[name].why,
+            help=rule.PRESETS[name].why,
         )
 if SCORES not in st.session_state and SCORES not in st.query_params:
-    st.session_state[SCORES] = lab.write_scores(lab.PRESETS["Typical"].scores)
+    st.session_state[SCORES] = rule.write_scores(rule.PRESETS["Typical"].scores)
 try:
-    scores = lab.read_scores(
-        st.session_state.get(SCORES) or st.query_params.get(SCORES) or lab.DEFAULT
+    scores = rule.read_scores(
+        st.session_state.get(SCORES) or st.query_params.get(SCORES) or rule.DEFAULT
     )
 except ValueError as error:
     st.error(f"{error}", icon=":material/error:")

@@ -6,14 +6,15 @@ import time
 
 import streamlit as st
 
-from app import controls, runs, views
+from app import controls, views
+from app.runs import run_dir
 
 PAGE = "runs"
 
 
 def curves(names: list[str]) -> None:
     """The curves; while a run is on they refresh by themselves."""
-    found = [run for run in (runs.read(name) for name in names) if run is not None]
+    found = [run for run in (run_dir.read(name) for name in names) if run is not None]
     drawn = [run for run in found if run.rows]
     live = [run for run in found if run.live]
     for run in found:
@@ -32,7 +33,7 @@ def curves(names: list[str]) -> None:
         )
         return
     many = len(drawn) > 1
-    for title, figure in runs.charts(drawn, many).items():
+    for title, figure in run_dir.charts(drawn, many).items():
         if title in ("Loss", "FLOPs"):
             left, right = st.columns(2, gap="large")
         with left if title in ("Loss", "FLOPs") else right:
@@ -46,7 +47,7 @@ def curves(names: list[str]) -> None:
 
 def recipe(name: str) -> None:
     """What was asked for, and how to go on."""
-    run = runs.read(name)
+    run = run_dir.read(name)
     if run is None:
         return
     st.header(f"Recipe of {name}", anchor=False)
@@ -94,7 +95,7 @@ controls.heading(
     "How is training going?",
     "Every folder with a training run: its curves, its recipe, and the command that resumes it.",
 )
-names = runs.names()
+names = run_dir.names()
 if not names:
     st.info(
         "No training run yet. Start one with: python -m sact_core.train --preset fast "
@@ -107,6 +108,6 @@ chosen = [name for name in chosen if name in names]
 if not chosen:
     st.caption("Choose a run above.")
     st.stop()
-live = any(run.live for run in map(runs.read, chosen) if run is not None)
+live = any(run.live for run in map(run_dir.read, chosen) if run is not None)
 st.fragment(curves, run_every="5s" if live else None)(chosen)
 recipe(chosen[0])

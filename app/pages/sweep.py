@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import controls, families, figures, loaders, mind, sweep_dial, views
+from app import controls, families, figures, loaders, views
 from app.families import Family
-from app.loaders import Picture, Run
+from app.records import Look, Picture, Run
+from app.sweep import dial, mind
 from app.viewer import Layer, Panel, Scale, payload
 from app.viewer import component as viewer
 
@@ -53,7 +54,7 @@ def choose() -> tuple[Family, Picture, controls.Fitting, float | None]:
             fitting = controls.choose_input(PAGE, middle, picture, sized[0] if sized else None)
         if sized:
             with controls.guarded():
-                cost = loaders.cost(middle, picture, fitting.image_size, fitting.fit, tau)
+                cost = loaders.cost(Look(middle, picture, fitting.image_size, fitting.fit, tau))
             often = f", at τ = {middle.tau:g}. {len(family.models)} networks run once each."
             sized[1].markdown(controls.price(middle, cost) + ("" if family.any_tau else often))
         if not family.any_tau:
@@ -88,7 +89,7 @@ def maps(family: Family, runs: list[Run], picture: Picture) -> None:
     own = views.layers(run.result, metric)
     viewer.show(
         payload(
-            run.seen,
+            run.seen.pixels,
             own,
             views.panels(
                 run,
@@ -154,7 +155,7 @@ def maps(family: Family, runs: list[Run], picture: Picture) -> None:
         layers += parts
     viewer.show(
         payload(
-            runs[0].seen,
+            runs[0].seen.pixels,
             layers,
             panels,
             [scale],
@@ -192,13 +193,12 @@ controls.heading(
 )
 family, picture, fitting, tau = choose()
 if family.any_tau:
-    sweep_dial.show(family, picture, fitting, tau)
+    dial.show(Look(family.models[0], picture, fitting.image_size, fitting.fit, tau), fitting)
 else:
     with controls.guarded():
-        runs = [
-            loaders.run(model, picture, fitting.image_size, fitting.fit) for model in family.models
-        ]
-    controls.price_list(PAGE, family.models[len(runs) // 2], picture, fitting)
+        looks = [Look(model, picture, fitting.image_size, fitting.fit) for model in family.models]
+        runs = [loaders.run(look) for look in looks]
+    controls.price_list(PAGE, looks[len(looks) // 2], fitting)
     maps(family, runs, picture)
     mind.show(answers(family, runs), len(runs), "every τ")
 st.header("Accuracy against FLOPs", anchor=False)

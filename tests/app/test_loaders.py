@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 import threading
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -12,8 +13,12 @@ import h5py
 import numpy as np
 import pytest
 
-from app import exports, families, lab, loaders, runs, views
-from app.loaders import InputError, checkpoints, comparing, pictures, running
+from app import exports, families, loaders, stated, views
+from app.folders import InputError
+from app.halting_lab import rule
+from app.loaders import checkpoints, comparing, pictures, running
+from app.records import Look
+from app.runs import run_dir
 from sact_core.backends import load
 from sact_core.data.images import read_image
 from sact_core.flops import dense_flops
@@ -23,7 +28,7 @@ from tests.app.conftest import ROOT
 
 def example_run(name="tiny_sact_tau0.005", image="Cat", **options):
     model, picture = loaders.model(name), loaders.example(image)
-    return model, picture, loaders.run(model, picture, **options)
+    return model, picture, loaders.run(Look(model, picture, **options))
 
 
 class TestCheckpoints:
@@ -46,12 +51,29 @@ class TestCheckpoints:
         with pytest.raises(InputError, match="no checkpoint named"):
             loaders.model(name)
 
-    def test_upload_is_proven(self, pretrained):
+    def test_upload_is_proven(self, app_env, pretrained):
         data = (pretrained / "tiny_act.h5").read_bytes()
         model = loaders.uploaded_model("mine.h5", data)
 
         assert model.name == "uploaded: mine"
         assert model.config == loaders.uploaded_model("again.h5", data).config
+        app_env.setenv("SACT_PRETRAINED_DIR", str(pretrained))
+        assert model.digest == loaders.model("tiny_act").digest  # the same network
+
+    def test_damaged_copy_that_states_the_hash_of_another(self, app_env, pretrained, tmp_path):
+        shutil.copy(pretrained / "tiny_act.h5", tmp_path / "whole.h5")
+        shutil.copy(pretrained / "tiny_act.h5", tmp_path / "damaged.h5")
+        with h5py.File(tmp_path / "damaged.h5", "r+") as file:
+            file["params/logits/bias"][0] += 1
+        app_env.setenv("SACT_PRETRAINED_DIR", str(tmp_path))
+        whole, damaged = loaders.model("whole"), loaders.model("damaged")
+        assert damaged.digest == whole.digest  # as stated
+        picture = loaders.example("Cat")
+        loaders.run(Look(whole, picture))
+
+        for use in (loaders.net, loaders.verify, lambda m: loaders.run(Look(m, picture))):
+            with pytest.raises(InputError, match="content hash does not match"):
+                use(damaged)
 
     def test_upload_with_one_changed_byte(self, pretrained):
         data = bytearray((pretrained / "tiny_act.h5").read_bytes())
@@ -154,19 +176,19 @@ class TestRuns:
         _, _, run = example_run(image="Rocket", image_size=64, fit=fit)
 
         assert max(run.result.input_size) == 64
-        assert run.seen.shape[:2] == run.result.input_size
+        assert run.seen.pixels.shape[:2] == run.result.input_size
         assert (run.result.input_size == (64, 64)) == (fit == "crop")
 
     def test_networks_run_one_at_a_time_and_agree(self, app_env):
         picture = loaders.example("Galaxies")
         names = [f"tiny_sact_tau{tau}" for tau in (0.001, 0.005, 0.01)]
-        ref = [loaders.run(loaders.model(name), picture, 96).result.flops[0] for name in names]
+        looks = [Look(loaders.model(name), picture, 96) for name in names]
+        ref = [loaders.run(look).result.flops[0] for look in looks]
         running._run.clear()
         comp: dict[int, int] = {}
 
         def work(i: int) -> None:
-            run = loaders.run(loaders.model(names[i % 3]), picture, 96)
-            comp[i] = run.result.flops[0]
+            comp[i] = loaders.run(looks[i % 3]).result.flops[0]
 
         threads = [threading.Thread(target=work, args=(i,)) for i in range(6)]
         for thread in threads:
@@ -179,7 +201,7 @@ class TestRuns:
     def test_backends_agree(self, app_env):
         model, picture = loaders.model("tiny_sact_tau0.005"), loaders.example("Cat")
 
-        assert all(one.ok for one in loaders.agreement(model, picture, None, None))
+        assert all(one.ok for one in loaders.agreement(Look(model, picture)))
 
     def test_disagreement_is_seen(self, app_env):
         _, _, run = example_run()
@@ -233,18 +255,47 @@ class TestRuns:
         assert replace(same, **changes).ok == ok
 
     def test_networks_are_kept_within_bounds(self, app_env):
-        model = loaders.model("tiny_act")
-        size = 3 * sum(v.nbytes for v in checkpoints.read(model.source).params.values())
-        nets = checkpoints._Nets(2 * size + size // 2)
-        first = nets.get(("a", "reference"), model.source)
-        for digest in "bac":
-            nets.get((digest, "reference"), model.source)
+        models = [loaders.model(f"tiny_sact_tau{tau}") for tau in (0.001, 0.005, 0.01)]
+        params = checkpoints.read(models[0].source).params.values()
+        size = 3 * sum(values.nbytes for values in params)
+        app_env.setattr(checkpoints, "MAX_NET_BYTES", 2 * size + size // 2)
+        first = loaders.net(models[0], "reference")
+        for i in (1, 0, 2):
+            loaders.net(models[i], "reference")
 
-        assert len(nets) == 2
-        assert nets.get(("a", "reference"), model.source) is first  # used after b
-        tight = checkpoints._Nets(1)
-        tight.get(("a", "reference"), model.source)
-        assert len(tight) == 1
+        assert len(checkpoints._nets()) == 2
+        assert loaders.net(models[0], "reference") is first  # used after the second
+
+    def test_time_is_of_the_network_alone(self, app_env):
+        from sact_core.backends import net as nets
+
+        def slow(*args):
+            time.sleep(0.3)
+            return see(*args)
+
+        see = nets.see
+        app_env.setattr(nets, "see", slow)
+        _, _, run = example_run()
+
+        assert run.seconds < 0.3
+
+    def test_time_is_of_no_first_run(self, app_env):
+        model, picture = loaders.model("tiny_sact_tau0.005"), loaders.example("Cat")
+        network = loaders.net(model)
+        first: set[tuple[int, ...]] = set()
+        engine = network.engine
+
+        class Starting:
+            def forward(self, x, **options):
+                if x.shape not in first:  # as an engine that gets its memory
+                    first.add(x.shape)
+                    time.sleep(0.3)
+                return engine.forward(x, **options)
+
+        object.__setattr__(network, "engine", Starting())
+        for side in (32, 64, 32):
+            assert loaders.run(Look(model, picture, side)).seconds < 0.3
+        assert len(first) == 2
 
 
 class TestViews:
@@ -323,14 +374,21 @@ class TestExports:
 
         values = np.load(io.BytesIO(exports.npy(run, "num_units")))
         assert np.array_equal(values, run.result.map("num_units")[0])
-        with h5py.File(io.BytesIO(exports.hdf5(model, picture, run))) as file:
+        with h5py.File(io.BytesIO(exports.hdf5(Look(model, picture), run))) as file:
             assert np.array_equal(file["ponder_cost_map"][0, ..., 0], run.result.map()[0])
+
+    def test_arrays_hold_the_input_to_the_last_bit(self, photo_env, photographs):
+        model, picture = loaders.model("zoo_photos_tau0.01"), loaders.example("Rocket")
+        look = Look(model, picture)  # cropped, and resized to fractions of pixel values
+        network = load(photographs / "zoo_photos_tau0.01.h5")
+        with h5py.File(io.BytesIO(exports.hdf5(look, loaders.run(look)))) as file:
+            assert np.array_equal(file["images"][()], network.see(picture.pixels).x)
 
     def test_csv_adds_up(self, app_env):
         import csv
 
         model, picture, run = example_run()
-        rows = list(csv.DictReader(io.StringIO(exports.table(model, picture, run))))
+        rows = list(csv.DictReader(io.StringIO(exports.table(Look(model, picture), run))))
         units = [row for row in rows if "/unit" in row["part"]]
 
         assert int(rows[0]["flops"]) == run.result.flops[0]
@@ -342,7 +400,7 @@ class TestExports:
         from sact_core import ponder
 
         model, picture, run = example_run(image_size=64, fit="keep")
-        words = shlex.split(exports.command(model, picture, 64, "keep", "magma", "fixed"))
+        words = shlex.split(exports.command(Look(model, picture, 64, "keep"), "magma", "fixed"))
         assert words[:3] == ["python", "-m", "sact_core.ponder"]
         words[3] = str(ROOT / words[3])
         words[words.index("--checkpoint") + 1] = str(pretrained / f"{model.name}.h5")
@@ -397,20 +455,20 @@ class TestCosts:
     @pytest.mark.parametrize("fit", ["crop", "keep"])
     def test_price_is_that_of_the_run(self, photo_env, side, fit):
         model, picture = loaders.model("zoo_photos_tau0.01"), loaders.example("Rocket")
-        cost = loaders.cost(model, picture, side, fit)
-        run = loaders.run(model, picture, side, fit)
+        look = Look(model, picture, side, fit)
+        cost, run = loaders.cost(look), loaders.run(look)
 
         assert cost.size == run.result.input_size
         assert cost.dense == run.dense.total[0]
-        assert loaders.seconds_of(model, picture, side, fit) == run.seconds
+        assert loaders.seconds_of(look) == run.seconds
 
     def test_memory_is_asked_for_before_the_run(self, photo_env, monkeypatch):
         from app.loaders import costs
 
         monkeypatch.setattr(costs, "available_memory", lambda: 1_000_000)
-        before = loaders.num_runs()
+        before, model = loaders.num_runs(), loaders.model("zoo_photos_tau0.01")
         with pytest.raises(InputError, match="of memory, but 1 MB are free: choose a smaller side"):
-            loaders.run(loaders.model("zoo_photos_tau0.01"), loaders.example("Cat"), 640, "keep")
+            loaders.run(Look(model, loaders.example("Cat"), 640, "keep"))
 
         assert loaders.num_runs() == before
 
@@ -439,13 +497,13 @@ class TestCosts:
 class TestAnyTau:
     def test_dial_is_the_network_at_every_tau(self, any_tau_env):
         model, picture = loaders.model("tiny_sact_anytau"), loaders.example("Astronaut")
-        dial = loaders.dial(model, picture, None, None, [0.001, 0.01, 7.0])
+        dial = loaders.dial(Look(model, picture), [0.001, 0.01, 7.0])
 
         assert len(dial.taus) == 51
         assert {0.0005, 0.001, 0.01, 0.05} <= set(dial.taus.tolist())
         assert (np.diff(dial.taus) > 0).all()
         for i in (0, 20, 50):
-            run = loaders.run(model, picture, tau=dial.taus[i])
+            run = loaders.run(Look(model, picture, tau=dial.taus[i]))
             assert run.result.flops[0] == dial.flops[i]
             for block, cost, units in zip(
                 run.result.blocks, dial.ponder_cost, dial.num_units, strict=True
@@ -458,11 +516,11 @@ class TestAnyTau:
         from app.loaders import any_tau
 
         model, picture = loaders.model("tiny_sact_anytau"), loaders.example("Cat")
-        whole = loaders.dial(model, picture, None, None)
+        whole = loaders.dial(Look(model, picture))
         monkeypatch.setattr(any_tau, "MAX_BATCH_BYTES", 1)
         any_tau._dial.clear()
         before = loaders.num_runs()
-        parts = loaders.dial(model, picture, None, None)
+        parts = loaders.dial(Look(model, picture))
 
         assert loaders.num_runs() == before + len(parts.taus)
         assert np.array_equal(parts.flops, whole.flops)
@@ -470,8 +528,8 @@ class TestAnyTau:
 
     def test_one_more_tau_finds_its_place(self, any_tau_env):
         model, picture = loaders.model("tiny_sact_anytau"), loaders.example("Cat")
-        dial = loaders.dial(model, picture, None, None)
-        run = loaders.run(model, picture, tau=0.0123)
+        dial = loaders.dial(Look(model, picture))
+        run = loaders.run(Look(model, picture, tau=0.0123))
         more = loaders.with_run(dial, 0.0123, run)
         i = more.at(0.0123)
 
@@ -485,7 +543,8 @@ class TestAnyTau:
         from app.loaders import any_tau
 
         monkeypatch.setattr(any_tau, "MAX_FLOPS", 1.0)
-        dial = loaders.dial(loaders.model("tiny_sact_anytau"), loaders.example("Cat"), 64, "keep")
+        look = Look(loaders.model("tiny_sact_anytau"), loaders.example("Cat"), 64, "keep")
+        dial = loaders.dial(look)
 
         assert len(dial.taus) == any_tau.FEWEST_TAUS
 
@@ -502,7 +561,7 @@ class TestAnyTau:
         shutil.copy(any_tau / "tiny_sact_anytau.h5", tmp_path)
         any_tau_env.setenv("SACT_PRETRAINED_DIR", str(tmp_path))
         model = loaders.model("tiny_sact_anytau")
-        assert loaders.curve(model) == []
+        assert stated.curve(model) == []
         rows = [
             {"tau": tau, "eval/Accuracy": 0.9, "Total Flops/mean": 1e6} for tau in (0.02, 0.001)
         ]
@@ -511,7 +570,7 @@ class TestAnyTau:
             "{", "[]", json.dumps({"content_hash": "other", "rows": rows}),
         ):  # fmt: skip
             beside.write_text(stored)
-            assert loaders.curve(model) == []
+            assert stated.curve(model) == []
         beside.write_text(json.dumps({"content_hash": model.digest, "rows": rows}))
 
         assert [point.label for point in families.curve(model)] == ["τ = 0.001", "τ = 0.02"]
@@ -524,9 +583,9 @@ class TestAnyTau:
         for row, share in zip(rows, (0.4, 0.8), strict=True):
             row["Total Flops/mean"] = share * float(dense)
         beside.write_text(json.dumps({"content_hash": model.digest, "rows": rows}))
-        assert loaders.mean_share(model, 0.001) == pytest.approx(0.8)
-        assert loaders.mean_share(model, np.sqrt(0.001 * 0.02)) == pytest.approx(0.6)
-        assert loaders.mean_share(model, 0.05) is None
+        assert stated.mean_share(model, 0.001) == pytest.approx(0.8)
+        assert stated.mean_share(model, np.sqrt(0.001 * 0.02)) == pytest.approx(0.6)
+        assert stated.mean_share(model, 0.05) is None
 
     def test_flips(self):
         from app.loaders import dataset
@@ -539,8 +598,8 @@ class TestAnyTau:
 class TestLab:
     def test_presets_show_what_they_say(self):
         num_units = {
-            name: lab._programs(preset.scores, preset.eps, False)["NumPy"].num_units.tolist()
-            for name, preset in lab.PRESETS.items()
+            name: rule._programs(preset.scores, preset.eps, ())["NumPy"].num_units.tolist()
+            for name, preset in rule.PRESETS.items()
         }
 
         assert num_units == {
@@ -553,27 +612,27 @@ class TestLab:
             "A hair short": [3],
         }
 
-    @pytest.mark.parametrize("name", list(lab.PRESETS))
+    @pytest.mark.parametrize("name", list(rule.PRESETS))
     def test_steps_are_the_rule(self, name):
-        preset = lab.PRESETS[name]
-        halting = lab._programs(preset.scores, preset.eps, False)["NumPy"]
+        preset = rule.PRESETS[name]
+        halting = rule._programs(preset.scores, preset.eps, ())["NumPy"]
         for i, scores in enumerate(preset.scores):
-            steps = lab.steps(scores, preset.eps)
+            steps = rule.steps(scores, preset.eps)
 
             assert len(steps) == halting.num_units[i]
             weights = [step.row[4] for step in steps]
             assert np.allclose(weights, halting.distribution[i, : len(steps)], atol=1e-6)
 
     def test_all_programs_agree(self, rng):
-        assert lab.all_agree(rng.random((50, 6)), 0.01, with_torch=True)
+        assert rule.all_agree(rng.random((50, 6)), 0.01, ["masked", "dense"])
 
     def test_slope_is_the_gradient(self):
         scores = np.array([0.1, 0.3, 0.7, 0.5])
-        line, costs = lab.sweep(scores, 0, 0.01)
+        line, costs = rule.sweep(scores, 0, 0.01)
         here = int(np.abs(line - 0.1).argmin())
         slope = (costs[here + 1] - costs[here]) / (line[1] - line[0])
 
-        assert slope == pytest.approx(lab.slopes(4, 3)[0], abs=1e-3)
+        assert slope == pytest.approx(rule.slopes(4, 3)[0], abs=1e-3)
 
     @pytest.mark.parametrize(
         ("text", "match"),
@@ -588,12 +647,12 @@ class TestLab:
     )
     def test_scores_that_make_no_sense(self, text, match):
         with pytest.raises(ValueError, match=match):
-            lab.read_scores(text)
+            rule.read_scores(text)
 
     def test_scores_survive_writing(self, rng):
         scores = rng.random((4, 5)).round(4)
 
-        assert np.allclose(lab.read_scores(lab.write_scores(scores)), scores, atol=1e-6)
+        assert np.allclose(rule.read_scores(rule.write_scores(scores)), scores, atol=1e-6)
 
 
 class TestTrainingRuns:
@@ -614,12 +673,12 @@ class TestTrainingRuns:
 
     def test_reads_a_run(self, app_env, tmp_path):
         self.make(tmp_path / "runs", "one")
-        run = runs.read("one")
+        run = run_dir.read("one")
 
         assert run.recipe["network.halting"] == "sact"
         assert run.resume.endswith("--tau 0.01 --resume")
         assert run.live
-        assert set(runs.charts([run], False)) == {
+        assert set(run_dir.charts([run], False)) == {
             "Loss",
             "Accuracy",
             "FLOPs",
@@ -629,13 +688,13 @@ class TestTrainingRuns:
     def test_a_finished_run_is_not_live(self, app_env, tmp_path):
         self.make(tmp_path / "runs", "one", rows=5)
 
-        assert not runs.read("one").live
+        assert not run_dir.read("one").live
 
     def test_damaged_files_are_said(self, app_env, tmp_path):
         path = self.make(tmp_path / "runs", "one")
         (path / "config.json").write_text("{")
         (path / "metrics.jsonl").write_text('{"epoch": 1}\n[1]\nhalf a li')
-        run = runs.read("one")
+        run = run_dir.read("one")
 
         assert run.problems == ("config.json cannot be read.",)
         assert run.rows == [{"epoch": 1}]
@@ -644,4 +703,4 @@ class TestTrainingRuns:
     def test_only_listed_runs_are_read(self, app_env, tmp_path, name):
         self.make(tmp_path / "runs", "one")
 
-        assert runs.read(name) is None
+        assert run_dir.read(name) is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app import mind
+from app.sweep import mind
 
 
 def test_changes():

@@ -12,6 +12,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from app import figures, loaders
+from app.records import Look
 from tests.app.conftest import CLASSES, ROOT
 
 PAGES = sorted((ROOT / "app" / "pages").glob("*.py"))
@@ -417,7 +418,7 @@ class TestAnyTau:
 
     def test_slider_let_go(self, any_tau_env, monkeypatch):
         """What the browser sends is taken; nonsense is not."""
-        from app import any_tau
+        from app.controls import dial as any_tau
 
         sent: dict = {"explore_map": {"tau": 0.03}}
         monkeypatch.setattr(st, "session_state", sent)
@@ -430,19 +431,19 @@ class TestAnyTau:
             assert sent["explore_tau"] == 0.03
 
     def test_budget_let_go(self, any_tau_env, monkeypatch):
-        from app import any_tau
+        from app.controls import dial as any_tau
 
         model, picture = loaders.model(ANY), loaders.example("Astronaut")
         sent: dict = {"explore_map": {"target": 0.9}}
         monkeypatch.setattr(st, "session_state", sent)
         monkeypatch.setattr(st, "rerun", lambda: None)
-        any_tau.take_target("explore", "explore_map", model, picture, None, None)
-        run = loaders.run(model, picture, tau=sent["explore_tau"])
+        any_tau.take_target("explore", "explore_map", Look(model, picture))
+        run = loaders.run(Look(model, picture, tau=sent["explore_tau"]))
         assert run.executed.total[0] / run.dense.total[0] == pytest.approx(0.9, abs=0.02)
         assert "explore_budget" not in sent
 
         sent["explore_map"] = {"target": 0.1}  # less than it can
-        any_tau.take_target("explore", "explore_map", model, picture, None, None)
+        any_tau.take_target("explore", "explore_map", Look(model, picture))
         assert sent["explore_tau"] == 0.05
         assert sent["explore_budget"].startswith("No tau spends 10.0% of dense")
 

@@ -14,7 +14,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from app import figures
-from app.loaders import runs_dir
+from app.folders import runs_dir
 from sact_core.train import read_metrics
 
 MAX_FILE_BYTES = 16 << 20

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from app.loaders import ready
+from sact_core.backends import backend_module
 from sact_core.halting import Halting, halt, halting_threshold, start, step
 
 MAX_UNITS = 12
@@ -180,9 +181,13 @@ def sweep(scores: np.ndarray, unit: int, eps: float) -> tuple[np.ndarray, np.nda
     return line, halt(rows, eps).ponder_cost
 
 
-def answers(scores: np.ndarray, eps: float, with_torch: bool) -> list[dict[str, object]]:
-    """What each program says, a row for each position; Numba once it is compiled."""
-    programs = _programs(scores, eps, with_torch)
+#: Programs of the rule besides NumPy's, by backend.
+PROGRAMS = {"masked": "Numba", "dense": "PyTorch"}
+
+
+def answers(scores: np.ndarray, eps: float, backends: Sequence[str]) -> list[dict[str, object]]:
+    """What NumPy and the programs of some backends say, a row for each position and program."""
+    programs = _programs(scores, eps, backends)
     return [
         {
             "row": i + 1,
@@ -197,9 +202,9 @@ def answers(scores: np.ndarray, eps: float, with_torch: bool) -> list[dict[str, 
     ]
 
 
-def all_agree(scores: np.ndarray, eps: float, with_torch: bool) -> bool:
-    """Whether all programs give the same units, and weights within 1e-6."""
-    first, *others = _programs(scores, eps, with_torch).values()
+def all_agree(scores: np.ndarray, eps: float, backends: Sequence[str]) -> bool:
+    """Whether they give the same units, and weights within 1e-6."""
+    first, *others = _programs(scores, eps, backends).values()
     return all(
         np.array_equal(first.num_units, other.num_units)
         and np.allclose(first.distribution, other.distribution, rtol=0, atol=1e-6)
@@ -212,15 +217,9 @@ def threshold(eps: float) -> float:
     return float(halting_threshold(eps))
 
 
-def _programs(scores: np.ndarray, eps: float, with_torch: bool) -> dict[str, Halting]:
+def _programs(scores: np.ndarray, eps: float, backends: Sequence[str]) -> dict[str, Halting]:
     proba = np.ascontiguousarray(scores, np.float32)
     found = {"NumPy": halt(proba, eps)}
-    if ready():
-        from sact_core.backends import masked
-
-        found["Numba"] = masked.halt(proba, eps)
-    if with_torch:
-        from sact_core.backends import dense
-
-        found["PyTorch"] = dense.halt(proba, eps)
+    for backend in backends:
+        found[PROGRAMS[backend]] = backend_module(backend).halt(proba, eps)
     return found

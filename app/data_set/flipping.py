@@ -8,8 +8,9 @@ import numpy as np
 import streamlit as st
 
 from app import figures, views
-from app.loaders import Model, dataset
+from app.loaders import dataset
 from app.loaders.dataset import Outcomes
+from app.records import Model
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,12 @@
-"""Folders that the app may open, and errors that a user may read."""
+"""Folders that the app may open, and errors that a user may read; no Streamlit."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = ROOT / "app" / "examples"
 
 
 class InputError(ValueError):

@@ -5,19 +5,13 @@ from __future__ import annotations
 import streamlit as st
 
 from app import families, figures, loaders
-from app.loaders import InputError, Model, Picture, Run
+from app.folders import InputError, sentence
+from app.records import Look, Model, Run
 from app.viewer import Dial
 from app.viewer import component as viewer
 
 
-def run_all(
-    model: Model,
-    picture: Picture,
-    image_size: int | None,
-    fit: str | None,
-    tau: float | None,
-    run: Run,
-) -> loaders.Dial:
+def run_all(look: Look, run: Run) -> loaders.Dial:
     """The image at many taus, those of the specialists and the chosen one among them.
 
     Raises
@@ -25,9 +19,9 @@ def run_all(
     InputError
         As `loaders.dial`.
     """
-    marks = [tau for tau, _ in specialist_marks(model)]
-    dial = loaders.dial(model, picture, image_size, fit, marks)
-    return dial if tau is None else loaders.with_run(dial, tau, run)
+    marks = [tau for tau, _ in specialist_marks(look.model)]
+    dial = loaders.dial(look, marks)
+    return dial if look.tau is None else loaders.with_run(dial, look.tau, run)
 
 
 def specialist_marks(model: Model) -> list[tuple[float, str]]:
@@ -71,27 +65,19 @@ def take_tau(page: str, key: str, name: str = "tau") -> None:
         st.rerun()
 
 
-def take_target(
-    page: str,
-    key: str,
-    model: Model,
-    picture: Picture,
-    image_size: int | None,
-    fit: str | None,
-    name: str = "tau",
-) -> None:
+def take_target(page: str, key: str, look: Look, name: str = "tau") -> None:
     """The slider of the budget was let go: find the tau that spends it."""
     target = viewer.dialled(key, "target")
     if target is None:
         return
     try:
-        found = loaders.find_tau(model, picture, image_size, fit, min(target, 1.0))
+        found = loaders.find_tau(look, min(target, 1.0))
     except InputError as error:
         st.session_state[f"{page}_budget"] = str(error)
     else:
-        st.session_state[f"{page}_{name}"] = loaders.round_tau(model, found.tau)
+        st.session_state[f"{page}_{name}"] = loaders.round_tau(look.model, found.tau)
         if found.warning:
-            st.session_state[f"{page}_budget"] = loaders.sentence(ValueError(found.warning))
+            st.session_state[f"{page}_budget"] = sentence(ValueError(found.warning))
     st.rerun()
 
 

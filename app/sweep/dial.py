@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import streamlit as st
 
-from app import any_tau, controls, families, figures, loaders, mind, views
-from app.families import Family
-from app.loaders import Dial, Model, Picture
+from app import controls, families, figures, loaders, views
+from app.controls import dial as any_tau
+from app.loaders import Dial
+from app.records import Look, Model, Run
+from app.sweep import mind
 from app.viewer import Scale, payload
 from app.viewer import component as viewer
 
@@ -17,17 +20,16 @@ PAGE = "sweep"
 ROWS = 9  # of the table, besides those where the answer changes
 
 
-def show(family: Family, picture: Picture, fitting: controls.Fitting, tau: float | None) -> None:
+def show(look: Look, fitting: controls.Fitting) -> None:
     """All of it."""
-    model = family.models[0]
-    what = (model, picture, fitting.image_size, fitting.fit)
+    model, picture, tau = look.model, look.picture, look.tau
     any_tau.say_budget(PAGE)
     with controls.guarded():
-        run = loaders.run(*what, tau=tau)
-        dial = any_tau.run_all(*what, tau, run)
+        run = loaders.run(look)
+        dial = any_tau.run_all(look, run)
         found = families.specialists(model, loaders.shipped_models())
-        specialists = [loaders.run(member, *what[1:]) for member in found]
-    controls.price_list(PAGE, model, picture, fitting, tau)
+        specialists = [loaders.run(replace(look, model=member, tau=None)) for member in found]
+    controls.price_list(PAGE, look, fitting)
     st.header("One image, every τ", anchor=False)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         metric = controls.choose_metric(PAGE)
@@ -38,7 +40,7 @@ def show(family: Family, picture: Picture, fitting: controls.Fitting, tau: float
     layers = views.layers(run.result, metric)
     viewer.show(
         payload(
-            run.seen,
+            run.seen.pixels,
             layers,
             views.panels(
                 run,
@@ -55,7 +57,7 @@ def show(family: Family, picture: Picture, fitting: controls.Fitting, tau: float
         ),
         "sweep_dial",
         on_tau=partial(any_tau.take_tau, PAGE, "sweep_dial", "price"),
-        on_target=partial(any_tau.take_target, PAGE, "sweep_dial", *what, name="price"),
+        on_target=partial(any_tau.take_target, PAGE, "sweep_dial", look, name="price"),
     )
     if found:
         st.caption(
@@ -67,9 +69,7 @@ def show(family: Family, picture: Picture, fitting: controls.Fitting, tau: float
     mind.show(_answers(model, dial), ROWS, "every τ from low to high")
 
 
-def _curves(
-    dial: Dial, tau: float | None, taus: list[float], specialists: list[loaders.Run]
-) -> None:
+def _curves(dial: Dial, tau: float | None, taus: list[float], specialists: list[Run]) -> None:
     """FLOPs and ponder cost of this image over tau, beside networks trained for one."""
     inside = [dial.taus[0] <= each <= dial.taus[-1] for each in taus]
     kept = [(t, run) for t, run, ok in zip(taus, specialists, inside, strict=True) if ok]

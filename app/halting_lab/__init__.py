@@ -1,0 +1,1 @@
+"""The Halting lab: ``rule`` works the halting rule step by step; no Streamlit."""
