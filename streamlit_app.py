@@ -1,6 +1,14 @@
 """SACT Explorer: see where a network thinks. Run with: streamlit run streamlit_app.py"""
 
-import streamlit as st
+from sact_core.extras import MissingPackage, need
+
+try:
+    import streamlit as st
+except ModuleNotFoundError:
+    raise SystemExit(
+        "error: the app needs streamlit, which is not installed: "
+        "pip install 'sact-explorer[app]' brings it"
+    ) from None
 
 st.set_page_config(
     page_title="SACT Explorer",
@@ -11,6 +19,12 @@ st.set_page_config(
         "time spends its computation. After Figurnov et al., CVPR 2017, arXiv:1612.02297."
     },
 )
+
+try:
+    need("app", "the app")
+except MissingPackage as error:
+    st.error(str(error), icon=":material/error:")
+    st.stop()
 
 PAGES = {
     "See": [

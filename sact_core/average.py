@@ -34,6 +34,7 @@ import numpy as np
 from sact_core.checkpoint import Checkpoint, read, read_header, write
 from sact_core.commands import run
 from sact_core.config import NetworkConfig
+from sact_core.extras import need
 from sact_core.network import Plan
 from sact_core.plans import build_plan
 
@@ -164,6 +165,7 @@ def _make(args: argparse.Namespace, argv: Sequence[str]) -> None:
             raise ValueError(f"--{flag.replace('_', '-')} must be at least 1, got {value}")
     if not Path(args.out).parent.is_dir():
         raise ValueError(f"cannot write {args.out}: there is no folder {Path(args.out).parent}")
+    need("train", "average, which reads training images and computes statistics anew,", "torch")
     checkpoints = [read(file) for file in args.files]
     params = average(checkpoints, args.files)
     config = _recipe(checkpoints[0], args.files[0])

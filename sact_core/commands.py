@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 
+from sact_core.extras import sentence
 from sact_core.processes import Agreed, Processes, Stopped
 
 
@@ -26,7 +27,8 @@ def run(work: Callable[[], int | None], stopped: str = "stopped", who: str = "")
     -------
     int
         The exit code: that of ``work``; 2 after a ValueError or OSError, which is
-        bad input or a file that cannot be read or written; 130 after Ctrl-C; 141,
+        bad input or a file that cannot be read or written, and where a package of an
+        extra is not installed; 130 after Ctrl-C; 141,
         without a word, where nobody reads the output any more, as after ``| head``.
     """
     try:
@@ -38,6 +40,12 @@ def run(work: Callable[[], int | None], stopped: str = "stopped", who: str = "")
         return 141
     except (ValueError, OSError) as error:
         print(f"error{who}: {error}", file=sys.stderr, flush=True)
+        return 2
+    except ModuleNotFoundError as error:
+        missing = sentence("this", error.name or "")
+        if missing is None:
+            raise
+        print(f"error{who}: {missing}", file=sys.stderr, flush=True)
         return 2
     except KeyboardInterrupt:
         print(stopped, file=sys.stderr, flush=True)

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sact_core.commands import run
+from sact_core.extras import need
 from sact_core.files import write_bytes
 from sact_core.maps.drawing import COLOUR_MAPS
 
@@ -194,6 +195,7 @@ def _draw(args: argparse.Namespace) -> int:
     from sact_core.maps.file import MapError, MapFile
     from sact_core.maps.parts import unfinished
 
+    need("plots", "draw_maps", "matplotlib")
     path, out = Path(args.maps), Path(args.out)
     if not path.exists() and (partial := unfinished(path)):
         raise MapError(partial)

@@ -32,6 +32,7 @@ import numpy as np
 
 from sact_core.commands import run
 from sact_core.config import FITS
+from sact_core.extras import need
 from sact_core.maps.drawing import COLOUR_MAPS
 from sact_core.processes import Processes
 
@@ -230,6 +231,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _ponder_all(args: argparse.Namespace, command: str) -> int:
+    need("plots", "ponder, which draws what it finds,", "matplotlib")
     stems = output_stems(args.images, Path(args.out))
     _refuse_existing(stems, args.force)
     from sact_core.backends import NotFinite, load

@@ -4,12 +4,16 @@ Some tests compare with numbers computed with the authors' code, or read real
 data. A part of these numbers lies in ``tests/golden``. The rest, and the data,
 are in a folder named by ``SACT_SHARED``, by default ``../shared`` beside the
 repository; tests that need it skip with a reason where it is absent. Where
-``SACT_REQUIRE_SHARED=1`` (continuous integration) such a skip is a failure.
+``SACT_REQUIRE_SHARED=1`` (continuous integration) such a skip is a failure, and
+where ``SACT_REQUIRE_REGISTRY=1`` that of a test that finds no package registry.
 """
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +45,20 @@ def need_reference(name: str) -> Path:
     """Give a file of the authors' numbers: the repository's, else the shared folder's."""
     path = GOLDEN / name
     return path if path.exists() else need_shared("reference", name)
+
+
+def need_registry() -> None:
+    """Skip (fail where it is required) if pip finds no package registry."""
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--retries", "1"]
+    with tempfile.TemporaryDirectory() as folder:
+        command += ["--dest", folder, "--only-binary", ":all:", "setuptools>=77"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    if done.returncode:
+        said = done.stderr.strip().splitlines()[-1:]
+        reason = f"there is no package registry to install from: {' '.join(said)}"
+        if os.environ.get("SACT_REQUIRE_REGISTRY") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
 
 
 class ReferenceFiles:

@@ -23,7 +23,7 @@ from tests.conftest import ROOT
 
 #: Modules of one line do not import each other; lower lines never import higher ones.
 LEVELS = [
-    ["ahead", "families", "files", "processes", "provenance", "untrusted_hdf5"],
+    ["ahead", "extras", "families", "files", "processes", "provenance", "untrusted_hdf5"],
     ["config", "halting"],
     ["commands", "network", "result", "taus"],
     ["flops", "parameters", "plans"],

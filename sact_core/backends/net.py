@@ -24,6 +24,7 @@ from sact_core.backends.checks import (
 )
 from sact_core.checkpoint import Checkpoint, read
 from sact_core.config import NetworkConfig, Preprocessing
+from sact_core.extras import need
 from sact_core.flops import dense_flops
 from sact_core.network import Plan
 from sact_core.parameters import require_params
@@ -409,7 +410,11 @@ def backend_module(backend: str) -> ModuleType:
     ------
     ValueError
         If the backend is unknown.
+    MissingPackage
+        If it is ``"dense"``, and PyTorch is not installed.
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}; got {backend!r}")
+    if backend == "dense":
+        need("train", "the dense backend", "torch")
     return importlib.import_module(f"sact_core.backends.{backend}")

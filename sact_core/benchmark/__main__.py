@@ -27,6 +27,7 @@ from sact_core.benchmark.cases import CASES, RATIOS
 from sact_core.benchmark.infer import SIDES
 from sact_core.benchmark.train import SIDES as TRAIN_SIDES
 from sact_core.commands import run
+from sact_core.extras import need
 
 KEYS = [case.key for case in CASES]
 
@@ -105,6 +106,7 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
 
 def run_family(args: argparse.Namespace) -> None:
     """Measure trained networks."""
+    _need_packages()
     from sact_core.backends.masked import thread_count
     from sact_core.benchmark import family
     from sact_core.checkpoint import read_header
@@ -129,6 +131,7 @@ def run_family(args: argparse.Namespace) -> None:
 
 def run_infer(args: argparse.Namespace) -> int:
     """Measure every case, writing what there is after each; 1 where one got slower."""
+    _need_packages()
     from sact_core.backends.masked import thread_count
     from sact_core.benchmark import against, infer, report, start
     from sact_core.benchmark.machine import machine, software
@@ -175,6 +178,7 @@ def run_infer(args: argparse.Namespace) -> int:
 
 def run_halting(args: argparse.Namespace) -> None:
     """Measure the halting rule."""
+    _need_packages()
     from sact_core.benchmark import halting
 
     path, values = _earlier(args.out, "halting")
@@ -184,6 +188,7 @@ def run_halting(args: argparse.Namespace) -> None:
 
 def run_train(args: argparse.Namespace) -> None:
     """Measure a training step with and without halting."""
+    need("train", "a measurement of training")
     from sact_core.benchmark import train
     from sact_core.config import NetworkConfig, parse_units
 
@@ -198,10 +203,17 @@ def run_train(args: argparse.Namespace) -> None:
 
 def run_report(args: argparse.Namespace) -> None:
     """Render tables and charts of stored results again."""
+    need("plots", "a chart", "plotly")
     from sact_core.benchmark.report import render_again
 
     for path in render_again(Path(args.out)):
         print(f"{path.with_suffix('.md')} holds the results of {path.name}.")
+
+
+def _need_packages() -> None:
+    """Refuse, before the long work, to measure without the dense side or without charts."""
+    need("train", "a measurement against PyTorch", "torch")
+    need("plots", "the chart of a measurement", "plotly")
 
 
 def _earlier(out: str, what: str) -> tuple[Path, dict[str, Any]]:

@@ -14,6 +14,7 @@ import numpy as np
 from sact_core.data.images import ImageError
 from sact_core.data.records import DataError, Record
 from sact_core.data.source import Source
+from sact_core.extras import need
 
 
 def open_tfds(name: str, split: str, data_dir: str | Path | None) -> Source:
@@ -29,7 +30,10 @@ def open_tfds(name: str, split: str, data_dir: str | Path | None) -> Source:
     DataError
         If the data set or the split is absent, has no images with one label each, or
         cannot be read.
+    MissingPackage
+        If TensorFlow Datasets is not installed.
     """
+    need("data", f"data set {name!r}, of TensorFlow Datasets and no folder,")
     import absl.logging
 
     absl.logging.set_verbosity(absl.logging.ERROR)  # it advises OpenCV at every start

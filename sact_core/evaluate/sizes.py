@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sact_core.data.records import Unreadable
+from sact_core.extras import need
 from sact_core.files import written_beside
 from sact_core.measures.metrics import Metrics
 
@@ -89,7 +90,7 @@ def check_plot(path: str) -> None:
     Raises
     ------
     ValueError
-        If its name says no format that can be drawn.
+        If its name says no format that can be drawn, or Matplotlib is not installed.
     OSError
         If its folder does not exist, or it is a folder.
     """
@@ -99,6 +100,7 @@ def check_plot(path: str) -> None:
         raise IsADirectoryError(f"--plot must be a file, but {path} is a folder")
     if not Path(path).absolute().parent.is_dir():
         raise FileNotFoundError(f"cannot write {path}: its folder does not exist")
+    need("plots", "--plot", "matplotlib")
 
 
 def measure(curves: Sequence[Curve], sizes: Sequence[int], processes: Processes) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from sact_core.data.records import Unreadable
 from sact_core.evaluate.run import prepare_job
+from sact_core.extras import need
 
 POLL_SECONDS = 2.0
 
@@ -27,6 +28,7 @@ def watch(args: argparse.Namespace) -> None:
     ValueError, OSError
         As `evaluate`; if there is no such folder or it cannot be written to.
     """
+    need("train", "--watch, which writes for TensorBoard,", "google_crc32c")
     from sact_core.checkpoint import read
     from sact_core.processes import Processes
     from sact_core.train.events import EventWriter

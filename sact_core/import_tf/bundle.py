@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sact_core.extras import need
 from sact_core.import_tf.table import masked_crc, table
 from sact_core.import_tf.wire import Malformed, fields, message, whole
 
@@ -172,7 +173,10 @@ def open_bundle(prefix: str | Path) -> Bundle:
     BundleError
         If there is no index, or it is no such table, truncated or damaged, or
         needs a newer reader.
+    MissingPackage
+        If a package for its compression and checksums is not installed.
     """
+    need("import-tf", "reading a TensorFlow checkpoint")
     prefix = re.sub(r"\.(index|meta|data-\d{5}-of-\d{5})$", "", str(prefix))
     path = Path(f"{prefix}.index")
     if not path.is_file():

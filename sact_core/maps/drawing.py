@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from sact_core.extras import need
 from sact_core.files import write_bytes
 
 COLOUR_MAPS = ("viridis", "cividis", "inferno", "magma", "plasma")
@@ -36,6 +37,7 @@ def colour(values: np.ndarray, limits: tuple[float, float], colour_map: str) -> 
     -------
     np.ndarray [shape=(h, w, 3), uint8]
     """
+    need("plots", "a map in colours", "matplotlib")
     import matplotlib
 
     low, high = limits

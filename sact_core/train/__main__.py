@@ -37,6 +37,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sact_core.commands import run
+from sact_core.extras import need
 from sact_core.processes import Processes
 from sact_core.train.options import build_parser, parse_config, run_name
 from sact_core.train.recipes import TrainingConfig
@@ -60,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _train(args: argparse.Namespace, argv: list[str], processes: Processes) -> int:
     config, amp = parse_config(args)
+    need("train", "training")
     run_dir, config, load = _prepare(args, config, amp, processes, processes.command("train", argv))
     from sact_core.train.loop import Diverged, Interrupted, Trainer
     from sact_core.train.report import Bar, summary
