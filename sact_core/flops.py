@@ -239,4 +239,5 @@ def _price(weight_shape: tuple[int, int, int, int]) -> int:
 
 
 def _sum(counts: Iterable[np.ndarray]) -> np.ndarray:
-    return np.array(list(counts)).sum(axis=0)
+    total: np.ndarray = np.array(list(counts)).sum(axis=0)
+    return total

@@ -55,7 +55,8 @@ class Halting:
     @property
     def ponder_cost(self) -> np.ndarray:
         """``num_units + remainder`` [shape=(...), float32], in units."""
-        return self.num_units.astype(np.float32) + self.remainder
+        cost: np.ndarray = self.num_units.astype(np.float32) + self.remainder
+        return cost
 
 
 @dataclass(frozen=True, eq=False)

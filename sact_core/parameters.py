@@ -100,4 +100,5 @@ def _he_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     while (far := np.abs(draw) > 2).any():
         draw[far] = rng.standard_normal(int(far.sum()))
     # 0.8796 is the deviation of a normal truncated at two deviations.
-    return (draw * np.sqrt(2 / np.prod(shape[:3])) / 0.87962566).astype(np.float32)
+    scaled: np.ndarray = draw * np.sqrt(2 / np.prod(shape[:3])) / 0.87962566
+    return scaled.astype(np.float32)

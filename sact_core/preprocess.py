@@ -170,7 +170,8 @@ def normalise(images: np.ndarray, kind: str) -> np.ndarray:
     axes = (-3, -2, -1)
     mean, std = x.mean(axes, keepdims=True), x.std(axes, keepdims=True)
     floor = np.prod(x.shape[-3:]) ** -0.5
-    return ((x - mean) / np.maximum(std, floor)).astype(np.float32)
+    standardised: np.ndarray = (x - mean) / np.maximum(std, floor)
+    return standardised.astype(np.float32)
 
 
 def kept_size(size: tuple[int, int], longer: int, divisor: int = 1) -> tuple[int, int]:
@@ -231,10 +232,12 @@ def resize_bilinear(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
     def between_columns(pixels: np.ndarray) -> np.ndarray:
         first, second = _fractional(pixels[:, columns]), _fractional(pixels[:, next_columns])
-        return first + (second - first) * right
+        mixed: np.ndarray = first + (second - first) * right
+        return mixed
 
     upper, lower = between_columns(image[rows]), between_columns(image[next_rows])
-    return upper + (lower - upper) * down
+    resized: np.ndarray = upper + (lower - upper) * down
+    return resized
 
 
 def resize_antialiased(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

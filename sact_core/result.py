@@ -77,7 +77,8 @@ class Result:
     def probabilities(self) -> np.ndarray:
         """Softmax of the logits [shape=(n, classes), float32]."""
         exp = np.exp(self.logits - self.logits.max(axis=1, keepdims=True))
-        return exp / exp.sum(axis=1, keepdims=True)
+        shares: np.ndarray = exp / exp.sum(axis=1, keepdims=True)
+        return shares
 
     def map(self, metric: str = "ponder_cost") -> np.ndarray:
         """Sum the blocks' maps at the input's resolution.

@@ -201,7 +201,8 @@ def residual_unit(
         shortcut = pool_and_widen(x, unit.out_channels)
     else:
         shortcut = preact if unit.shortcut == "preact" else x
-    return shortcut + residual
+    y: np.ndarray = shortcut + residual
+    return y
 
 
 def read_tau_shift(
@@ -258,7 +259,8 @@ def read_halting_proba(
         logit = conv_same(local, branch.local_conv, params) + logit
     if shift is not None:
         logit = logit + shift
-    return np.exp(-np.logaddexp(np.float32(0), -logit))  # sigmoid, safe at any size
+    proba: np.ndarray = np.exp(-np.logaddexp(np.float32(0), -logit))  # sigmoid, safe at any size
+    return proba
 
 
 def conv_same(x: np.ndarray, conv: Conv, params: Params) -> np.ndarray:
@@ -319,7 +321,8 @@ def max_pool(x: np.ndarray) -> np.ndarray:
     # (0, 1) on even sides, (1, 1) on odd ones.
     top, left = ((side % 2, 1) for side in x.shape[1:3])
     windows = sliding_window_view(_pad(x, (top, left), -np.inf), (3, 3), axis=(1, 2))
-    return windows[:, ::2, ::2].max(axis=(-2, -1))
+    largest: np.ndarray = windows[:, ::2, ::2].max(axis=(-2, -1))
+    return largest
 
 
 def pool_and_widen(x: np.ndarray, channels: int) -> np.ndarray:
@@ -390,7 +393,9 @@ def grow(active: np.ndarray, halo: int = 1) -> np.ndarray:
     """
     padded = np.pad(active, ((0, 0), (halo, halo), (halo, halo)))
     side = 2 * halo + 1
-    return sliding_window_view(padded, (side, side), axis=(1, 2)).max(axis=(-2, -1))
+    windows = sliding_window_view(padded, (side, side), axis=(1, 2))
+    grown: np.ndarray = windows.max(axis=(-2, -1))
+    return grown
 
 
 def _mix_channels(x: np.ndarray, weight: np.ndarray, groups: int) -> np.ndarray:
@@ -399,7 +404,7 @@ def _mix_channels(x: np.ndarray, weight: np.ndarray, groups: int) -> np.ndarray:
         return np.tensordot(x, weight, axes=1)
     parts = x.reshape(*x.shape[:-1], groups, -1)  # [n, h, w, groups, in of one]
     columns = weight.reshape(len(weight), groups, -1)  # [in of one, groups, out of one]
-    mixed = np.einsum("nhwgi,igo->nhwgo", parts, columns)
+    mixed: np.ndarray = np.einsum("nhwgi,igo->nhwgo", parts, columns)
     return mixed.reshape(*x.shape[:-1], weight.shape[1])
 
 
