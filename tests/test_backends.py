@@ -270,9 +270,6 @@ def test_the_estimate_grows_as_the_work_does(config):
     assert memory.estimate_memory(plan, (3, 64, 64, 3)) == 3 * one
     assert memory.estimate_memory(plan, (1, 128, 128, 3)) == pytest.approx(4 * one, rel=0.1)
     assert memory.estimate_memory(plan, (1, 64, 64, 3), keep_outputs=True) > one
-    # More than the input and the largest map, but not absurdly more.
-    largest = 4 * 64 * 64 * 4 if config is CIFAR else 4 * 32 * 32 * 64
-    assert largest < one < 20 * largest
 
 
 def test_a_container_limit_counts(monkeypatch, tmp_path):

@@ -7,15 +7,26 @@ from pathlib import Path
 from sact_core.flops import dense_positions
 from sact_core.network import Plan
 
-#: Copies of a block's largest feature map that are alive at once: a unit's input,
-#: its pre-activation, what goes into and comes out of a convolution (each padded
-#: or masked once more) and the block's weighted output. The stem has fewer.
-LIVE_MAPS = 10
+#: How often each map that a unit reads or writes is alive at once where all positions
+#: are computed: as it is, normalised, activated, laid out for a convolution. Where
+#: units halt, as many times more the unit's output: the block's, masked, weighted.
+LIVE_COPIES = 4
+
+#: Of the input and the stem's map.
 LIVE_STEM_MAPS = 3
+
+#: Numbers that each unit leaves at a position that halts: its weight and its
+#: probability, as read, masked, and gathered for the result; who was active.
+HALTING_NUMBERS = 7
+
+#: The masked engine's maps of a block, channels padded to a multiple of 16: input,
+#: state, output, pre-activation, what lies between the convolutions, lists and marks.
+#: It writes weights and probabilities where they stay.
+MASKED_MAPS, MASKED_LANES, MASKED_HALTING_NUMBERS = 8, 16, 2
 
 
 def estimate_memory(plan: Plan, shape: tuple[int, ...], keep_outputs: bool = False) -> int:
-    """Estimate the bytes that a forward pass takes at its peak.
+    """Estimate the bytes that a forward pass takes at its peak, on the hungriest backend.
 
     Parameters
     ----------
@@ -38,20 +49,26 @@ def estimate_memory(plan: Plan, shape: tuple[int, ...], keep_outputs: bool = Fal
     """
     n, height, width, channels = shape
     positions = dense_positions(plan, (height, width))
-    largest = max(
-        positions[conv.name] * max(conv.out_channels, conv.in_channels * conv.stride**2)
-        for unit in plan.units
-        for conv in unit.convs
-    )
+    halts = plan.config.halts
     ends = [conv for conv in (plan.stem, plan.head) if conv is not None]
     largest_end = max(positions[conv.name] * conv.out_channels for conv in ends)
-    stem = max(largest_end, height * width * channels)
-    numbers = max(LIVE_MAPS * largest, LIVE_STEM_MAPS * stem)
+    dense, masked = LIVE_STEM_MAPS * max(largest_end, height * width * channels), 0
+    for unit in plan.units:
+        places = positions[unit.convs[-1].name]
+        read = places * unit.stride**2 * unit.in_channels
+        written = sum(positions[conv.name] * conv.out_channels for conv in unit.convs)
+        output = places * unit.out_channels if halts else 0
+        dense = max(dense, LIVE_COPIES * (read + written + output))
+        lanes = -(-unit.out_channels // MASKED_LANES) * MASKED_LANES
+        masked = max(masked, MASKED_MAPS * places * lanes)
+    outputs = 0
     for block, (rows, columns) in zip(plan.blocks, plan.block_sizes((height, width)), strict=True):
         places = rows * columns if plan.config.by_position else int(plan.config.by_image)
-        numbers += 4 * places * len(block.units)  # distribution, probabilities, their parts
+        dense += HALTING_NUMBERS * places * len(block.units)
+        masked += MASKED_HALTING_NUMBERS * places * len(block.units)
         if keep_outputs:
-            numbers += rows * columns * block.units[-1].out_channels
+            outputs += rows * columns * block.units[-1].out_channels
+    numbers = max(dense, masked) + outputs
     return 4 * n * numbers
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -609,6 +610,30 @@ class TestCheck:
         assert "agree" in at.success[0].value
         at.switch_page("app/pages/explore.py").run()
         assert "Three backends agree" in texts(at)
+
+    def test_one_that_differs_takes_the_badge_away(self, app_env):
+        agreement, which = loaders.agreement, [0]
+
+        def differing(*args):
+            found = agreement(*args)
+            found[which[0]] = replace(found[which[0]], flops_equal=False)
+            return found
+
+        app_env.setattr(loaders, "agreement", differing)
+        at = run_page("check")
+        at.button(key="check_run").click().run()
+        for i in range(2):
+            which[0] = i
+            at.run()
+
+            assert not at.exception
+            assert not at.success
+            assert "The backends differ on this image" in at.error[0].value
+            assert [at.dataframe[0].value["FLOPs"].iloc[1 + j] for j in range(2)] == (
+                ["differ", "equal"] if i == 0 else ["equal", "differ"]
+            )
+        at.switch_page("app/pages/explore.py").run()
+        assert "Three backends agree" not in texts(at)
 
 
 class TestDataSet:
