@@ -91,6 +91,7 @@ def export(
     OSError
         If something cannot be written, or another process has stopped; run again to go on.
     """
+    from sact_core.backends.memory import batch_that_fits
     from sact_core.maps.writing import map_attributes
 
     processes = processes or Processes()
@@ -115,7 +116,9 @@ def export(
         "batch_size": batch_size,
         **at,
     }
-    part_size = batch_size * max(1, PART_BYTES // (batch_size * _image_bytes(net, image_size)))
+    part_size = _part_size(_image_bytes(net, image_size), batch_size)
+    size = (preprocessing.image_size, preprocessing.image_size)
+    together = batch_that_fits(net.plan, size, batch_size, processes.world)
     if processes.is_first:
         parts = start(out, job, part_size)
         if before := parts.num_done():
@@ -129,14 +132,14 @@ def export(
     mine = [r for r in parts.ranges[processes.rank :: processes.world] if not parts.is_done(r)]
     shown = _progress_bar(parts, progress and processes.is_first)
     batches = [
-        range(i, min(i + batch_size, part.stop))
+        range(i, min(i + together, part.stop))
         for part in mine
-        for i in range(part.start, part.stop, batch_size)
+        for i in range(part.start, part.stop, together)
     ]
     with shown:
         prepared = _prepared(net, source, image_size, batches, num_workers)
         for part in mine:
-            found, skipped = _run_part(net, part, batch_size, prepared, shown.update)
+            found, skipped = _run_part(net, part, together, batch_size, prepared, shown.update)
             parts.write(part, found, skipped, about)
     processes.wait()
     if not processes.is_first:
@@ -265,6 +268,12 @@ def _unreadable(skipped: Sequence[Skipped]) -> Unreadable:
     return Unreadable({s.index: (s.name, s.reason) for s in skipped})
 
 
+def _part_size(image_bytes: int, batch_size: int) -> int:
+    """Images of a part: whole batches, unless one batch is more than a part should hold."""
+    images = max(1, PART_BYTES // image_bytes)
+    return images if images < batch_size else images // batch_size * batch_size
+
+
 def _image_bytes(net: Net, image_size: int | None) -> int:
     """Uncompressed bytes that one image takes in the file."""
     side = net.preprocessing_for(image_size, "crop").image_size
@@ -303,16 +312,17 @@ def _prepared(
 def _run_part(
     net: Net,
     part: range,
+    together: int,
     batch_size: int,
     prepared: Iterator[list[Example | Skipped]],
     update: Callable[[int], Any],
 ) -> tuple[Rows | None, list[Skipped]]:
-    """Run the batches of one part; its rows, or None if no image could be read."""
+    """Run one part, so many images together; its rows, or None if no image could be read."""
     from sact_core.maps.writing import map_rows
 
     found: list[Rows] = []
     skipped: list[Skipped] = []
-    for _ in range(0, len(part), batch_size):
+    for _ in range(0, len(part), together):
         batch = next(prepared)
         skipped += [example for example in batch if isinstance(example, Skipped)]
         good = [example for example in batch if not isinstance(example, Skipped)]

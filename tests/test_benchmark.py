@@ -24,6 +24,7 @@ from sact_core.flops import dense_flops
 from sact_core.parameters import init_params
 from sact_core.plans import build_plan
 from tests.conftest import ROOT
+from tests.in_memory import in_memory
 from tests.networks import any_tau_checkpoint
 
 TINY = Case("tiny", "cifar", (2, 1, 1), 2, 8, 1.0)
@@ -245,7 +246,9 @@ def test_a_tiny_family(tmp_path, rng):
         write(path, Checkpoint(config, params, Preprocessing("cifar", 8), provenance={"tau": 0.1}))
         paths.append(path)
     images = list(rng.integers(0, 256, (3, 8, 8, 3)).astype(np.uint8))
-    rows = measure_family(paths, images, rounds=1, seconds=0.001, say=lambda text: None)
+    rows = measure_family(
+        paths, in_memory(images), 100, rounds=1, seconds=0.001, say=lambda text: None
+    )
     assert [r["file"] for r in rows] == ["none.h5", "sact.h5"]
     assert rows[0]["mflops"] == rows[0]["dense_mflops"]
     assert all(min(r["ms"].values()) > 0 for r in rows)

@@ -20,9 +20,6 @@ from sact_core.backends import Net, load
 from sact_core.checkpoint import Checkpoint
 from sact_core.config import NetworkConfig, Preprocessing
 from sact_core.data.folders import photographs
-from sact_core.data.images import ImageError
-from sact_core.data.records import Record
-from sact_core.data.source import Source
 from sact_core.data.splits import open_split
 from sact_core.export_maps import export, main
 from sact_core.import_tf import import_checkpoint
@@ -32,6 +29,7 @@ from sact_core.maps.parts import parts_folder
 from sact_core.parameters import init_params
 from sact_core.plans import build_plan
 from sact_core.processes import Processes
+from tests.in_memory import in_memory
 from tests.networks import any_tau_checkpoint
 
 CONFIG = NetworkConfig("cifar", (1, 2, 2), 2, 3, "sact", halting_bias=0.3)
@@ -68,32 +66,7 @@ def folder(tmp_path, images):
 
 @pytest.fixture
 def small_parts(monkeypatch):
-    monkeypatch.setattr("sact_core.export_maps.PART_BYTES", 1)  # one batch each
-
-
-@dataclasses.dataclass
-class Arrays:
-    """Records of arrays, some of which cannot be read, repeated as often as asked for."""
-
-    images: np.ndarray
-    broken: tuple
-    count: int
-
-    def __len__(self):
-        return self.count
-
-    def get(self, indices):
-        return [
-            ImageError(f"image {i} is broken\nin two lines")
-            if i in self.broken
-            else Record(self.images[i % len(self.images)], i % 3, f"{i}.png")
-            for i in indices
-        ]
-
-
-def in_memory(images, broken=(), count=None):
-    records = Arrays(images, tuple(broken), len(images) if count is None else count)
-    return Source("it", "test", ("a", "b", "c"), records)
+    monkeypatch.setattr("sact_core.export_maps._part_size", lambda _, batch_size: batch_size)
 
 
 def counting(net, fail_after=None):
@@ -265,8 +238,7 @@ def test_a_full_disk_leaves_finished_parts(tmp_path, net, images, small_parts, m
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="the disk is full"):
         export(net, in_memory(images), out, batch_size=3)
-    monkeypatch.undo()
-    monkeypatch.setattr("sact_core.export_maps.PART_BYTES", 1)
+    monkeypatch.setattr(os, "fsync", real)
     assert "3 of 7 images" in map_parts.unfinished(out)
     assert export(net, in_memory(images), out, batch_size=3)[0] == 7
 

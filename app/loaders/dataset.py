@@ -6,9 +6,8 @@ The caching twin of ``sact_core.data.source``.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
-from itertools import groupby
 
 import numpy as np
 import streamlit as st
@@ -18,11 +17,13 @@ from app.loaders.checkpoints import net
 from app.loaders.running import dense_total, forward
 from app.records import Model
 from sact_core.backends import Net
+from sact_core.backends.stacking import stacked
 from sact_core.data.records import DataError, Unreadable
 from sact_core.data.source import Source
 from sact_core.data.splits import evaluation_split, open_split, recorded_split
 from sact_core.data.tfds import download_command
 from sact_core.evaluate import label_offset
+from sact_core.network import Result
 
 CHUNK = 100  # images of one part
 FLIP_HALVINGS = 6  # of the logarithm between two taus, until a flip is known well enough
@@ -187,8 +188,10 @@ def flip_taus(
         raise InputError(sentence(error)) from None
 
 
-def images(model: Model, indices: list[int]) -> list[np.ndarray]:
-    """Decode some test images [shape=(h, w, 3), uint8].
+def images(
+    model: Model, indices: list[int], smaller: Callable[[np.ndarray], np.ndarray]
+) -> list[np.ndarray]:
+    """Decode some test images [shape=(h, w, 3), uint8], each made smaller at once.
 
     Raises
     ------
@@ -196,7 +199,7 @@ def images(model: Model, indices: list[int]) -> list[np.ndarray]:
         If they cannot be read.
     """
     try:
-        return [image for image, _, _ in source(model).read(indices)]
+        return [smaller(image) for image, _, _ in source(model).each(indices)]
     except (ValueError, OSError, IndexError) as error:
         raise InputError(sentence(error)) from None
 
@@ -217,41 +220,46 @@ def _part(
     _source: Source,
 ) -> Outcomes:
     left_out = Unreadable()
-    examples = list(_source.readable(range(begin, end), left_out))
-    indices = np.array([i for i in range(begin, end) if i not in left_out.found], np.int64)
-    if not examples:
+    offset = label_offset(_net, _source)
+    readable = enumerate(_source.readable(range(begin, end), left_out))
+    made = ((_net.see(image).x, (i, label + offset)) for i, (image, label, _) in readable)
+    parts = []
+    for x, tags in stacked(made, _net.plan, end - begin):
+        places, labels = np.array(tags, np.int64).T
+        parts.append(_outcomes(_net, forward(_net, x, tau), places, labels))
+    if not parts:
         raise ValueError(left_out.line(end - begin))
-    labels = np.array([label for _, label, _ in examples], np.int64) + label_offset(_net, _source)
-    # Photographs come in natural sizes, but nearly always leave the crop in one.
-    inputs = (_net.see(image).x for image, _, _ in examples)
-    results = [
-        forward(_net, np.concatenate(list(x)), tau) for _, x in groupby(inputs, lambda x: x.shape)
-    ]
-    logits = np.concatenate([result.logits for result in results])
-    units, dense = [], []
-    for result in results:
-        n = len(result.logits)
-        total = np.zeros(n, np.float32)
-        for block, planned in zip(result.blocks, _net.plan.blocks, strict=True):
-            if block.num_units is None:
-                total += len(planned.units)
-            else:
-                total += block.num_units.reshape(n, -1).mean(axis=1)
-        units.append(total)
-        flops = dense_total(_net, result.input_size)
-        dense.append(np.full(n, flops, np.int64))
+    found = join(parts)
+    # Photographs of other sizes have been run together: back in the order of the split.
+    order = np.argsort(found.indices)
+    values = {each.name: getattr(found, each.name)[order] for each in fields(Outcomes)[:-1]}
+    values["indices"] = np.array(
+        [i for i in range(begin, end) if i not in left_out.found], np.int64
+    )
+    return Outcomes(**values, left_out=np.array(left_out.names, np.str_))
+
+
+def _outcomes(network: Net, result: Result, places: np.ndarray, labels: np.ndarray) -> Outcomes:
+    """What a network did with a batch; ``places`` stand for indices."""
+    logits, n = result.logits, len(labels)
+    units = np.zeros(n, np.float32)
+    for block, planned in zip(result.blocks, network.plan.blocks, strict=True):
+        if block.num_units is None:
+            units += len(planned.units)
+        else:
+            units += block.num_units.reshape(n, -1).mean(axis=1)
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    better = (logits > logits[np.arange(len(labels)), labels][:, None]).sum(axis=1)
+    better = (logits > logits[np.arange(n), labels][:, None]).sum(axis=1)
     return Outcomes(
-        indices,
+        places,
         labels,
         logits.argmax(axis=1).astype(np.int64),
-        np.concatenate([result.flops for result in results]),
+        result.flops,
         (shifted.max(axis=1) / shifted.sum(axis=1)).astype(np.float32),
         better < 5,
-        np.concatenate(units),
-        np.concatenate(dense),
-        np.array(left_out.names, np.str_),
+        units,
+        np.full(n, dense_total(network, result.input_size), np.int64),
+        np.array([], np.str_),
     )
 
 
@@ -263,22 +271,18 @@ def _flip_taus(
     _net: Net,
     _source: Source,
 ) -> list[float]:
-    examples = _source.read([index for index, *_ in wanted])
-    x = [_net.see(image).x for image, *_ in examples]
-    same = [list(each) for _, each in groupby(range(len(x)), lambda i: x[i].shape)]
     says = np.array([label for _, label, *_ in wanted])
     low = np.log([low for *_, low, _ in wanted])
     high = np.log([high for *_, high in wanted])
-    for _ in range(FLIP_HALVINGS):
-        middle = (low + high) / 2
-        for batch in same:
-            taus = np.exp(middle[batch])
-            answers = forward(_net, np.concatenate([x[i] for i in batch]), taus).logits.argmax(
-                axis=1
-            )
+    examples = _source.each([index for index, *_ in wanted])
+    made = ((_net.see(image).x, i) for i, (image, *_) in enumerate(examples))
+    for x, batch in stacked(made, _net.plan, len(wanted)):
+        for _ in range(FLIP_HALVINGS):
+            middle = (low[batch] + high[batch]) / 2
+            answers = forward(_net, x, np.exp(middle)).logits.argmax(axis=1)
             stays = answers == says[batch]
-            low[batch] = np.where(stays, middle[batch], low[batch])
-            high[batch] = np.where(stays, high[batch], middle[batch])
+            low[batch] = np.where(stays, middle, low[batch])
+            high[batch] = np.where(stays, high[batch], middle)
     return np.exp(high).tolist()
 
 

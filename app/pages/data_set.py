@@ -156,7 +156,7 @@ def gallery(
     st.caption(f"{len(found):,} images. The share is that of dense FLOPs.")
     page = st.pagination(pages, key="data_set_page", bind="query-params") if pages > 1 else 1
     shown = [int(i) for i in found[(page - 1) * SHOWN : page * SHOWN]]
-    pictures = dataset.images(model, [int(outcomes.indices[i]) for i in shown])
+    pictures = dataset.images(model, [int(outcomes.indices[i]) for i in shown], thumbnail)
     moments = flipping.words(model, flips, shown, names) if flips is not None else {}
     query = {} if tau is None else {"explore_tau": f"{tau:g}"}
     with st.grid("auto", min_column_width=120, gap="small") as grid:
@@ -165,7 +165,7 @@ def gallery(
                 index = int(outcomes.indices[i])
                 says = names[outcomes.predictions[i]]
                 label = names[outcomes.labels[i]]
-                st.image(thumbnail(picture), width="stretch", alt=f"Test image {index}, {label}")
+                st.image(picture, width="stretch", alt=f"Test image {index}, {label}")
                 share = outcomes.flops[i] / outcomes.dense[i]
                 right = outcomes.right[i]
                 verdict = f":green[{says}]" if right else f":red[{says}], is {label}"

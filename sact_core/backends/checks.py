@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sact_core.backends.memory import available_memory, estimate_memory
+from sact_core.backends.memory import available_memory, estimate_memory, too_little_memory
 from sact_core.network import Plan, check_input_size
 from sact_core.preprocess import check_image
 from sact_core.result import Result
@@ -109,11 +109,7 @@ def check_room(plan: Plan, n: int, size: tuple[int, int], keep_outputs: bool = F
     check_input_size(plan, size)
     needed, there = estimate_memory(plan, (n, *size, 3), keep_outputs), available_memory()
     if there is not None and needed > there:
-        raise ValueError(
-            f"{n} images of {size[0]} x {size[1]} pixels need about "
-            f"{needed / 2**30:.1f} GiB of memory, but {there / 2**30:.1f} GiB are free; "
-            f"run fewer or smaller images at once"
-        )
+        raise ValueError(too_little_memory(n, size, needed, there))
 
 
 def check_before_fitting(plan: Plan, n: int, size: tuple[int, int]) -> None:

@@ -23,6 +23,8 @@ HALTING_NUMBERS = 7
 #: state, output, pre-activation, what lies between the convolutions, lists and marks.
 #: It writes weights and probabilities where they stay.
 MASKED_MAPS, MASKED_LANES, MASKED_HALTING_NUMBERS = 8, 16, 2
+#: Share of the free memory that a batch may take before it is run in parts.
+MEMORY_SHARE = 0.5
 
 
 def estimate_memory(plan: Plan, shape: tuple[int, ...], keep_outputs: bool = False) -> int:
@@ -70,6 +72,49 @@ def estimate_memory(plan: Plan, shape: tuple[int, ...], keep_outputs: bool = Fal
             outputs += rows * columns * block.units[-1].out_channels
     numbers = max(dense, masked) + outputs
     return 4 * n * numbers
+
+
+def batch_that_fits(plan: Plan, size: tuple[int, int], wanted: int, num_processes: int = 1) -> int:
+    """Say how many images of a size to make and to run together.
+
+    Parameters
+    ----------
+    plan : Plan
+        The network.
+    size : tuple of int
+        Height and width of its input.
+    wanted : int
+        How many at most.
+    num_processes : int
+        Processes that share this machine's memory.
+
+    Returns
+    -------
+    int
+        As many of those as take `MEMORY_SHARE` of the memory that is free, at least one.
+
+    Raises
+    ------
+    ValueError
+        If the network cannot take an input of this size, or there is no memory for a
+        single one.
+    """
+    needed, there = estimate_memory(plan, (1, *size, 3)), available_memory()
+    if there is None:
+        return wanted
+    if needed > there:
+        raise ValueError(too_little_memory(1, size, needed, there))
+    return max(1, min(wanted, int(MEMORY_SHARE * there / num_processes / needed)))
+
+
+def too_little_memory(n: int, size: tuple[int, int], needed: int, there: int) -> str:
+    """Say how much memory a batch needs and how much there is, in bytes; and what to do."""
+    images = "1 image" if n == 1 else f"{n} images"
+    return (
+        f"{images} of {size[0]} x {size[1]} pixels need{'s' if n == 1 else ''} about "
+        f"{needed / 2**30:.1f} GiB of memory, but {there / 2**30:.1f} GiB are free; "
+        f"run {'a smaller image' if n == 1 else 'fewer or smaller images at once'}"
+    )
 
 
 def available_memory() -> int | None:

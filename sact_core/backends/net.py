@@ -327,13 +327,14 @@ class Net:
     def _taus(self, tau: Tau | None, num_images: int, clamp_tau: bool) -> np.ndarray | None:
         return check_taus(self.config, self.tau if tau is None else tau, num_images, clamp_tau)
 
-    def find_tau(self, inputs: Sequence[np.ndarray], target_flops: float) -> Budget:
+    def find_tau(self, inputs: Iterable[np.ndarray], target_flops: float) -> Budget:
         """Find the tau at which images together spend a share of their dense FLOPs.
 
         Parameters
         ----------
-        inputs : sequence of np.ndarray [shape=(n, H, W, 3), float32]
-            Preprocessed images, in batches whose sizes may differ.
+        inputs : iterable of np.ndarray [shape=(n, H, W, 3), float32]
+            Preprocessed images, in batches whose sizes may differ; gone through once for
+            every tau that is tried.
         target_flops : float
             The share, in (0, 1].
 
@@ -354,8 +355,11 @@ class Net:
             return len(x) * int(dense_flops(self.plan, (x.shape[1], x.shape[2])).total[0])
 
         def spend(tau: float) -> float:
-            spent = sum(int(self.forward(x, tau=tau).flops.sum()) for x in inputs)
-            return spent / sum(map(dense, inputs))
+            spent = whole = 0
+            for x in inputs:
+                spent += int(self.forward(x, tau=tau).flops.sum())
+                whole += dense(x)
+            return spent / whole
 
         return find_tau(spend, self.config, target_flops)
 

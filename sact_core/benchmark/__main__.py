@@ -123,8 +123,9 @@ def run_family(args: argparse.Namespace) -> None:
     rows: list[dict[str, Any]] = []
     for (name, split), files in together.items():
         source = open_split(name, split, args.data_dir)
-        images = [image for image, *_ in source.read(range(min(args.num_images, len(source))))]
-        found = family.measure_family(files, images, threads, args.rounds, args.seconds)
+        found = family.measure_family(
+            files, source, args.num_images, threads, args.rounds, args.seconds
+        )
         rows += [{**row, "data": f"{name} {split}"} for row in found]
     _finish(path, values, family.merge(values["rows"], _signed(rows)))
 

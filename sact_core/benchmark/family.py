@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from sact_core.benchmark.cases import Case
 from sact_core.benchmark.sides import Side
 from sact_core.checkpoint import read, read_header
 from sact_core.config import Preprocessing
+from sact_core.data.source import Source
 from sact_core.flops import dense_flops
 from sact_core.plans import build_plan
 from sact_core.preprocess import prepare
@@ -27,7 +28,8 @@ SIDES = ("masked", "sact")
 
 def measure_family(
     paths: Sequence[Path],
-    images: Sequence[np.ndarray],
+    source: Source,
+    num_images: int,
     threads: int = 1,
     rounds: int = 7,
     seconds: float = 0.3,
@@ -39,8 +41,10 @@ def measure_family(
     ----------
     paths : sequence of Path
         Checkpoints.
-    images : sequence of np.ndarray [shape=(h, w, 3), uint8]
-        Run as one batch, prepared as each checkpoint says.
+    source : Source
+        The images, prepared as each checkpoint says.
+    num_images : int
+        Run as one batch: the first so many.
     threads : int
         Threads of every side.
     rounds, seconds : int, float
@@ -65,12 +69,14 @@ def measure_family(
         If a process fails.
     """
     rows: list[dict[str, Any]] = []
+    first = range(min(num_images, len(source)))
     sides: dict[tuple[int, str], Side] = {}
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         for i, path in enumerate(paths):
             checkpoint = read(path)
             plan = build_plan(checkpoint.config)
+            images = (image for image, *_ in source.each(first))
             x = prepared(images, checkpoint.preprocessing, plan.divisor)
             np.save(f"{folder}/{i}.npy", x)
             taus = check_taus(checkpoint.config, None, len(x))
@@ -115,7 +121,7 @@ def measure_family(
 
 
 def prepared(
-    images: Sequence[np.ndarray], preprocessing: Preprocessing, divisor: int
+    images: Iterable[np.ndarray], preprocessing: Preprocessing, divisor: int
 ) -> np.ndarray:
     """Images as one batch [shape=(n, H, W, 3), float32].
 

@@ -101,7 +101,7 @@ class Source:
             yield from zip(lot, self.records.get(lot), strict=True)
 
     def read(self, indices: Sequence[int]) -> list[Example]:
-        """Decode some examples, all of which are held in memory.
+        """Decode some examples, all of which are held in memory, as they are.
 
         Parameters
         ----------
@@ -119,7 +119,11 @@ class Source:
         ImageError
             If one cannot be read; the message names it.
         """
-        return [_decoded(record) for _, record in self.encoded(indices)]
+        return list(self.each(indices))
+
+    def each(self, indices: Sequence[int]) -> Iterator[Example]:
+        """Decode some examples, one when it is asked for; else as `read`."""
+        return (_decoded(record) for _, record in self.encoded(indices))
 
     def readable(
         self,

@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 BATCH = 100
 
-#: Share of the free memory that a batch may take before it is run in parts.
-MEMORY_SHARE = 0.5
-
 
 @dataclass(frozen=True)
 class Job:
@@ -69,13 +66,14 @@ class Job:
         Raises
         ------
         ValueError
-            If a value is out of range, or the network cannot take such an input.
+            If a value is out of range, the network cannot take such an input, or there
+            is no memory for a single one.
         """
-        from sact_core.network import check_input_size
+        from sact_core.backends.memory import batch_that_fits
 
         wanted = self.net.preprocessing_for(image_size, fit)
         if wanted.fit == "crop":
-            check_input_size(self.net.plan, (wanted.image_size, wanted.image_size))
+            batch_that_fits(self.net.plan, (wanted.image_size, wanted.image_size), 1)
         return replace(self, net=replace(self.net, preprocessing=wanted))
 
     def first(self, num_examples: int) -> Job:
@@ -185,7 +183,7 @@ def evaluate(
 def inputs(
     job: Job, shard: tuple[int, int] = (0, 1), left_out: Unreadable | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Give the images of a job that fit in memory together, and their labels.
+    """Give the images of a job, as many at a time as fit in memory, and their labels.
 
     Parameters
     ----------
@@ -207,6 +205,8 @@ def inputs(
     ValueError
         As `evaluate`.
     """
+    from sact_core.backends.stacking import stacked
+
     net, source = job.net, job.source
     offset = label_offset(net, source)
     if not len(source):
@@ -216,10 +216,10 @@ def inputs(
     batch_size = min(job.batch_size, -(-job.num_examples // shard[1]))
     for number, chunk in enumerate(source.chunks(batch_size, job.num_examples)):
         if number % shard[1] == shard[0]:
-            for x, labels in _prepared(net, source, chunk, left_out):
-                at_once = _at_once(net, x.shape, shard[1])
-                for i in range(0, len(x), at_once):
-                    yield x[i : i + at_once], labels[i : i + at_once] + offset
+            readable = source.readable(chunk, left_out)
+            made = ((net.see(image).x, label) for image, label, _ in readable)
+            for x, labels in stacked(made, net.plan, batch_size, shard[1]):
+                yield x, np.array(labels, np.int64) + offset
 
 
 def label_offset(net: Net, source: Source) -> int:
@@ -301,26 +301,3 @@ def _options(args: argparse.Namespace, processes: Processes) -> dict[str, Any]:
     if num_threads is not None and args.backend != "reference":
         options["num_threads"] = num_threads
     return options
-
-
-def _prepared(
-    net: Net, source: Source, chunk: range, left_out: Unreadable
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Inputs [shape=(n, H, W, 3)] of one size each, and their labels."""
-    sizes: dict[tuple[int, ...], list[tuple[np.ndarray, int]]] = {}
-    for image, label, _ in source.readable(chunk, left_out):
-        x = net.see(image).x
-        sizes.setdefault(x.shape, []).append((x, label))
-    for together in sizes.values():
-        yield np.concatenate([x for x, _ in together]), np.array([label for _, label in together])
-
-
-def _at_once(net: Net, shape: tuple[int, ...], num_processes: int) -> int:
-    """How many images of a batch [shape=(n, H, W, 3)] to run together: at least one."""
-    from sact_core.backends.memory import available_memory, estimate_memory
-
-    there = available_memory()
-    if there is None:
-        return shape[0]
-    share = MEMORY_SHARE * there / num_processes
-    return max(1, min(shape[0], int(share / estimate_memory(net.plan, (1, *shape[1:])))))

@@ -10,7 +10,7 @@ counted here.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,8 @@ MOST_TAUS = 1000
 
 #: Images, the first ones, that a tau for a budget is looked for on.
 BUDGET_EXAMPLES = 500
+#: Bytes of them that stay in memory while it is looked for.
+KEEP_BYTES = 1 << 29
 
 
 @dataclass
@@ -226,11 +228,30 @@ def find_budget(job: Job, target: float, processes: Processes) -> tuple[Budget, 
     found: dict[str, Any] | None = None
     if processes.is_first:
         first = job.first(BUDGET_EXAMPLES)
-        batches = [x for x, _ in inputs(first)]
-        found = {"budget": vars(job.net.find_tau(batches, target)), "count": sum(map(len, batches))}
+        batches = _Batches(first)
+        found = {"budget": vars(job.net.find_tau(batches, target)), "count": batches.count}
     found = processes.gather(found)[0]
     assert found is not None
     return Budget(**found["budget"]), found["count"]
+
+
+class _Batches:
+    """Images of a job: kept in memory if they are few bytes, else read every time again."""
+
+    def __init__(self, job: Job) -> None:
+        self._job, self._kept = job, list[np.ndarray]()
+        self.count, num_bytes = 0, 0
+        for x, _ in inputs(job):
+            self.count += len(x)
+            num_bytes += x.nbytes
+            if num_bytes > KEEP_BYTES:
+                self._kept.clear()
+            else:
+                self._kept.append(x)
+        self._all = num_bytes <= KEEP_BYTES
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return iter(self._kept) if self._all else (x for x, _ in inputs(self._job))
 
 
 def check_budget(job: Job, target: float) -> None:

@@ -49,7 +49,7 @@ def measure(network: dense.Network, config: TrainingConfig, feed: Feed) -> dict[
     low, high = config.network.tau_low, config.network.tau_high
     ends = [] if low is None or high is None else [low, high]
     metrics = {tau: Metrics(plan, tau, regularization) for tau in [config.tau, *ends]}
-    for images, labels in feed.test_inputs():
+    for images, labels in feed.test_inputs(plan):
         for tau, seen in metrics.items():
             if tau == config.tau or seen.count < END_EXAMPLES:
                 taus = np.full(len(images), tau) if ends else None

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from sact_core.ahead import batches_ahead
+from sact_core.backends.memory import batch_that_fits
 from sact_core.config import Preprocessing
 from sact_core.data.records import DataError, Unreadable
 from sact_core.data.source import Examples, Source
+from sact_core.network import Plan
 from sact_core.preprocess import normalise, prepare
 from sact_core.processes import Processes
 from sact_core.train.batches import Augmenter, Batch
@@ -86,17 +88,20 @@ class Feed:
             epoch, step, order, self._processes.rank, self._processes.world
         )
 
-    def test_inputs(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Give test images batch by batch, as `test_batches`.
+    def test_inputs(self, plan: Plan) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Give test images as `test_batches`, as many at a time as a network has memory for.
 
         Raises
         ------
         DataError
             If not one of them can be read.
+        ValueError
+            If there is no memory for a single one.
         """
-        count = 0
+        count, size = 0, (self.side, self.side)
+        batch_size = batch_that_fits(plan, size, TEST_BATCH, self._processes.world)
         for images, labels in test_batches(
-            self._test, self.preprocessing, self._num_workers, self.left_out_of_test
+            self._test, self.preprocessing, self._num_workers, self.left_out_of_test, batch_size
         ):
             count += len(images)
             yield images, labels
@@ -141,7 +146,11 @@ class Feed:
 
 
 def test_batches(
-    test: Examples | Source, preprocessing: Preprocessing, num_workers: int, left_out: Unreadable
+    test: Examples | Source,
+    preprocessing: Preprocessing,
+    num_workers: int,
+    left_out: Unreadable,
+    batch_size: int,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Give test images batch by batch, in constant memory.
 
@@ -155,6 +164,8 @@ def test_batches(
         Threads that decode.
     left_out : Unreadable
         Gets those that cannot be read.
+    batch_size : int
+        Images at a time.
 
     Yields
     ------
@@ -162,8 +173,8 @@ def test_batches(
     labels : np.ndarray [shape=(n,), int64]
     """
     if isinstance(test, Examples):
-        for begin in range(0, len(test), TEST_BATCH):
-            part = slice(begin, begin + TEST_BATCH)
+        for begin in range(0, len(test), batch_size):
+            part = slice(begin, begin + batch_size)
             yield normalise(test.images[part], preprocessing.kind), test.labels[part]
         return
 
@@ -171,7 +182,7 @@ def test_batches(
         found = test.readable([index], left_out)
         return [(prepare(image, preprocessing), label) for image, label, _ in found]
 
-    for batch in batches_ahead(one, test.chunks(TEST_BATCH), num_workers):
+    for batch in batches_ahead(one, test.chunks(batch_size), num_workers):
         found = [pair for pairs in batch for pair in pairs]
         if found:
             yield np.stack([x for x, _ in found]), np.array([y for _, y in found], np.int64)

@@ -19,11 +19,12 @@ from app.halting_lab import rule
 from app.loaders import checkpoints, comparing, pictures, running
 from app.records import Look
 from app.runs import run_dir
-from sact_core.backends import load
+from sact_core.backends import load, memory
 from sact_core.data.images import read_image
 from sact_core.flops import dense_flops
 from sact_core.network import BlockResult, Result
-from tests.app.conftest import ROOT
+from tests.app.conftest import CLASSES, ROOT
+from tests.in_memory import in_memory
 
 
 def example_run(name="tiny_sact_tau0.005", image="Cat", **options):
@@ -492,6 +493,60 @@ class TestCosts:
         asked = replace(model, header=replace(model.header, provenance=provenance))
 
         assert dataset.split_of(asked) == opened
+
+
+class TestDataSet:
+    @pytest.fixture
+    def a_test_split(self, monkeypatch):
+        """Images of one size and of another in turn, the fourth of which cannot be read."""
+        from app.loaders import dataset
+
+        rng = np.random.default_rng(0)
+        images = [rng.integers(0, 256, (20 + 12 * (i % 2), 32, 3), np.uint8) for i in range(11)]
+        source = replace(in_memory(images, broken=[3]), class_names=CLASSES)
+        monkeypatch.setattr(dataset, "_open", lambda *_: source)
+        return source
+
+    def test_little_memory_changes_no_outcome(self, app_env, a_test_split, monkeypatch):
+        from app.loaders import dataset
+
+        model = loaders.model("tiny_sact_tau0.005")
+        keep = replace(model.header.preprocessing, fit="keep")
+        network = loaders.net(model)
+        monkeypatch.setattr(dataset, "net", lambda _: replace(network, preprocessing=keep))
+        [(_, whole)] = dataset.run(model, 11)
+        one = memory.estimate_memory(model.plan, (1, 32, 32, 3))
+        monkeypatch.setattr(memory, "available_memory", lambda: 4 * one)
+        dataset._part.clear()
+        sizes = []
+        monkeypatch.setattr(
+            dataset, "forward", lambda n, x, tau: sizes.append(len(x)) or n.forward(x)
+        )
+        [(_, parts)] = dataset.run(model, 11)
+
+        assert max(sizes) < 5
+        assert parts.indices.tolist() == [0, 1, 2, 4, 5, 6, 7, 8, 9, 10]
+        assert parts.labels.tolist() == [i % 3 for i in parts.indices]
+        assert parts.left_out.tolist() == ["example 3"]
+        for name in ("predictions", "flops", "dense", "among_five"):
+            assert np.array_equal(getattr(parts, name), getattr(whole, name)), name
+        singly = [
+            int(network.run([image], None, "keep")[0].flops[0])
+            for i, image in enumerate(a_test_split.records.images)
+            if i != 3
+        ]
+        assert parts.flops.tolist() == singly
+
+    def test_a_size_without_end_is_refused_in_a_sentence(self, app_env, a_test_split, monkeypatch):
+        from app.loaders import dataset
+
+        model = loaders.model("tiny_sact_tau0.005")
+        network = loaders.net(model)
+        huge = replace(network.preprocessing, image_size=8192)
+        monkeypatch.setattr(dataset, "net", lambda _: replace(network, preprocessing=huge))
+        monkeypatch.setattr("sact_core.backends.checks.available_memory", lambda: 1 << 30)
+        with pytest.raises(InputError, match=r"8192 x 8192 pixels needs? about .* free"):
+            list(dataset.run(model, 11))
 
 
 class TestAnyTau:
