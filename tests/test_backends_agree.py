@@ -11,7 +11,7 @@ import pytest
 
 from sact_core.backends import BACKENDS, backend_module, masked
 from sact_core.config import NetworkConfig
-from sact_core.network import build_plan
+from sact_core.plans import build_plan
 from tests.networks import (
     MARGIN,
     OPTIONS,

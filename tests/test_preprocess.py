@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sact_core.config import Preprocessing
+from sact_core.config import KINDS, Kind, Preprocessing
 from sact_core.preprocess import (
     central_crop,
     central_square,
@@ -84,6 +84,16 @@ def test_each_image_is_standardised_by_itself(rng):
 def test_imagenet_values_by_hand():
     image = np.array([[[0, 255, 51]]], np.uint8)
     np.testing.assert_allclose(normalise(image, "imagenet"), [[[-1, 1, -0.6]]], atol=1e-6)
+
+
+def test_another_kind_is_one_more_row(rng, monkeypatch):
+    monkeypatch.setitem(KINDS, "lite", Kind((127 / 255, 255 / 128), stretches=False))
+    image = photo(rng, 20, 31)
+    comp = prepare(image, Preprocessing("lite", 8))
+    ref = (fit_square(image, 8).astype(float) - 127) / 128
+    np.testing.assert_allclose(comp, ref, rtol=0, atol=1e-6)
+    with pytest.raises(ValueError, match="kind must be one of cifar, imagenet, lite; got 'mobile'"):
+        Preprocessing("mobile")
 
 
 @pytest.mark.parametrize("kind", ["cifar", "imagenet"])

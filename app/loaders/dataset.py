@@ -23,7 +23,7 @@ from sact_core.data.source import Source
 from sact_core.data.splits import evaluation_split, open_split, recorded_split
 from sact_core.data.tfds import download_command
 from sact_core.evaluate import label_offset
-from sact_core.network import Result
+from sact_core.result import Result
 
 CHUNK = 100  # images of one part
 FLIP_HALVINGS = 6  # of the logarithm between two taus, until a flip is known well enough

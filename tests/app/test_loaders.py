@@ -22,7 +22,7 @@ from app.runs import run_dir
 from sact_core.backends import load, memory
 from sact_core.data.images import read_image
 from sact_core.flops import dense_flops
-from sact_core.network import BlockResult, Result
+from sact_core.result import BlockResult, Result
 from tests.app.conftest import CLASSES, ROOT
 from tests.in_memory import in_memory
 
