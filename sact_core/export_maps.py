@@ -25,7 +25,7 @@ import numpy as np
 from sact_core.ahead import batches_ahead
 from sact_core.commands import run_together
 from sact_core.data.records import Unreadable
-from sact_core.maps.parts import PART_BYTES, Parts, Skipped, remove_parts, start
+from sact_core.maps.parts import PART_BYTES, Parts, remove_parts, start
 from sact_core.processes import Processes
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def export(
     processes: Processes | None = None,
     say: Callable[[str], None] = lambda _: None,
     progress: bool = False,
-) -> tuple[int, list[Skipped]]:
+) -> tuple[int, Unreadable]:
     """Run a network over images and write what it did, a part at a time.
 
     Parameters
@@ -80,8 +80,8 @@ def export(
     -------
     num_images : int
         Images in the file (0 in processes other than the first).
-    skipped : list of Skipped
-        What was left out.
+    left_out : Unreadable
+        Images that cannot be read.
 
     Raises
     ------
@@ -139,16 +139,15 @@ def export(
     with shown:
         prepared = _prepared(net, source, image_size, batches, num_workers)
         for part in mine:
-            found, skipped = _run_part(net, part, together, batch_size, prepared, shown.update)
-            parts.write(part, found, skipped, about)
+            found, left_out = _run_part(net, part, together, batch_size, prepared, shown.update)
+            parts.write(part, found, left_out, about)
     processes.wait()
     if not processes.is_first:
-        return 0, []
-    skipped = parts.skipped()
-    if skipped:
-        record = _unreadable(skipped).record()
-        about = map_attributes(net.config, names, provenance | {"skipped": record})
-    return parts.join(about), skipped
+        return 0, Unreadable()
+    left_out = parts.left_out()
+    if left_out:
+        about = map_attributes(net.config, names, provenance | {"skipped": left_out.record()})
+    return parts.join(about), left_out
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -202,7 +201,7 @@ def _export(args: argparse.Namespace, command: str, processes: Processes) -> Non
     net, source = processes.agree(lambda: _open(args))
     if processes.is_first and args.force:
         remove_parts(out)
-    num_images, skipped = export(
+    num_images, left_out = export(
         net,
         source,
         out,
@@ -217,8 +216,8 @@ def _export(args: argparse.Namespace, command: str, processes: Processes) -> Non
     )
     if processes.is_first:
         print(summary(out, num_images))
-        if skipped:
-            print(_unreadable(skipped).line(num_images + len(skipped)))
+        if left_out:
+            print(left_out.line(num_images + len(left_out)))
 
 
 def _open(args: argparse.Namespace) -> tuple[Net, Source]:
@@ -264,10 +263,6 @@ def summary(out: Path, num_images: int) -> str:
     )
 
 
-def _unreadable(skipped: Sequence[Skipped]) -> Unreadable:
-    return Unreadable({s.index: (s.name, s.reason) for s in skipped})
-
-
 def _part_size(image_bytes: int, batch_size: int) -> int:
     """Images of a part: whole batches, unless one batch is more than a part should hold."""
     images = max(1, PART_BYTES // image_bytes)
@@ -291,19 +286,16 @@ def _prepared(
     image_size: int | None,
     batches: Sequence[range],
     num_workers: int,
-) -> Iterator[list[tuple[np.ndarray, int, str] | Skipped]]:
-    """Network inputs of each batch, read two batches ahead."""
-    from sact_core.data.images import ImageError
+) -> Iterator[list[Example | Exception]]:
+    """Network inputs of each batch, or why there is none, read two batches ahead."""
     from sact_core.preprocess import check_image
 
-    def one(index: int) -> Example | Skipped:
+    def one(index: int) -> Example | Exception:
         try:
             [(image, label, name)] = source.read([index])
             check_image(image)
         except (ValueError, OSError, RuntimeError) as error:
-            known = error.name if isinstance(error, ImageError) else None
-            reason = str(error).strip().partition("\n")[0]
-            return Skipped(index, reason, known or f"example {index}")
+            return error
         return net.see(image, image_size, "crop").x, label, name  # an error stops the command
 
     return batches_ahead(one, batches, num_workers)
@@ -314,26 +306,31 @@ def _run_part(
     part: range,
     together: int,
     batch_size: int,
-    prepared: Iterator[list[Example | Skipped]],
+    prepared: Iterator[list[Example | Exception]],
     update: Callable[[int], Any],
-) -> tuple[Rows | None, list[Skipped]]:
+) -> tuple[Rows | None, Unreadable]:
     """Run one part, so many images together; its rows, or None if no image could be read."""
+    from sact_core.data.images import ImageError
     from sact_core.maps.writing import map_rows
 
     found: list[Rows] = []
-    skipped: list[Skipped] = []
-    for _ in range(0, len(part), together):
-        batch = next(prepared)
-        skipped += [example for example in batch if isinstance(example, Skipped)]
-        good = [example for example in batch if not isinstance(example, Skipped)]
+    left_out = Unreadable()
+    for begin in range(part.start, part.stop, together):
+        batch, good = next(prepared), []
+        for index, example in enumerate(batch, begin):
+            if isinstance(example, Exception):
+                known = example.name if isinstance(example, ImageError) else None
+                left_out.add(index, known or f"example {index}", example)
+            else:
+                good.append(example)
         if good:
             x = np.concatenate([each for each, _, _ in good])
             labels, names = [label for _, label, _ in good], [name for _, _, name in good]
             found.append(map_rows(net.config, x, net.forward(x), names, labels, batch_size))
         update(len(batch))
     if not found:
-        return None, skipped
-    return {name: np.concatenate([rows[name] for rows in found]) for name in found[0]}, skipped
+        return None, left_out
+    return {name: np.concatenate([rows[name] for rows in found]) for name in found[0]}, left_out
 
 
 def _progress_bar(parts: Parts, shown: bool) -> Any:

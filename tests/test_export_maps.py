@@ -20,6 +20,7 @@ from sact_core.backends import Net, load
 from sact_core.checkpoint import Checkpoint
 from sact_core.config import NetworkConfig, Preprocessing
 from sact_core.data.folders import photographs
+from sact_core.data.records import Unreadable
 from sact_core.data.splits import open_split
 from sact_core.export_maps import export, main
 from sact_core.import_tf import import_checkpoint
@@ -99,7 +100,7 @@ def assert_equal_files(ref_path, comp_path):
 
 def test_arrays_equal_single_image_runs(tmp_path, net, images, small_parts):
     out = tmp_path / "maps.h5"
-    assert export(net, in_memory(images), out, batch_size=3) == (7, [])
+    assert export(net, in_memory(images), out, batch_size=3) == (7, Unreadable())
     with MapFile(out) as file:
         assert file.class_names == ("a", "b", "c")
         for i in range(7):
@@ -144,7 +145,11 @@ def test_the_authors_network_exports_the_authors_arrays(reference_dir, tmp_path)
 @pytest.mark.parametrize("name", ["cifar10", "caltech101"])
 def test_real_data_sets(data_dir, tmp_path, net, name):
     source = open_split(name, "test", data_dir)
-    assert export(net, source, tmp_path / "m.h5", num_examples=5, num_workers=3) == (5, [])
+    exported = export(net, source, tmp_path / "m.h5", num_examples=5, num_workers=3)
+    assert exported == (5, Unreadable())
+        5,
+        Unreadable(),
+    )
     with MapFile(tmp_path / "m.h5") as file:
         ref = source.read(range(5))
         for i, (image, label, key) in enumerate(ref):
@@ -189,7 +194,7 @@ def test_an_interrupted_export_goes_on(tmp_path, net, images, small_parts, fail_
     assert f"{3 * fail_after} of 7 images" in map_parts.unfinished(out)
     going, sizes = counting(net)
     said = []
-    assert export(going, in_memory(images), out, batch_size=3, say=said.append) == (7, [])
+    assert export(going, in_memory(images), out, batch_size=3, say=said.append) == (7, Unreadable())
     assert bool(said) == bool(fail_after)
     assert sizes == [3, 3, 1][fail_after:]  # nothing twice
     assert_equal_files(tmp_path / "ref.h5", out)
@@ -259,11 +264,11 @@ def test_only_our_own_files_are_removed(tmp_path, net, images, small_parts):
 @pytest.mark.parametrize("broken", [[0], [2, 3], [3, 4, 5], [6]])
 def test_broken_images_are_left_out_named_and_counted(tmp_path, net, images, small_parts, broken):
     out = tmp_path / "maps.h5"
-    num_images, skipped = export(net, in_memory(images, broken), out, batch_size=3)
+    num_images, left_out = export(net, in_memory(images, broken), out, batch_size=3)
     good = [i for i in range(7) if i not in broken]
     assert num_images == len(good)
-    assert [s.index for s in skipped] == broken
-    assert skipped[0].reason == f"image {broken[0]} is broken"
+    assert list(left_out.found) == broken
+    assert left_out.found[broken[0]] == (f"example {broken[0]}", f"image {broken[0]} is broken")
     with MapFile(out) as file:
         assert [file.name(i) for i in range(len(good))] == [f"{i}.png" for i in good]
 

@@ -23,6 +23,7 @@ HALTING_NUMBERS = 7
 #: state, output, pre-activation, what lies between the convolutions, lists and marks.
 #: It writes weights and probabilities where they stay.
 MASKED_MAPS, MASKED_LANES, MASKED_HALTING_NUMBERS = 8, 16, 2
+
 #: Share of the free memory that a batch may take before it is run in parts.
 MEMORY_SHARE = 0.5
 

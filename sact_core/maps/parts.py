@@ -9,26 +9,18 @@ processes can share the work. ``job.json`` says what the parts belong to.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sact_core.data.records import Unreadable
 from sact_core.files import write_bytes
 from sact_core.maps.file import MapError
 from sact_core.maps.writing import Rows, merge_maps, write_maps
 
 #: Uncompressed bytes that one part is made of at most; bounds the memory taken.
 PART_BYTES = 1 << 25
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """An example that was left out: its index, why, and its name."""
-
-    index: int
-    reason: str
-    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,7 +66,7 @@ class Parts:
         self,
         indices: range,
         found: Rows | None,
-        skipped: Sequence[Skipped],
+        left_out: Unreadable,
         about: Mapping[str, Any],
     ) -> None:
         """Write one part.
@@ -85,7 +77,7 @@ class Parts:
             One of `ranges`.
         found : dict of str to np.ndarray, optional
             What `map_rows` gives; None if every example was left out.
-        skipped : sequence of Skipped
+        left_out : Unreadable
             The examples that were left out.
         about : dict
             What `map_attributes` gives.
@@ -100,14 +92,16 @@ class Parts:
             num_rows = len(found["images"])
             part = [indices.start, indices.stop, self.num_examples]
             write_maps(self._file(indices), found, {**about, "part": part})
-        note = {"rows": num_rows, "skipped": [[s.index, s.reason, s.name] for s in skipped]}
+        skipped = [[index, why, name] for index, (name, why) in left_out.found.items()]
+        note = {"rows": num_rows, "skipped": skipped}
         write_bytes(self._note(indices), json.dumps(note).encode())
 
-    def skipped(self) -> list[Skipped]:
+    def left_out(self) -> Unreadable:
         """Every example that was left out."""
-        found = []
+        found = Unreadable()
         for indices in self.ranges:
-            found += [Skipped(*entry) for entry in self._read_note(indices)["skipped"]]
+            for index, why, name in self._read_note(indices)["skipped"]:
+                found.add(index, name, why)
         return found
 
     def join(self, about: Mapping[str, Any]) -> int:
