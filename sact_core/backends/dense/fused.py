@@ -23,6 +23,9 @@ from sact_core.backends.dense import kernels
 #: Scale, offset and slope of an activated normalisation: ``activate(x * scale + offset)``.
 Affine = tuple[np.ndarray, np.ndarray, float]
 
+#: How torch runs an autograd function, which it leaves without types.
+Apply = Callable[..., tuple[Tensor, ...]]
+
 #: A network that diverges overflows; its loss says so.
 _quiet = np.errstate(over="ignore", invalid="ignore")
 
@@ -59,7 +62,9 @@ def norm(
     mean, variance : Tensor [shape=(c,), float32]
         Moments of the batch, the variance biased; no gradient.
     """
-    return _Norm.apply(x, gamma, beta, eps, slope)
+    apply: Apply = _Norm.apply
+    y, image_mean, mean, variance = apply(x, gamma, beta, eps, slope)
+    return y, image_mean, mean, variance
 
 
 def branch(
@@ -91,7 +96,9 @@ def branch(
     image_mean, mean, variance : Tensor
         As in `norm`.
     """
-    return _Branch.apply(x, *own, *local, weight, eps)
+    apply: Apply = _Branch.apply
+    y, logit, image_mean, mean, variance = apply(x, *own, *local, weight, eps)
+    return y, logit, image_mean, mean, variance
 
 
 def fixed_norm(
@@ -139,7 +146,9 @@ def gate(
     Tensor, Tensor
         ``x + active * residual`` and ``output + left * residual``.
     """
-    return _Gate.apply(x, residual, output, active, left)
+    apply: Apply = _Gate.apply
+    after, weighted = apply(x, residual, output, active, left)
+    return after, weighted
 
 
 class _Norm(torch.autograd.Function):
