@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sact_core.checkpoint import Checkpoint, read, read_header, write
-from sact_core.commands import run
+from sact_core.commands import at_least_one, progress, run
 from sact_core.config import NetworkConfig
 from sact_core.extras import need
 from sact_core.network import Plan
@@ -159,10 +159,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _make(args: argparse.Namespace, argv: Sequence[str]) -> None:
-    for flag in ("num_batches", "num_threads"):
-        value = getattr(args, flag)
-        if value is not None and value < 1:
-            raise ValueError(f"--{flag.replace('_', '-')} must be at least 1, got {value}")
+    at_least_one(args, "num_batches", "num_threads")
     if not Path(args.out).parent.is_dir():
         raise ValueError(f"cannot write {args.out}: there is no folder {Path(args.out).parent}")
     need("train", "average, which reads training images and computes statistics anew,", "torch")
@@ -220,13 +217,12 @@ def _feed(config: TrainingConfig, data_dir: str | None) -> Feed:
 
 def _batches(feed: Feed, config: TrainingConfig, num_batches: int) -> Iterable[Batch]:
     """The first batches that the recipe's training sees; how far they are, on a terminal."""
-    from tqdm import tqdm
-
     an_epoch = max(feed.num_train // config.batch_size, 1)
-    numbers = range(num_batches)
-    for number in tqdm(numbers, unit=" batches", leave=False, disable=not sys.stderr.isatty()):
-        epoch, step = divmod(number, an_epoch)
-        yield feed.batch(epoch, step, feed.order(epoch))
+    with progress(num_batches, "batches") as bar:
+        for number in range(num_batches):
+            epoch, step = divmod(number, an_epoch)
+            yield feed.batch(epoch, step, feed.order(epoch))
+            bar.update()
 
 
 def _describe(

@@ -23,7 +23,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sact_core.ahead import batches_ahead
-from sact_core.commands import run_together
+from sact_core.commands import (
+    add_data_set,
+    add_network,
+    at_least_one,
+    open_data_set,
+    open_network,
+    progress,
+    run_together,
+    spend_target,
+)
 from sact_core.data.records import Unreadable
 from sact_core.maps.parts import PART_BYTES, Parts, remove_parts, start
 from sact_core.processes import Processes
@@ -46,7 +55,7 @@ def export(
     num_workers: int = 2,
     processes: Processes | None = None,
     say: Callable[[str], None] = lambda _: None,
-    progress: bool = False,
+    show_progress: bool = False,
 ) -> tuple[int, Unreadable]:
     """Run a network over images and write what it did, a part at a time.
 
@@ -73,7 +82,7 @@ def export(
         Who shares the work; this one alone where left out.
     say : callable
         Told where an interrupted export goes on.
-    progress : bool
+    show_progress : bool
         Show a progress bar on a terminal.
 
     Returns
@@ -130,16 +139,16 @@ def export(
     )
     about = map_attributes(net.config, names, provenance)
     mine = [r for r in parts.ranges[processes.rank :: processes.world] if not parts.is_done(r)]
-    shown = _progress_bar(parts, progress and processes.is_first)
+    shown = None if show_progress and processes.is_first else False
     batches = [
         range(i, min(i + together, part.stop))
         for part in mine
         for i in range(part.start, part.stop, together)
     ]
-    with shown:
+    with progress(total, done=parts.num_done(), shown=shown) as bar:
         prepared = _prepared(net, source, image_size, batches, num_workers)
         for part in mine:
-            found, left_out = _run_part(net, part, together, batch_size, prepared, shown.update)
+            found, left_out = _run_part(net, part, together, batch_size, prepared, bar.update)
             parts.write(part, found, left_out, about)
     processes.wait()
     if not processes.is_first:
@@ -159,21 +168,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "images", nargs="*", metavar="IMAGE", help="photographs, or folders of them"
     )
-    parser.add_argument("--checkpoint", required=True, metavar="FILE", help="the network")
+    add_network(parser)
     parser.add_argument("--out", required=True, metavar="FILE.h5", help="file to write")
-    parser.add_argument("--dataset", help="TFDS name, or a folder of class folders")
-    parser.add_argument(
-        "--split", help="such as test or test[:1000] (default: what the checkpoint was tested on)"
-    )
-    parser.add_argument("--data-dir", help="where TFDS keeps its data")
+    add_data_set(parser, default="photographs")
     parser.add_argument("--num-examples", type=int, metavar="N", help="the first N only")
     parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="default: 32")
     parser.add_argument("--image-size", type=int, metavar="N", help="side of the square input")
-    parser.add_argument(
-        "--tau", type=float, help="price of a unit, for a network trained with --tau-range"
-    )
-    parser.add_argument("--backend", default="masked", help="masked (default), reference or dense")
-    parser.add_argument("--device", help="of the dense backend: cpu (default) or cuda")
     parser.add_argument(
         "--num-workers", type=int, default=2, metavar="N", help="threads that read images"
     )
@@ -198,7 +198,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _export(args: argparse.Namespace, command: str, processes: Processes) -> None:
     out = Path(args.out)
-    net, source = processes.agree(lambda: _open(args))
+    net, source = processes.agree(lambda: _open(args, processes))
+    first = range(min(args.num_examples or len(source), len(source)))
+
+    def images() -> Iterator[np.ndarray]:
+        return (image for image, _, _ in source.readable(first, Unreadable()))
+
+    net = spend_target(net, args, images, "crop", processes)
     if processes.is_first and args.force:
         remove_parts(out)
     num_images, left_out = export(
@@ -212,7 +218,7 @@ def _export(args: argparse.Namespace, command: str, processes: Processes) -> Non
         num_workers=args.num_workers,
         processes=processes,
         say=lambda text: print(text, file=sys.stderr),
-        progress=True,
+        show_progress=True,
     )
     if processes.is_first:
         print(summary(out, num_images))
@@ -220,12 +226,10 @@ def _export(args: argparse.Namespace, command: str, processes: Processes) -> Non
             print(left_out.line(num_images + len(left_out)))
 
 
-def _open(args: argparse.Namespace) -> tuple[Net, Source]:
+def _open(args: argparse.Namespace, processes: Processes) -> tuple[Net, Source]:
     """Check the flags, read the checkpoint and find the images."""
-    from sact_core.backends import load
     from sact_core.checkpoint import read_header
     from sact_core.data.folders import photographs
-    from sact_core.data.splits import evaluation_split, open_split
 
     out = Path(args.out)
     if out.exists() and not args.force:
@@ -234,16 +238,13 @@ def _open(args: argparse.Namespace) -> tuple[Net, Source]:
         raise IsADirectoryError(f"--out must be a file, but {out} is a folder")
     if bool(args.images) == bool(args.dataset):
         raise ValueError("give photographs, or a data set with --dataset")
+    at_least_one(args, "num_examples", "batch_size", "num_workers")
     if args.images:
         source = photographs(args.images)
     else:
-        record = read_header(args.checkpoint).provenance
-        source = open_split(*evaluation_split(record, args.dataset, args.split), args.data_dir)
-    if args.device and args.backend != "dense":
-        raise ValueError(f"--device is for --backend dense, not {args.backend}")
-    net = load(args.checkpoint, args.backend, **({"device": args.device} if args.device else {}))
-    if args.tau is not None:
-        net = net.at_tau(args.tau)
+        source = open_data_set(args, read_header(args.checkpoint).provenance)
+    net = open_network(args, processes)
+    net.preprocessing_for(args.image_size, "crop")
     return net, source
 
 
@@ -331,18 +332,6 @@ def _run_part(
     if not found:
         return None, left_out
     return {name: np.concatenate([rows[name] for rows in found]) for name in found[0]}, left_out
-
-
-def _progress_bar(parts: Parts, shown: bool) -> Any:
-    from tqdm import tqdm
-
-    return tqdm(
-        total=parts.num_examples,
-        initial=parts.num_done(),
-        unit="image",
-        desc=parts.out.name,
-        disable=None if shown else True,  # None: only on a terminal
-    )
 
 
 def _provenance(args: argparse.Namespace, source: Source, command: str) -> dict[str, Any]:

@@ -21,14 +21,22 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sact_core.commands import run
+from sact_core.commands import (
+    add_data_set,
+    add_network,
+    open_data_set,
+    open_network,
+    progress,
+    run,
+    spend_target,
+)
 from sact_core.data.images import ImageError
 from sact_core.measures.boxes import Boxes, inside_mask, read_boxes
 from sact_core.measures.gaze import auc_judd, centre_map
@@ -89,7 +97,11 @@ def preference(name: str, values: np.ndarray, inside: np.ndarray) -> Preference:
 
 
 def measure(
-    net: Net, images: Iterator[Image], boxes: Boxes, image_size: int | None = None
+    net: Net,
+    images: Iterator[Image],
+    boxes: Boxes,
+    image_size: int | None = None,
+    done: Callable[[], object] = lambda: None,
 ) -> tuple[list[Preference], dict[str, str]]:
     """Measure every image that has boxes.
 
@@ -103,6 +115,8 @@ def measure(
         Where their objects are.
     image_size : int, optional
         Longer side of the input; the checkpoint's own where left out.
+    done : callable
+        Told after each image.
 
     Returns
     -------
@@ -141,6 +155,7 @@ def measure(
             raise  # not this image's fault
         except ValueError as error:
             left_out[name] = str(error).partition("\n")[0]
+        done()
     return found, left_out | dict.fromkeys(missing, "it is not among the images")
 
 
@@ -185,14 +200,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("images", nargs="*", metavar="IMAGE", help="photographs, or folders of them")
-    add("--checkpoint", required=True, metavar="FILE", help="the network")
+    add_network(parser)
     add("--boxes", required=True, metavar="FILE.json", help="where the objects are")
-    add("--dataset", help="TFDS name or folder of class folders")
-    add("--split", help="of the data set (default: what the checkpoint was tested on)")
-    add("--data-dir", help="where TFDS keeps its data")
+    add_data_set(parser, default="photographs")
     add("--image-size", type=int, metavar="N", help="longer side (default: the checkpoint's)")
-    add("--tau", type=float, help="price of a unit, for a network trained with --tau-range")
-    add("--backend", default="masked", help="masked (default), reference or dense")
     add("--json", action="store_true", help="print one JSON object")
     return parser
 
@@ -207,13 +218,19 @@ def _measure(args: argparse.Namespace) -> None:
     if bool(args.images) == bool(args.dataset):
         raise ValueError("give photographs, or a data set with --dataset")
     boxes = read_boxes(args.boxes)
-    images = _examples(args, boxes.by_name) if args.dataset else _photographs(args.images)
-    from sact_core.backends import load
 
-    net = load(args.checkpoint, args.backend)
-    if args.tau is not None:
-        net = net.at_tau(args.tau)
-    found, left_out = measure(net, images, boxes, args.image_size)
+    def images() -> Iterator[Image]:
+        return _examples(args, boxes.by_name) if args.dataset else _photographs(args.images)
+
+    def readable() -> Iterator[np.ndarray]:
+        for name, pixels in images():
+            if boxes.by_name.get(name) and not isinstance(pixels, str):
+                yield pixels
+
+    net = open_network(args)
+    net = spend_target(net, args, readable, "keep")
+    with progress(None) as bar:
+        found, left_out = measure(net, images(), boxes, args.image_size, bar.update)
     if not found:
         name, reason = next(iter(left_out.items()))
         raise ValueError(f"no image can be measured; {name}: {reason}")
@@ -222,6 +239,7 @@ def _measure(args: argparse.Namespace) -> None:
     size = args.image_size or net.preprocessing.image_size
     if args.json:
         about: dict[str, Any] = {"checkpoint": args.checkpoint, "image_size": size}
+        about |= {} if net.tau is None else {"tau": net.tau}
         by_image = {row.pop("name"): row for row in map(asdict, found)}
         print(json.dumps(about | summary(found) | {"images": by_image, "left_out": left_out}))
         return
@@ -244,10 +262,8 @@ def _photographs(paths: Sequence[str]) -> Iterator[Image]:
 def _examples(args: argparse.Namespace, wanted: Mapping[str, Any]) -> Iterator[Image]:
     """Those examples of a data set that are asked for."""
     from sact_core.checkpoint import read_header
-    from sact_core.data.splits import evaluation_split, open_split
 
-    about = read_header(args.checkpoint).provenance
-    source = open_split(*evaluation_split(about, args.dataset, args.split), args.data_dir)
+    source = open_data_set(args, read_header(args.checkpoint).provenance)
     for _, record in source.encoded():
         if isinstance(record, ImageError):
             yield _decoded(record)

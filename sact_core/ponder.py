@@ -15,6 +15,9 @@ image ``NAME``::
     NAME_colorbar.png   its colours, in units
     NAME_maps.h5        all numbers, in the layout of sact_core.maps.file
 
+``--target-flops SHARE`` runs all of them at the one tau at which they spend this
+share of dense together, in a network trained with ``--tau-range``.
+
 With ``--image-size`` the whole photograph is taken, its longer side resized to
 that many pixels; else it is prepared as the checkpoint says.
 """
@@ -22,15 +25,16 @@ that many pixels; else it is prepared as the checkpoint says.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sact_core.commands import run
+from sact_core.commands import add_network, open_network, run, spend_target
 from sact_core.config import FITS
 from sact_core.extras import need
 from sact_core.maps.drawing import COLOUR_MAPS
@@ -200,16 +204,12 @@ def build_parser() -> argparse.ArgumentParser:
         description="See where a network spends its computation on photographs.",
     )
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="photographs")
-    parser.add_argument("--checkpoint", required=True, metavar="FILE", help="the network")
+    add_network(parser)
     parser.add_argument("--out", required=True, metavar="DIR", help="folder; made if absent")
-    parser.add_argument("--backend", default="masked", help="masked (default), reference or dense")
     parser.add_argument(
         "--image-size", type=int, metavar="N", help="take the whole image, its longer side N pixels"
     )
     parser.add_argument("--fit", choices=FITS, help="crop to a square, or keep the aspect")
-    parser.add_argument(
-        "--tau", type=float, help="price of a unit, for a network trained with --tau-range"
-    )
     parser.add_argument("--colour-map", choices=COLOUR_MAPS, default="viridis")
     parser.add_argument(
         "--scale",
@@ -234,23 +234,23 @@ def _ponder_all(args: argparse.Namespace, command: str) -> int:
     need("plots", "ponder, which draws what it finds,", "matplotlib")
     stems = output_stems(args.images, Path(args.out))
     _refuse_existing(stems, args.force)
-    from sact_core.backends import NotFinite, load
+    from sact_core.backends import NotFinite
 
-    net = load(args.checkpoint, args.backend)
+    net = open_network(args)
     if not net.config.halts:
         raise ValueError(
             f"{args.checkpoint} is a vanilla network: every position runs every unit, so it "
             f"has no ponder map"
         )
-    if args.tau is not None:
-        net = net.at_tau(args.tau)
-    net.preprocessing_for(args.image_size, args.fit)
+    fit = args.fit or ("keep" if args.image_size else None)
+    net.preprocessing_for(args.image_size, fit)
+    net = spend_target(net, args, lambda: _readable(args.images), fit)
     Path(args.out).mkdir(parents=True, exist_ok=True)
     provenance = _provenance(net, args, command)
     num_failed = 0
     for path, stem in zip(args.images, stems, strict=True):
         try:
-            pondered = ponder(net, path, args.image_size, args.fit)
+            pondered = ponder(net, path, args.image_size, fit)
             write_outputs(net, pondered, stem, provenance, args.colour_map, args.scale)
         except NotFinite:
             raise  # not this photograph's fault
@@ -262,6 +262,15 @@ def _ponder_all(args: argparse.Namespace, command: str) -> int:
     if num_failed and len(args.images) > 1:
         print(f"error: {num_failed} of {len(args.images)} images were left out", file=sys.stderr)
     return 2 if num_failed else 0
+
+
+def _readable(paths: Sequence[str]) -> Iterator[np.ndarray]:
+    """Those photographs that can be read; what is wrong with the others is said later."""
+    from sact_core.data.images import read_image
+
+    for path in paths:
+        with contextlib.suppress(ValueError, OSError):
+            yield read_image(path)
 
 
 def output_stems(images: Sequence[str], out: Path) -> list[Path]:

@@ -25,16 +25,24 @@ the grid that is tried, and which half is which, are ours.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sact_core.commands import run
+from sact_core.commands import (
+    add_network,
+    at_least_one,
+    open_network,
+    progress,
+    run,
+    spend_target,
+)
 from sact_core.measures.cat2000 import Stimulus, read_stimulus, stimuli
 from sact_core.measures.gaze import auc_judd, blur, centre_map, mix, post_process
 
@@ -180,13 +188,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("folder", metavar="DIR", help="holds Stimuli and FIXATIONLOCS, as CAT2000 does")
-    add("--checkpoint", required=True, metavar="FILE", help="the network")
+    add_network(parser)
     add("--image-size", type=int, metavar="N", help="longer side (default: the checkpoint's)")
     add("--num-examples", type=int, metavar="N", help="the first N of each category only")
     add("--blur", type=float, metavar="S", help="standard deviation, share of the longer side")
     add("--centre-weight", type=float, metavar="W", help="share of the centre, from 0 to 1")
-    add("--tau", type=float, help="price of a unit, for a network trained with --tau-range")
-    add("--backend", default="masked", help="masked (default), reference or dense")
     add("--out", metavar="DIR", help="folder, made if absent: write the processed maps as PNG")
     add("--json", action="store_true", help="print one JSON object")
     return parser
@@ -200,35 +206,36 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _score(args: argparse.Namespace) -> None:
     processing = _processing(args)
-    if args.num_examples is not None and args.num_examples < 1:
-        raise ValueError(f"--num-examples must be at least 1, got {args.num_examples}")
+    at_least_one(args, "num_examples")
     found = stimuli(args.folder, args.num_examples)
-    from tqdm import tqdm
-
-    from sact_core.backends import load
-
-    net = load(args.checkpoint, args.backend)
-    if args.tau is not None:
-        net = net.at_tau(args.tau)
+    net = spend_target(open_network(args), args, lambda: _readable(found), "keep")
     out = None if args.out is None else Path(args.out)
 
     def write(stimulus: Stimulus, values: np.ndarray, size: tuple[int, int]) -> None:
         if out is not None:
             _write_map(out / stimulus.category / f"{stimulus.image.stem}.png", values, size)
 
-    with tqdm(total=len(found), unit=" images", leave=False, disable=not sys.stderr.isatty()) as b:
-        result = score(net, found, args.image_size, processing, write, b.update)
+    with progress(len(found)) as bar:
+        result = score(net, found, args.image_size, processing, write, bar.update)
     for name, reason in result.skipped.items():
         print(f"left out: {name}: {reason}", file=sys.stderr)
     size = args.image_size or net.preprocessing.image_size
     if args.json:
-        print(json.dumps(_as_json(args, result, size)))
+        priced = {} if net.tau is None else {"tau": net.tau}
+        print(json.dumps(_as_json(args, result, size) | priced))
         return
     left_out = f", {len(result.skipped)} left out" if result.skipped else ""
     print(
         f"{net.config.name}, {args.checkpoint}: AUC-Judd on {result.num_images:,} photographs of "
         f"{args.folder}{left_out}, longer side {size} pixels\n\n{table(result)}"
     )
+
+
+def _readable(found: Sequence[Stimulus]) -> Iterator[np.ndarray]:
+    """Those photographs that can be read; what is wrong with the others is said later."""
+    for stimulus in found:
+        with contextlib.suppress(ValueError, OSError):
+            yield read_stimulus(stimulus)[0]
 
 
 def _processing(args: argparse.Namespace) -> tuple[float, float] | None:

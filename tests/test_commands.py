@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import os
 import signal
@@ -9,12 +10,17 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
+from sact_core import backends, commands
+from sact_core.backends import budget
 from sact_core.benchmark.sides import SideError
+from sact_core.checkpoint import write
 from sact_core.commands import run, run_together
 from sact_core.processes import Agreed, Processes, Stopped
 from tests.conftest import ROOT
+from tests.networks import any_tau_checkpoint
 
 
 @pytest.mark.parametrize(("answer", "code"), [(None, 0), (0, 0), (2, 2)])
@@ -163,3 +169,127 @@ def test_ctrl_c_ends_a_command_without_a_traceback(tmp_path):
     os.close(held)  # a read that began just after the signal would wait for more
     said = process.communicate(timeout=60)[1]
     assert (process.returncode, said) == (130, "stopped\n")
+
+
+# --- flags that commands have in common ---
+
+RUNNING = ("evaluate.__main__", "ponder", "export_maps", "objects", "saliency")
+SHOWING = ("evaluate.__main__", "export_maps", "objects", "benchmark.__main__")
+
+
+def flags_of(name, *words):
+    """Flags of a command and how they are told."""
+    parser = importlib.import_module(f"sact_core.{name}").build_parser()
+    if words:  # of a command of the benchmark
+        (parts,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+        parser = parts.choices[words[0]]
+    return {
+        action.option_strings[0]: (action.type, action.choices, action.default, action.help)
+        for action in parser._actions
+        if action.option_strings
+    }
+
+
+def test_networks_are_named_by_the_same_flags_everywhere():
+    common = {
+        "--backend", "--num-threads", "--device", "--tau", "--target-flops", "--clamp-tau",
+    }  # fmt: skip
+    ref = flags_of("ponder")
+    for name in RUNNING:
+        flags = flags_of(name)
+        assert "--checkpoint" in flags
+        for flag in common:
+            told = [*flags[flag]]
+            if (name, flag) == ("evaluate.__main__", "--tau"):  # a price in the loss, too
+                told[-1] = ref[flag][-1]
+            assert told == [*ref[flag]], (name, flag)
+
+
+def test_images_are_named_by_the_same_flags_everywhere():
+    ref = flags_of("evaluate.__main__")
+    for name in SHOWING:
+        flags = flags_of(name, *(["family"] if "benchmark" in name else []))
+        for flag in ("--split", "--data-dir"):
+            assert flags[flag] == ref[flag], (name, flag)
+        assert "folder of class folders (default: " in flags["--dataset"][-1]
+
+
+def test_backends_are_those_that_there_are():
+    assert sorted(commands.BACKENDS) == sorted(backends.BACKENDS)
+
+
+@pytest.fixture
+def any_tau(tmp_path):
+    write(tmp_path / "any.h5", any_tau_checkpoint())
+    return tmp_path / "any.h5"
+
+
+def asked(checkpoint, *flags):
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--image-size", type=int)
+    commands.add_network(parser)
+    return parser.parse_args(["--checkpoint", str(checkpoint), *flags])
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--device", "cpu"], "--device is for --backend dense, not masked"),
+        (["--num-threads", "0"], "--num-threads must be at least 1, got 0"),
+        (["--backend", "reference", "--num-threads", "1"], "for the masked and dense backends"),
+        (["--tau", "5"], "outside of the range"),
+        (["--target-flops", "1.5"], "must be a share of dense"),
+    ],
+)
+def test_flags_of_the_network_that_make_no_sense(any_tau, flags, said):
+    with pytest.raises(ValueError, match=said):
+        commands.open_network(asked(any_tau, *flags))
+
+
+def test_a_network_is_opened_as_the_flags_say(any_tau):
+    net = commands.open_network(
+        asked(any_tau, "--tau", "5", "--clamp-tau", "--backend", "dense", "--num-threads", "1")
+    )
+    assert (net.backend, net.tau, net.engine.num_threads) == ("dense", 0.1, 1)
+    own = commands.open_network(asked(any_tau, "--backend", "reference"))
+    assert own.tau == pytest.approx(0.01)
+
+
+def test_processes_on_a_machine_share_its_cores(any_tau, monkeypatch):
+    monkeypatch.setattr(Processes, "num_threads", lambda self: 3)
+    args = asked(any_tau, "--backend", "dense")
+    assert commands.open_network(args, Processes(0, 2)).engine.num_threads == 3
+
+
+def test_a_budget_is_looked_for_on_the_first_images(any_tau, rng, monkeypatch, capsys):
+    monkeypatch.setattr(budget, "NUM_IMAGES", 6)
+    images = rng.integers(0, 256, (9, 16, 16, 3), dtype=np.uint8)
+    args = asked(any_tau, "--backend", "reference", "--target-flops", "0.97")
+    net = commands.open_network(args)
+    seen = []
+
+    def given():
+        for image in images:
+            seen.append(image)
+            yield image
+
+    found = commands.spend_target(net, args, given)
+    assert len(seen) == 6  # no more are read than count
+    ref = net.find_tau([net.see(image).x for image in images[:6]], 0.97)
+    assert found.tau == ref.tau
+    assert capsys.readouterr().err.endswith("of dense on the first 6 images\n")
+    with pytest.raises(ValueError, match="there is no image"):
+        commands.spend_target(net, args, list)
+    monkeypatch.setattr(budget, "KEEP_BYTES", 2 * 16 * 16 * 3 * 4)
+    seen.clear()
+    assert commands.spend_target(net, args, given).tau == ref.tau
+    assert len(seen) > 6  # read again, and not kept
+
+
+def test_progress_is_quiet_where_nobody_looks(capsys):
+    with commands.progress(3) as bar:
+        bar.update()
+    assert capsys.readouterr() == ("", "")
+    with commands.progress(3, "steps", 1, shown=True) as bar:
+        bar.update()
+    assert "3" in capsys.readouterr().err

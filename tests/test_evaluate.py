@@ -18,7 +18,7 @@ from PIL import Image
 
 from sact_core import checkpoint as checkpoints
 from sact_core import evaluate as evaluation
-from sact_core.backends import Net, memory
+from sact_core.backends import BACKENDS, Net, memory
 from sact_core.config import NetworkConfig, Preprocessing
 from sact_core.data.source import Source
 from sact_core.data.splits import open_split
@@ -71,7 +71,7 @@ def test_all_backends_give_the_same(
 ) -> None:
     file = str(write_checkpoint(tmp_path / "it.h5"))
     argv = ("--checkpoint", file, "--dataset", data_set, "--batch-size", "4")
-    found = {b: run_json(capsys, *argv, "--backend", b) for b in command.BACKENDS}
+    found = {b: run_json(capsys, *argv, "--backend", b) for b in BACKENDS}
     ref = found["reference"]
     assert ref["num_examples"] == 10
     assert 1 < ref["block_2/num_units_mean"] < 3
@@ -200,7 +200,7 @@ def test_data_set_and_split_are_those_of_training(
         (["--split", "dev"], "has no split 'dev'"),
         (["--dataset", "no_such_set"], "neither a TFDS data set nor a folder"),
         (["--backend", "reference", "--num-threads", "2"], "--num-threads is for"),
-        (["--num-threads", "0"], "num_threads"),
+        (["--num-threads", "0"], "--num-threads must be"),
         (["--device", "cpu"], "--device is for --backend dense, not masked"),
         (["--image-size", "0"], "image_size"),
         (["--image-size", "18"], "multiples of 4 pixels, got 18 x 18"),

@@ -448,8 +448,10 @@ def test_mistakes_are_one_sentence(tmp_path, checkpoint, folder, capsys):
     (tmp_path / "empty").mkdir()
     assert "there are no photographs in" in fails(capsys, tmp_path / "empty", *net, *out)
     assert "has no split 'train'" in fails(capsys, *net, *out, *data, "--split", "train")
-    assert "batch_size must be" in fails(capsys, *net, *out, *data, "--batch-size", "0")
-    assert "num_examples must be" in fails(capsys, *net, *out, *data, "--num-examples", "0")
+    assert "batch-size must be at least" in fails(capsys, *net, *out, *data, "--batch-size", "0")
+    assert "num-examples must be at least" in fails(
+        capsys, *net, *out, *data, "--num-examples", "0"
+    )
     assert "image_size must be" in fails(capsys, *net, *out, *data, "--image-size", "-4")
     assert "multiples of 4" in fails(capsys, *net, *out, *data, "--image-size", "10")
     assert "is a folder" in fails(capsys, *net, *data, "--force", "--out", tmp_path)

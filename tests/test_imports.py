@@ -25,7 +25,7 @@ from tests.conftest import ROOT
 LEVELS = [
     ["ahead", "extras", "families", "files", "processes", "provenance", "untrusted_hdf5"],
     ["config", "halting"],
-    ["commands", "network", "result", "taus"],
+    ["network", "result", "taus"],
     ["flops", "parameters", "plans"],
     ["checkpoint"],
     ["preprocess"],
@@ -33,6 +33,7 @@ LEVELS = [
     ["data"],
     ["measures"],
     ["maps"],
+    ["commands"],
     ["train"],
     ["(every other command)"],
     ["app"],

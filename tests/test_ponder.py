@@ -152,7 +152,7 @@ def test_mistakes_are_one_sentence(tmp_path, network, photo, capsys):
     net = ["--checkpoint", network]
     assert "No such file" in fails(capsys, photo, "--checkpoint", tmp_path / "no.h5", *out)
     assert "is no HDF5 file" in fails(capsys, photo, "--checkpoint", photo, *out)
-    assert "backend must be one of" in fails(capsys, photo, *net, *out, "--backend", "x")
+    assert "--num-threads must be" in fails(capsys, photo, *net, *out, "--num-threads", "0")
     assert "image_size must be" in fails(capsys, photo, *net, *out, "--image-size", "0")
     vanilla = write_network(tmp_path / "v.h5", halting="none")
     assert "is a vanilla network" in fails(capsys, photo, "--checkpoint", vanilla, *out)

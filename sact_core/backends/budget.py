@@ -9,8 +9,10 @@ less on the other, so it ends at a crossing either way.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+
+import numpy as np
 
 from sact_core.config import NetworkConfig
 from sact_core.taus import tau_range
@@ -23,6 +25,12 @@ HALVINGS = 12
 
 #: What is further off than this is no longer called the target.
 MISSED = 0.01
+
+#: Images of a data set, the first ones, that a tau is looked for on.
+NUM_IMAGES = 500
+
+#: Bytes of the network's inputs that stay in memory meanwhile.
+KEEP_BYTES = 1 << 29
 
 
 @dataclass(frozen=True)
@@ -103,3 +111,42 @@ def find_tau(spend: Callable[[float], float], config: NetworkConfig, target: flo
                 break
             low, high = (middle, high) if found.share > target else (low, middle)
     return min(tried, key=lambda budget: abs(budget.share - target))
+
+
+class FirstInputs:
+    """The first inputs: kept in memory if they are few bytes, else made every time again.
+
+    Parameters
+    ----------
+    make : callable
+        Gives batches [shape=(n, H, W, 3), float32]; those of the first `NUM_IMAGES`
+        images are asked for.
+
+    Attributes
+    ----------
+    count : int
+        How many images they are.
+    """
+
+    def __init__(self, make: Callable[[], Iterable[np.ndarray]]) -> None:
+        self._make, self._kept = make, list[np.ndarray]()
+        self.count, num_bytes = 0, 0
+        for x in self._again():
+            self.count += len(x)
+            num_bytes += x.nbytes
+            if num_bytes > KEEP_BYTES:
+                self._kept.clear()
+            else:
+                self._kept.append(x)
+        self._all = num_bytes <= KEEP_BYTES
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return iter(self._kept) if self._all else self._again()
+
+    def _again(self) -> Iterator[np.ndarray]:
+        left = NUM_IMAGES
+        for x in self._make():
+            yield x[:left]
+            left -= len(x)
+            if left <= 0:
+                return

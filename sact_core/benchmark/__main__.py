@@ -26,7 +26,7 @@ from typing import Any
 from sact_core.benchmark.cases import CASES, RATIOS
 from sact_core.benchmark.infer import SIDES
 from sact_core.benchmark.train import SIDES as TRAIN_SIDES
-from sact_core.commands import run
+from sact_core.commands import add_data_set, run
 from sact_core.extras import need
 
 KEYS = [case.key for case in CASES]
@@ -88,9 +88,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
 
 def _add_family(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoints", nargs="+", type=Path)
-    parser.add_argument("--dataset", help="TFDS name, or a folder (default: each checkpoint's)")
-    parser.add_argument("--split", help="default: what each checkpoint was tested on")
-    parser.add_argument("--data-dir", help="where TFDS keeps its data")
+    add_data_set(parser)
     parser.add_argument("--num-images", type=int, default=128, help="one batch (default: 128)")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=7)

@@ -46,7 +46,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sact_core.commands import run_together
+from sact_core.commands import add_data_set, add_network, at_least_one, run_together
 from sact_core.config import FITS
 from sact_core.data.records import Unreadable
 from sact_core.evaluate.run import BATCH, prepare_job
@@ -61,7 +61,7 @@ from sact_core.evaluate.sizes import (
 from sact_core.evaluate.table import table
 from sact_core.evaluate.taus import (
     check_budget,
-    find_budget,
+    find_tau,
     measure_taus,
     parse_taus,
     print_taus,
@@ -72,9 +72,6 @@ from sact_core.processes import Processes
 if TYPE_CHECKING:
     from sact_core.evaluate.run import Job
     from sact_core.measures.metrics import Metrics
-
-#: Names of `sact_core.backends.BACKENDS`, the default first; not imported for --help.
-BACKENDS = ("masked", "dense", "reference")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -89,32 +86,22 @@ def build_parser() -> argparse.ArgumentParser:
     )
     what.add_argument("--watch", metavar="RUN_DIR", help="evaluate each new checkpoint of a run")
     add = parser.add_argument
-    add("--dataset", help="TFDS name or folder of class folders (default: the checkpoint's)")
-    add("--split", help="such as test or test[:1000] (default: the checkpoint's)")
-    add("--data-dir", help="where TFDS keeps its data")
+    add_data_set(parser)
     add("--num-examples", type=int, help="the first N only")
     add("--batch-size", type=int, default=BATCH, help=f"default: {BATCH}")
     add("--image-size", type=int, metavar="N", help="side of the input (default: the checkpoint's)")
     add("--fit", choices=FITS, help="crop to a square, or keep the aspect: N is the longer side")
     add("--sizes", metavar="N,N,…", help="evaluate at each of these sizes")
     add("--plot", metavar="FILE", help="draw accuracy against FLOPs by size (.png, .svg, .pdf)")
-    add("--backend", choices=BACKENDS, default=BACKENDS[0], help=f"default: {BACKENDS[0]}")
-    add("--num-threads", type=int, help="threads of the masked or dense backend")
-    add("--device", help="of the dense backend: cpu (default) or cuda")
-    tau = parser.add_mutually_exclusive_group()
-    tau.add_argument(
-        "--tau",
-        type=float,
-        help="price of a unit in the loss (default: the checkpoint's); "
+    tau = add_network(
+        parser,
+        checkpoint=False,
+        tau="price of a unit in the loss (default: the checkpoint's); "
         "a network trained for a range of tau runs at it",
     )
     tau.add_argument(
         "--taus", metavar="N", help="evaluate at N taus of the range, or at each of T,T,…"
     )
-    tau.add_argument(
-        "--target-flops", type=float, metavar="SHARE", help="find the tau that spends it"
-    )
-    add("--clamp-tau", action="store_true", help="take the nearest end for a tau out of range")
     add("--json", action="store_true", help="print one JSON object")
     return parser
 
@@ -149,7 +136,7 @@ def _evaluate(args: argparse.Namespace, processes: Processes) -> None:
     about_tau: dict[str, float] = {}
     searched = 0
     if args.target_flops is not None:
-        budget, searched = find_budget(job, args.target_flops, processes)
+        budget, searched = find_tau(job, args.target_flops, processes)
         job = job.at_tau(budget.tau)
         about_tau = {"target_flops": args.target_flops, "tau_found_on": searched}
         if budget.warning is not None and processes.is_first:
@@ -184,10 +171,7 @@ def _evaluate(args: argparse.Namespace, processes: Processes) -> None:
 
 def _check(args: argparse.Namespace, processes: Processes) -> None:
     """Refuse options that make no sense, before anything is read."""
-    for name in ("num_examples", "batch_size"):
-        value = getattr(args, name)
-        if value is not None and value < 1:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+    at_least_one(args, "num_examples", "batch_size")
     if args.watch is not None and processes.world > 1:
         raise ValueError("--watch runs in a single process, without torchrun")
     several = args.taus is not None or args.target_flops is not None

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sact_core.commands import build_network, open_data_set, progress
 from sact_core.data.records import Unreadable
 from sact_core.measures.metrics import Metrics, l2_loss
 
@@ -93,11 +92,8 @@ class Job:
     @contextlib.contextmanager
     def progress(self, processes: Processes) -> Iterator[Callable[[int], object]]:
         """Show on a terminal how many images are done; give what is to be told."""
-        from tqdm import tqdm
-
-        quiet = not processes.is_first or not sys.stderr.isatty()
         share = -(-self.num_examples // processes.world)
-        with tqdm(total=share, unit=" images", leave=False, disable=quiet) as bar:
+        with progress(share, shown=None if processes.is_first else False) as bar:
             yield bar.update
 
     def run(self, processes: Processes) -> Metrics:
@@ -269,35 +265,14 @@ def prepare_job(checkpoint: Checkpoint, args: argparse.Namespace, processes: Pro
     ValueError, OSError
         If an option makes no sense, or the data are absent or do not fit.
     """
-    from sact_core.backends import Net
-    from sact_core.data.splits import evaluation_split, open_split
-
-    net = Net.from_checkpoint(checkpoint, args.backend, **_options(args, processes))
+    net = build_network(checkpoint, args, processes)
     tau, regularization = loss_terms(checkpoint, args.tau)
     if net.config.tau_conditioned:  # there it is what the network runs at
         net = net if args.tau is None else net.at_tau(args.tau, args.clamp_tau)
         assert net.tau is not None
         tau = net.tau
-    name, split = evaluation_split(checkpoint.provenance, args.dataset, args.split)
-    source = open_split(name, split, args.data_dir)
+    source = open_data_set(args, checkpoint.provenance)
     label_offset(net, source)
     num_examples = min(args.num_examples or len(source), len(source))
     job = Job(net, source, tau, regularization, num_examples, args.batch_size)
     return job.at_size(args.image_size, args.fit)
-
-
-def _options(args: argparse.Namespace, processes: Processes) -> dict[str, Any]:
-    """Options of the backend; processes on one machine share its cores."""
-    options: dict[str, Any] = {}
-    if args.device is not None:
-        if args.backend != "dense":
-            raise ValueError(f"--device is for --backend dense, not {args.backend}")
-        options["device"] = args.device
-        if args.device == "cuda" and processes.world > 1:
-            options["device"] = f"cuda:{os.environ.get('LOCAL_RANK', processes.rank)}"
-    if args.num_threads is not None and args.backend == "reference":
-        raise ValueError("--num-threads is for the masked and dense backends")
-    num_threads = processes.num_threads() if args.num_threads is None else args.num_threads
-    if num_threads is not None and args.backend != "reference":
-        options["num_threads"] = num_threads
-    return options

@@ -10,12 +10,13 @@ counted here.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sact_core.commands import find_budget
 from sact_core.config import NetworkConfig
 from sact_core.data.records import Unreadable
 from sact_core.evaluate.run import inputs
@@ -28,11 +29,6 @@ if TYPE_CHECKING:
     from sact_core.processes import Processes
 
 MOST_TAUS = 1000
-
-#: Images, the first ones, that a tau for a budget is looked for on.
-BUDGET_EXAMPLES = 500
-#: Bytes of them that stay in memory while it is looked for.
-KEEP_BYTES = 1 << 29
 
 
 @dataclass
@@ -199,59 +195,15 @@ def measure_taus(job: Job, taus: Sequence[float], processes: Processes) -> TauCu
     return curve
 
 
-def find_budget(job: Job, target: float, processes: Processes) -> tuple[Budget, int]:
+def find_tau(job: Job, target: float, processes: Processes) -> tuple[Budget, int]:
     """Find the tau that spends a share of dense on the first images, without their labels.
 
-    Parameters
-    ----------
-    job : Job
-        The network and the data.
-    target : float
-        The share, in (0, 1].
-    processes : Processes
-        The first one searches, the others wait.
-
-    Returns
-    -------
-    budget : Budget
-        The tau, and what it spends on those images.
-    count : int
-        How many they are: `BUDGET_EXAMPLES`, or all where there are fewer.
-
-    Raises
-    ------
-    ValueError, OSError
-        As `sact_core.backends.Net.find_tau` and `sact_core.evaluate.evaluate`.
+    As `sact_core.commands.find_budget`.
     """
-    from sact_core.backends.budget import Budget
+    from sact_core.backends.budget import NUM_IMAGES
 
-    found: dict[str, Any] | None = None
-    if processes.is_first:
-        first = job.first(BUDGET_EXAMPLES)
-        batches = _Batches(first)
-        found = {"budget": vars(job.net.find_tau(batches, target)), "count": batches.count}
-    found = processes.gather(found)[0]
-    assert found is not None
-    return Budget(**found["budget"]), found["count"]
-
-
-class _Batches:
-    """Images of a job: kept in memory if they are few bytes, else read every time again."""
-
-    def __init__(self, job: Job) -> None:
-        self._job, self._kept = job, list[np.ndarray]()
-        self.count, num_bytes = 0, 0
-        for x, _ in inputs(job):
-            self.count += len(x)
-            num_bytes += x.nbytes
-            if num_bytes > KEEP_BYTES:
-                self._kept.clear()
-            else:
-                self._kept.append(x)
-        self._all = num_bytes <= KEEP_BYTES
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        return iter(self._kept) if self._all else (x for x, _ in inputs(self._job))
+    first = job.first(NUM_IMAGES)
+    return find_budget(job.net, target, lambda: (x for x, _ in inputs(first)), processes)
 
 
 def check_budget(job: Job, target: float) -> None:

@@ -36,7 +36,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sact_core.commands import run
+from sact_core.commands import at_least_one, run
 from sact_core.extras import need
 from sact_core.processes import Processes
 from sact_core.train.options import build_parser, parse_config, run_name
@@ -131,10 +131,7 @@ def _prepare(
     from sact_core.train.run_dir import RunDir
     from sact_core.train.start import resolve_amp, training_preprocessing
 
-    for name in ("num_threads", "data_workers"):
-        value = getattr(args, name)
-        if value is not None and value < 1:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+    at_least_one(args, "num_threads", "data_workers")
     if config.batch_size % processes.world or config.batch_size < 2 * processes.world:
         raise ValueError(
             f"a batch of {config.batch_size} images cannot be shared by {processes.world} "

@@ -6,6 +6,7 @@ import sys
 import time
 from typing import Any
 
+from sact_core.commands import progress
 from sact_core.measures.metrics import authors_block_name
 from sact_core.network import Plan
 
@@ -89,11 +90,8 @@ class Bar:
     def __init__(
         self, num_steps: int, steps_per_epoch: int, done: int, shown: bool | None = None
     ) -> None:
-        from tqdm import tqdm
-
         self.num_epochs = -(-num_steps // steps_per_epoch)
-        shown = sys.stderr.isatty() if shown is None else shown
-        self._bar = tqdm(total=num_steps, initial=done, disable=not shown, leave=False)
+        self._bar = progress(num_steps, "steps", done, shown)
 
     def update(self, epoch: int, step: int, running: dict[str, float]) -> None:
         """Show the steps so far and the means of the epoch so far; tqdm adds the ETA."""

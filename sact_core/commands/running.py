@@ -1,11 +1,13 @@
-"""What every command does with bad input and with Ctrl-C: one sentence and an exit code."""
+"""A command's work: what stops it is one sentence and an exit code; how far it is."""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from sact_core.extras import sentence
 from sact_core.processes import Agreed, Processes, Stopped
@@ -92,3 +94,39 @@ def run_together(
         return run(together, stopped, processes.who)
     finally:
         processes.end()
+
+
+def at_least_one(args: argparse.Namespace, *names: str) -> None:
+    """Refuse flags that count something and are below 1.
+
+    Raises
+    ------
+    ValueError
+        If one is; the message names it.
+    """
+    for name in names:
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+
+
+def progress(
+    total: int | None, unit: str = "images", done: int = 0, shown: bool | None = None
+) -> Any:
+    """Make a progress bar: tqdm's, which goes when it is done.
+
+    Parameters
+    ----------
+    total : int, optional
+        How much there is to do, if that is known.
+    unit : str
+        Of what.
+    done : int
+        How much of it is done before.
+    shown : bool, optional
+        Whether to show it; where left out, if stderr is a terminal.
+    """
+    from tqdm import tqdm
+
+    shown = sys.stderr.isatty() if shown is None else shown
+    return tqdm(total=total, initial=done, unit=f" {unit}", leave=False, disable=not shown)

@@ -1,0 +1,32 @@
+"""What commands have in common: flags of the network and of its images, progress, refusals.
+
+Bad input and Ctrl-C are one sentence and an exit code. Nothing here is imported that
+``--help`` could do without.
+"""
+
+from sact_core.commands.flags import (
+    BACKENDS,
+    add_data_set,
+    add_network,
+    build_network,
+    find_budget,
+    open_data_set,
+    open_network,
+    spend_target,
+)
+from sact_core.commands.running import at_least_one, progress, run, run_together
+
+__all__ = [
+    "BACKENDS",
+    "add_data_set",
+    "add_network",
+    "at_least_one",
+    "build_network",
+    "find_budget",
+    "open_data_set",
+    "open_network",
+    "progress",
+    "run",
+    "run_together",
+    "spend_target",
+]
