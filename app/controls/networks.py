@@ -77,14 +77,18 @@ def choose_model(
 
 def uploaded_models() -> Bounded[str, Model]:
     """Checkpoints that this session has uploaded, by name."""
-    kept: Bounded[str, Model] = Bounded(MAX_MODEL_BYTES, _size)
-    return st.session_state.setdefault("uploaded_models", kept)
+    kept: Bounded[str, Model] = st.session_state.setdefault(
+        "uploaded_models", Bounded(MAX_MODEL_BYTES, _size)
+    )
+    return kept
 
 
 def uploaded_pictures() -> Bounded[str, Picture]:
     """Images that this session has uploaded, by name."""
-    kept: Bounded[str, Picture] = Bounded(MAX_PIXEL_BYTES, lambda picture: picture.pixels.nbytes)
-    return st.session_state.setdefault("uploaded_pictures", kept)
+    kept: Bounded[str, Picture] = st.session_state.setdefault(
+        "uploaded_pictures", Bounded(MAX_PIXEL_BYTES, lambda picture: picture.pixels.nbytes)
+    )
+    return kept
 
 
 def kind_of(name: str | None) -> str:
@@ -107,7 +111,8 @@ def offer(page: str, picture: Picture) -> None:
 
 def offered(page: str) -> str | None:
     """The kind that `offer` asked for since the page was last drawn."""
-    return st.session_state.pop(f"{page}_offered_kind", None)
+    kind: str | None = st.session_state.pop(f"{page}_offered_kind", None)
+    return kind
 
 
 # --- parts ---

@@ -60,7 +60,8 @@ class Dial:
     @property
     def says(self) -> np.ndarray:
         """The most likely class at every tau [shape=(g,), int64]."""
-        return self.probabilities.argmax(axis=1)
+        found: np.ndarray = self.probabilities.argmax(axis=1)
+        return found
 
     def at(self, tau: float) -> int:
         """Which of the taus is nearest, in the logarithm."""

@@ -67,7 +67,8 @@ class Outcomes:
     @property
     def right(self) -> np.ndarray:
         """Where the prediction is the label [shape=(n,), bool]."""
-        return self.labels == self.predictions
+        right: np.ndarray = self.labels == self.predictions
+        return right
 
 
 def name_of(model: Model) -> str | None:
@@ -283,7 +284,7 @@ def _flip_taus(
             stays = answers == says[batch]
             low[batch] = np.where(stays, middle, low[batch])
             high[batch] = np.where(stays, high[batch], middle)
-    return np.exp(high).tolist()
+    return [float(each) for each in np.exp(high)]
 
 
 def _name(split: Source) -> str:

@@ -7,6 +7,7 @@ import streamlit as st
 
 from app import controls, figures, loaders, views
 from app.halting_lab import rule
+from sact_core.halting import halt
 
 PAGE = "halting_lab"
 SCORES = "halting_lab_scores"
@@ -97,7 +98,7 @@ def edit(scores: np.ndarray, row: int, thing: str) -> None:
 
 def outcome(scores: np.ndarray, row: int, eps: float, thing: str) -> None:
     """What the rule makes of the scores."""
-    halting = rule.halt(scores, eps)
+    halting = halt(scores, eps)
     num_units, remainder = int(halting.num_units[row]), float(halting.remainder[row])
     with st.grid(3, min_column_width=120):
         st.metric("Units run N", num_units, border=True)
@@ -165,7 +166,7 @@ def step_through(scores: np.ndarray, row: int, eps: float) -> None:
 def slope(scores: np.ndarray, row: int, eps: float) -> None:
     """What training sees: the gradient of the ponder cost."""
     st.header("What training sees", anchor=False)
-    halting = rule.halt(scores, eps)
+    halting = halt(scores, eps)
     num_units = int(halting.num_units[row])
     left, right = st.columns(2, gap="large")
     with left:

@@ -405,7 +405,8 @@ def _mix_channels(x: np.ndarray, weight: np.ndarray, groups: int) -> np.ndarray:
     parts = x.reshape(*x.shape[:-1], groups, -1)  # [n, h, w, groups, in of one]
     columns = weight.reshape(len(weight), groups, -1)  # [in of one, groups, out of one]
     mixed: np.ndarray = np.einsum("nhwgi,igo->nhwgo", parts, columns)
-    return mixed.reshape(*x.shape[:-1], weight.shape[1])
+    shaped: np.ndarray = mixed.reshape(*x.shape[:-1], weight.shape[1])
+    return shaped
 
 
 def _pad(x: np.ndarray, pads: Pads, value: float) -> np.ndarray:

@@ -140,7 +140,7 @@ def judge(row: Row) -> Row:
 
     def over_masked(side: str) -> float:
         pairs = zip(turns[side], turns["masked"], strict=True)
-        return statistics.median(dense / masked for dense, masked in pairs)
+        return float(statistics.median(dense / masked for dense, masked in pairs))
 
     def fastest(sides: Sequence[str]) -> str | None:
         return min((s for s in sides if s in row["ms"]), key=row["ms"].__getitem__, default=None)

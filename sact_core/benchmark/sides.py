@@ -90,7 +90,8 @@ class Side:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if line:
-            return json.loads(line)
+            answer: dict[str, Any] = json.loads(line)
+            return answer
         self._process.wait()
         self._errors.seek(0)
         said = self._errors.read().strip().splitlines()[-1:] or ["nothing"]

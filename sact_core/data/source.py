@@ -233,4 +233,5 @@ def _whole(pixels: np.ndarray) -> np.ndarray:
     """Pixel values as uint8; a resize may give fractions, from 0 to 1."""
     if pixels.dtype == np.uint8:
         return pixels
-    return np.rint(pixels * 255).clip(0, 255).astype(np.uint8)
+    levels: np.ndarray = np.rint(pixels * 255).clip(0, 255).astype(np.uint8)
+    return levels

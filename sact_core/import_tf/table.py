@@ -97,5 +97,5 @@ def masked_crc(data: bytes) -> int:
     """CRC-32C, rotated and offset as LevelDB stores it."""
     import google_crc32c
 
-    crc = google_crc32c.value(data)
+    crc = int(google_crc32c.value(data))
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF

@@ -60,7 +60,8 @@ def blend(image: np.ndarray, colours: np.ndarray, alpha: float = 0.55) -> np.nda
     np.ndarray [shape=(h, w, 3), uint8]
     """
     grey = image @ np.array([0.299, 0.587, 0.114])
-    return np.rint(grey[..., None] * (1 - alpha) + colours * alpha).astype(np.uint8)
+    mixed: np.ndarray = np.rint(grey[..., None] * (1 - alpha) + colours * alpha).astype(np.uint8)
+    return mixed
 
 
 def image_heatmap(
@@ -110,7 +111,8 @@ def image_heatmap(
 def stretch(image: np.ndarray) -> np.ndarray:
     """Stretch an image's values to [0, 1] [float32]; a constant one becomes 0."""
     low = image - image.min()
-    return low / max(low.max(), np.finfo(np.float32).tiny)
+    stretched: np.ndarray = low / max(low.max(), np.finfo(np.float32).tiny)
+    return stretched
 
 
 def displayable(x: np.ndarray) -> np.ndarray:
@@ -183,7 +185,7 @@ def colour_bar(limits: tuple[float, float], colour_map: str, label: str) -> np.n
 
     low, high = limits if limits[1] > limits[0] else (limits[0] - 0.5, limits[0] + 0.5)
     figure = Figure(figsize=(1.5, 4), dpi=100)
-    canvas = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)  # whose methods are published without types
     axes = figure.add_axes((0.1, 0.05, 0.2, 0.9))
     figure.colorbar(ScalarMappable(Normalize(low, high), colour_map), cax=axes, label=label)
     canvas.draw()

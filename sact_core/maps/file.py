@@ -119,7 +119,8 @@ class MapFile:
 
     def map(self, index: int, metric: str = "ponder_cost") -> np.ndarray:
         """One image's map [shape=(H, W), float32], in units."""
-        return self._dataset(f"{metric}_map")[index, ..., 0]
+        values: np.ndarray = self._dataset(f"{metric}_map")[index, ..., 0]
+        return values
 
     def map_chunks(self, metric: str = "ponder_cost") -> Iterator[np.ndarray]:
         """All maps, a few images at a time [shape=(k, H, W, 1), float32]."""
@@ -134,7 +135,8 @@ class MapFile:
 
     def image(self, index: int) -> np.ndarray:
         """One image as it was given to the network [shape=(H, W, 3), float32]."""
-        return self._dataset("images")[index]
+        image: np.ndarray = self._dataset("images")[index]
+        return image
 
     def name(self, index: int) -> str:
         """What the image is called; its index in the authors' files."""

@@ -114,4 +114,4 @@ def _is_box(box: Any, units: str) -> bool:
         return False
     top, left, bottom, right = box
     most = 1 if units == "shares" else float("inf")
-    return 0 <= top < bottom <= most and 0 <= left < right <= most
+    return bool(0 <= top < bottom <= most and 0 <= left < right <= most)

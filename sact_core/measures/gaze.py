@@ -93,7 +93,8 @@ def blur(values: np.ndarray, width: float) -> np.ndarray:
         return values.astype(np.float64)
     height, breadth = values.shape
     pixels = width * max(height, breadth)
-    return _blurring(height, pixels) @ values @ _blurring(breadth, pixels).T
+    blurred: np.ndarray = _blurring(height, pixels) @ values @ _blurring(breadth, pixels).T
+    return blurred
 
 
 def post_process(values: np.ndarray, width: float, centre_weight: float) -> np.ndarray:
@@ -146,4 +147,5 @@ def _blurring(side: int, width: float) -> np.ndarray:
     """Matrix that blurs along a side [shape=(side, side)]; every row sums to 1."""
     apart = np.arange(side)[:, None] - np.arange(side)
     weights = np.exp(-(apart**2) / (2 * width**2))
-    return weights / weights.sum(1, keepdims=True)
+    shares: np.ndarray = weights / weights.sum(1, keepdims=True)
+    return shares

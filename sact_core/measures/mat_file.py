@@ -149,7 +149,8 @@ def _read_hdf5(path: Path, name: str) -> np.ndarray:
             if isinstance(dataset, h5py.Dataset) and dataset.dtype.kind in "biuf":
                 if dataset.size * 8 > MAX_BYTES:
                     raise MatError(f"{path}: an array of shape {dataset.shape} is too large")
-                return dataset[()].T  # MATLAB writes columns first
+                values: np.ndarray = dataset[()]
+                return values.T  # MATLAB writes columns first
     except (OSError, RuntimeError, KeyError) as error:
         reason = str(error).partition("\n")[0]
         raise MatError(f"{path} is truncated or damaged ({reason})") from None

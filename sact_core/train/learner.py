@@ -116,7 +116,7 @@ class Learner:
         for group in self.optimiser.param_groups:
             group["lr"] = self.config.learning_rate * rate_factor * group["scale"]
         self.optimiser.zero_grad(set_to_none=True)
-        seen.objective.backward()
+        torch.autograd.backward(seen.objective)
         self.optimiser.step()
 
     def flops(self, seen: Seen) -> float:
@@ -128,7 +128,7 @@ class Learner:
     @property
     def learning_rate(self) -> float:
         """That of the last step, where it is largest."""
-        return max(group["lr"] for group in self.optimiser.param_groups)
+        return float(max(group["lr"] for group in self.optimiser.param_groups))
 
     def is_finite(self) -> bool:
         """Whether every parameter and moving statistic is a finite number."""

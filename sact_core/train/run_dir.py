@@ -164,7 +164,8 @@ class RunDir:
         if not file.exists():
             return None
         try:
-            return torch.load(file, map_location="cpu", weights_only=True)
+            state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+            return state
         except Exception as error:  # torch raises many kinds for a damaged file
             reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
             raise RunError(f"{file} is damaged ({reason}): start again elsewhere") from None

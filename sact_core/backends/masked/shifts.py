@@ -51,4 +51,5 @@ class Shifts:
         along = np.clip((np.log(taus) - start) / (end - start), 0, 1) * TAU_PIECES
         piece = along.astype(np.int64)
         shift = self._begins[piece] + self._slopes[piece] * (along - piece)[:, None]
-        return shift.astype(np.float32)
+        single: np.ndarray = shift.astype(np.float32)
+        return single
