@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from sact_core import checkpoint as checkpoints
-from sact_core.backends import Net
+from sact_core.backends import Net, reference
 from sact_core.backends.memory import estimate_memory
+from sact_core.benchmark.steer import set_reach, steered_params, steering_images
 from sact_core.config import NetworkConfig, default_preprocessing, parse_units
 from sact_core.evaluate.run import loss_terms
 from sact_core.families import FAMILIES, IMAGENET, LINEAR, RELU6, End, Layer, Stage
@@ -195,6 +196,16 @@ def test_memory_counts_every_channel_of_a_group():
     plan = build_plan(NetworkConfig(**OPTIONS | {"base_channels": 64}))
     # The widest map is the expansion: 3 x 64 channels at half the size, and it is read again.
     assert estimate_memory(plan, (1, 64, 64, 3)) >= 4 * 2 * 32 * 32 * 192
+
+
+def test_networks_for_measuring_halt_as_they_are_steered():
+    plan = build_plan(NetworkConfig(**OPTIONS | {"units_per_block": (2, 4)}, halting="sact"))
+    params = steered_params(plan)
+    set_reach(plan, params, 1.0)
+    for block in reference.Engine(plan, params).forward(steering_images(2, (64, 64))).blocks:
+        units = block.halting_distribution.shape[-1]
+        for u in range(1, units):
+            assert (block.num_units > u).mean() == pytest.approx(1 - u / units, abs=0.05)
 
 
 def test_an_engine_that_cannot_run_it_says_so():

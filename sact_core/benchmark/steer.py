@@ -1,11 +1,11 @@
 """Networks with random weights whose halting follows the image.
 
 The first channel of the image carries a smooth field of numbers in [0, 1). It
-passes through the network untouched (a channel to which no residual adds), and
-every halting branch compares it with a threshold. So a measurement can ask for
-any share of the dense FLOPs, on maps that look like those of trained networks:
-blobs that work on, among positions that halted early. What a convolution costs
-does not depend on its weights.
+passes through the network untouched (a channel to which no residual adds, or that
+is handed on where a unit has no shortcut), and every halting branch compares it with
+a threshold. So a measurement can ask for any share of the dense FLOPs, on maps that
+look like those of trained networks: blobs that work on, among positions that halted
+early. What a convolution costs does not depend on its weights.
 """
 
 from __future__ import annotations
@@ -43,7 +43,11 @@ def steered_params(plan: Plan, seed: int = 0) -> dict[str, np.ndarray]:
             _pass_through(params, unit.preact, channel)
         if isinstance(unit.shortcut, Conv):
             _carry(params, unit.shortcut, channel, channel)
-        _carry(params, unit.convs[-1], None, channel)
+        if unit.shortcut is None:
+            for conv in unit.convs:
+                _carry(params, conv, channel, channel)
+        else:
+            _carry(params, unit.convs[-1], None, channel)
         if unit.halting is None:
             continue
         params[f"{unit.halting.global_conv.name}/weight"][:] = 0
@@ -152,9 +156,12 @@ def _carry(params: dict[str, np.ndarray], conv: Conv, start: int | None, end: in
     weight = params[f"{conv.name}/weight"]
     weight[..., end] = 0
     if start is not None:
-        weight[weight.shape[0] // 2, weight.shape[1] // 2, start, end] = 1
+        row, column = weight.shape[0] // 2, weight.shape[1] // 2
+        weight[row, column, start % weight.shape[2], end] = 1  # of its group
     if conv.bias:
         params[f"{conv.name}/bias"][end] = 0
+    if conv.bn is not None:
+        _pass_through(params, conv.bn, end)
 
 
 def _pass_through(params: dict[str, np.ndarray], bn: BatchNorm, channel: int) -> None:
