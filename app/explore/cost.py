@@ -5,7 +5,11 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
-from app import controls, figures, loaders, views
+from app import controls, figures, loaders, times, views
+from app.loaders.timing import measure
+from app.records import Look, Run
+from app.times import Timing
+from sact_core.provenance import hardware
 
 
 def numbers(choice: controls.Choice) -> None:
@@ -97,20 +101,63 @@ def cost(choice: controls.Choice) -> None:
         config=views.QUIET,
         alt="FLOPs of each block, this image over every unit running",
     )
-    this = choice.look.key
-    if st.button("Time it against the dense network", icon=":material/timer:", key="explore_time"):
-        st.session_state["explore_timed"] = this
-    if st.session_state.get("explore_timed") != this:
-        return
-    with controls.guarded():
-        measured = loaders.times(choice.look)
+    time_it(choice.look, run)
+
+
+def time_it(look: Look, run: Run) -> None:
+    """Time the network with halting, without it, and dense; what was measured stays a while."""
+    asked_for, timing = st.session_state.get("explore_timing", (None, None))
+    timing = timing if asked_for == look.key else None
+    asked = st.session_state.pop("explore_asked", None) == look.key
+    label = "Measure again" if asked or timing else "Time it against dense networks"
+    st.button(label, icon=":material/timer:", key="explore_time", on_click=ask, args=(look,))
+    slot = st.empty()
+    if asked:
+        bar = st.progress(0.0)
+
+        def say(what: str, done: float) -> None:
+            bar.progress(done, what)
+
+        with controls.guarded():
+            for timing in measure(look, say):
+                st.session_state["explore_timing"] = look.key, timing
+                with slot.container():
+                    times_of(timing, look, run)
+        bar.empty()
+    elif timing is not None:
+        with slot.container():
+            times_of(timing, look, run)
+    else:
+        st.caption(
+            "Runs it with and without halting in the same engine, and dense in PyTorch, in turns; "
+            "compiling PyTorch's network for the last of them takes a minute or two."
+        )
+
+
+def ask(look: Look) -> None:
+    """The button was pressed."""
+    st.session_state["explore_asked"] = look.key
+
+
+def times_of(timing: Timing, look: Look, run: Run) -> None:
+    """What was measured, drawn and in words."""
     st.plotly_chart(
         figures.times(
-            ["masked (NumPy, Numba)", "dense (PyTorch)"],
-            np.array([measured["masked"], measured["dense"]]),
+            [times.LABELS[each.side] for each in timing.sides],
+            [each.median for each in timing.sides],
+            [each.quartiles for each in timing.sides],
         ),
-        key="explore_times",
+        key=f"explore_times_{len(timing.sides)}",
         config=views.QUIET,
-        alt="Median time masked and dense",
+        alt="Median time with halting, without it, and dense",
     )
-    st.caption("Median of 7 runs of this one image on this machine, which may be busy.")
+    vanilla = loaders.vanilla_flops(look.model.config, run.result.input_size)
+    st.markdown(times.words(timing, int(run.executed.total[0]), int(vanilla.total[0])))
+    threads = "one thread" if timing.threads == 1 else f"{timing.threads} threads"
+    st.caption(
+        f"Medians of {len(timing.sides[0].seconds)} turns of this one image, whiskers from "
+        f"quartile to quartile; every side has a process of its own with {threads} and waits for "
+        "its turn. "
+        "The masked engine (Numba) runs the first two, PyTorch the same weights without halting. "
+        f"{hardware()}, which may be busy. {timing.absent}"
+    )

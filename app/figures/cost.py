@@ -129,31 +129,58 @@ def active_share(
     return lay_out(figure, height, bargap=0.15)
 
 
-def times(names: Sequence[str], seconds: np.ndarray, height: int | None = None) -> go.Figure:
-    """Draw how long backends took.
+def times(
+    names: Sequence[str],
+    seconds: Sequence[float],
+    quartiles: Sequence[tuple[float, float]],
+    height: int | None = None,
+) -> go.Figure:
+    """Draw how long each side took: medians, with whiskers from quartile to quartile.
 
     Parameters
     ----------
     names : sequence of str
-        Backends.
-    seconds : np.ndarray [shape=(backends,)]
+        Sides.
+    seconds : sequence of float
+        Medians.
+    quartiles : sequence of (float, float)
+        The first and the third.
     height : int, optional
         In pixels.
     """
     figure = go.Figure()
+    pairs = list(zip(seconds, quartiles, strict=True))
+    most = 1000 * max(third for _, (_, third) in pairs)
     figure.add_bar(
         y=list(names),
-        x=1000 * seconds,
+        x=[1000 * value for value in seconds],
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": [1000 * (third - value) for value, (_, third) in pairs],
+            "arrayminus": [1000 * (value - first) for value, (first, _) in pairs],
+            "thickness": 1.5,
+            "width": 5,
+            "color": ORANGE,
+        },
         orientation="h",
         marker_color=[BLUE] + [GREY] * (len(names) - 1),
         width=0.55,
-        text=[f"{1000 * value:.1f} ms" for value in seconds],
-        textposition="outside",
-        cliponaxis=False,
-        hovertemplate="%{y}<br><b>%{x:.2f} ms</b><extra></extra>",
+        customdata=[(1000 * first, 1000 * third) for _, (first, third) in pairs],
+        hovertemplate="%{y}<br><b>%{x:.2f} ms</b><br>quartiles %{customdata[0]:.2f} and "
+        "%{customdata[1]:.2f}<extra></extra>",
     )
+    for name, (value, (_, third)) in zip(names, pairs, strict=True):
+        figure.add_annotation(
+            x=1000 * third,
+            y=name,
+            text=f"{1000 * value:.1f} ms",
+            xanchor="left",
+            xshift=8,
+            showarrow=False,
+        )
     figure.update_yaxes(autorange="reversed", fixedrange=True, title=None)
-    figure.update_xaxes(range=[0, 1250 * float(max(seconds))], fixedrange=True, visible=False)
+    figure.update_xaxes(range=[0, 1.3 * most], fixedrange=True, visible=False)
     return lay_out(figure, height or 34 + 34 * len(names), showlegend=False)
 
 

@@ -1,10 +1,10 @@
 """Cached calls into sact_core; all caching of the app lives here.
 
 ``checkpoints`` and ``pictures`` open what can be chosen; ``running`` runs a
-network over an image, ``dataset`` over a test split; ``measuring`` takes times,
-``comparing`` compares backends; ``any_tau`` runs one image at many taus; ``costs``
-says what a run will take; ``warming`` bridges the minute in which the masked engine is
-compiled.
+network over an image, ``dataset`` over a test split; ``measuring`` and ``timing``
+take times, ``comparing`` compares backends; ``any_tau`` runs one image at many
+taus; ``costs`` says what a run will take; ``warming`` bridges the minute in which
+the masked engine is compiled.
 
 Everything is keyed by content: a checkpoint by its content hash, which has been
 verified, an image by the hash of its pixels. Caches are bounded in memory and
@@ -28,7 +28,7 @@ from app.loaders.checkpoints import (
 )
 from app.loaders.comparing import Agreement, agreement
 from app.loaders.costs import Cost, cost, gigabytes
-from app.loaders.measuring import times, torch_flops, unit_seconds
+from app.loaders.measuring import torch_flops, unit_seconds
 from app.loaders.pictures import example, example_names, picture, uploaded_picture
 from app.loaders.running import (
     dense_total,
@@ -66,7 +66,6 @@ __all__ = [
     "run",
     "seconds_of",
     "shipped_models",
-    "times",
     "torch_flops",
     "unit_seconds",
     "uploaded_model",

@@ -1,8 +1,6 @@
-"""Measurements: time masked against dense, unit by unit, and PyTorch's own count."""
+"""Measurements of one network: seconds unit by unit, and PyTorch's own count of FLOPs."""
 
 from __future__ import annotations
-
-import time
 
 import numpy as np
 import streamlit as st
@@ -14,27 +12,11 @@ from app.records import Look, Model
 from sact_core.backends import Net
 
 
-def times(look: Look, repeats: int = 7) -> dict[str, float]:
-    """Measure masked against dense: median seconds by backend. Imports torch.
-
-    Raises
-    ------
-    InputError
-        As `run`.
-    """
-    backends = ("masked", "dense")
-    nets = tuple(net(look.model, backend) for backend in backends)
-    try:
-        measured = _times(look.key, repeats, nets, look)
-    except (ValueError, MemoryError) as error:
-        raise InputError(sentence(error)) from None
-    return {name: float(np.median(each)) for name, each in zip(backends, measured, strict=True)}
-
-
 def unit_seconds(look: Look, repeats: int = 5) -> dict[str, float]:
     """Measure the masked engine unit by unit: median seconds by the unit's name.
 
-    Units that no position ran are absent.
+    Units that no position ran are absent. A time is what was measured just now: it is
+    not kept here.
 
     Raises
     ------
@@ -42,10 +24,18 @@ def unit_seconds(look: Look, repeats: int = 5) -> dict[str, float]:
         As `run`.
     """
     network = net(look.model)
+    found: dict[str, list[float]] = {}
     try:
-        return _unit_seconds(look.key, repeats, network, look)
+        x = network.see(look.picture.pixels, look.image_size, look.fit).x
+        with ENGINE:
+            for _ in range(repeats + 1):  # the first one warms up
+                result = network.forward(x, keep_seconds=True, **priced(look.tau))
+                for block, planned in zip(result.blocks, network.plan.blocks, strict=True):
+                    for unit, seconds in zip(planned.units, block.seconds or (), strict=False):
+                        found.setdefault(unit.name, []).append(seconds)
     except (ValueError, MemoryError) as error:
         raise InputError(sentence(error)) from None
+    return {name: float(np.median(each[1:])) for name, each in found.items()}
 
 
 def torch_flops(model: Model, size: tuple[int, int]) -> int:
@@ -57,38 +47,6 @@ def torch_flops(model: Model, size: tuple[int, int]) -> int:
         As `net`.
     """
     return _torch_flops(model.digest, size, net(model, "dense"))
-
-
-@st.cache_data(max_entries=128, show_spinner="Timing both networks …")
-def _times(
-    key: tuple[object, ...], repeats: int, _nets: tuple[Net, ...], _look: Look
-) -> list[list[float]]:
-    times: list[list[float]] = [[] for _ in _nets]
-    x = _nets[0].see(_look.picture.pixels, _look.image_size, _look.fit).x
-    with ENGINE:
-        for network in _nets:
-            network.forward(x, **priced(_look.tau))  # warm
-        for _ in range(repeats):
-            for seconds, network in zip(times, _nets, strict=True):
-                began = time.perf_counter()
-                network.forward(x, **priced(_look.tau))
-                seconds.append(time.perf_counter() - began)
-    return times
-
-
-@st.cache_data(max_entries=128, show_spinner="Timing every unit …")
-def _unit_seconds(
-    key: tuple[object, ...], repeats: int, _net: Net, _look: Look
-) -> dict[str, float]:
-    found: dict[str, list[float]] = {}
-    x = _net.see(_look.picture.pixels, _look.image_size, _look.fit).x
-    with ENGINE:
-        for _ in range(repeats + 1):  # the first one warms up
-            result = _net.forward(x, keep_seconds=True, **priced(_look.tau))
-            for block, planned in zip(result.blocks, _net.plan.blocks, strict=True):
-                for unit, seconds in zip(planned.units, block.seconds or (), strict=False):
-                    found.setdefault(unit.name, []).append(seconds)
-    return {name: float(np.median(each[1:])) for name, each in found.items()}
 
 
 @st.cache_data(max_entries=64, show_spinner="Counting with PyTorch …")

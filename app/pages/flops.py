@@ -8,7 +8,7 @@ import numpy as np
 import streamlit as st
 
 from app import controls, exports, figures, loaders, views
-from app.records import Run
+from app.records import Look, Run
 
 PAGE = "flops"
 COUNTS = {"flops": "FLOPs", "multiply_adds": "Multiply-adds"}
@@ -62,6 +62,20 @@ def reconcile(choice: controls.Choice, factor: int, unit: str) -> None:
         st.error("The counts differ.", icon=":material/error:")
 
 
+def unit_seconds(look: Look) -> dict[str, float]:
+    """Seconds by unit, measured when the page first shows this look, or again when asked."""
+    if not loaders.ready():
+        return {}
+    seconds: dict[str, float]
+    measured_of, seconds = st.session_state.get("flops_seconds", (None, {}))
+    again = st.button("Measure again", icon=":material/timer:", key="flops_measure")
+    if again or measured_of != look.key:
+        with controls.guarded(), st.spinner("Timing every unit …"):
+            seconds = loaders.unit_seconds(look)
+        st.session_state["flops_seconds"] = look.key, seconds
+    return seconds
+
+
 controls.heading(
     "Where do the FLOPs go?",
     "Every rectangle is a part of the network: its **area** is what it costs when every position "
@@ -99,10 +113,7 @@ st.plotly_chart(
 st.caption("Click a block or unit to look inside; click the bar on top to come back.")
 
 st.header("Unit by unit", anchor=False)
-seconds = {}
-if loaders.ready():
-    with controls.guarded():
-        seconds = loaders.unit_seconds(choice.look)
+seconds = unit_seconds(choice.look)
 names = list(run.executed.units)
 st.plotly_chart(
     figures.units(

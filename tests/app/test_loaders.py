@@ -13,13 +13,13 @@ import h5py
 import numpy as np
 import pytest
 
-from app import exports, families, loaders, stated, views
+from app import exports, families, loaders, stated, times, views
 from app.folders import InputError
 from app.halting_lab import rule
-from app.loaders import checkpoints, comparing, pictures, running
+from app.loaders import checkpoints, comparing, pictures, running, timing
 from app.records import Look
 from app.runs import run_dir
-from sact_core.backends import load, memory
+from sact_core.backends import Net, load, memory
 from sact_core.data.images import read_image
 from sact_core.flops import dense_flops
 from sact_core.result import BlockResult, Result
@@ -648,6 +648,122 @@ class TestAnyTau:
         predictions = np.array([[1, 2, 3, 4], [1, 5, 3, 4], [1, 2, 3, 0], [1, 2, 3, 4]])
 
         assert dataset.first_flips(predictions).tolist() == [4, 1, 4, 2]
+
+
+class TestTiming:
+    """Times side by side; the processes are those of the benchmark's tests."""
+
+    @pytest.fixture
+    def sides(self, monkeypatch):
+        """Sides that answer at once, and what they were given."""
+        given: dict[str, tuple] = {}
+
+        class Side:
+            fails = False
+
+            def __init__(self, side, case, threads):
+                assert threads >= 1
+                given[f"{side} {case.key}"] = load(case.checkpoint), np.load(case.images)
+                self.side, self.case = side, case
+
+            def wait(self):
+                if self.side == "frozen" and self.fails:
+                    raise timing.SideError("the frozen side ended early")
+
+            def measure(self, seconds):
+                factor = {"masked": 1, "vanilla": 5, "frozen": 2}[self.side]
+                return {"seconds": [factor * {"own": 3.0, "twin": 4.0}[self.case.key]] * 3}
+
+            def end(self):
+                given.setdefault("ended", []).append(self.side)
+
+        monkeypatch.setattr(timing, "Side", Side)
+        monkeypatch.setattr(timing.shutil, "which", lambda name: "/usr/bin/c++")
+        given["class"] = Side
+        return given
+
+    def test_same_weights_with_and_without_halting(self, any_tau_env, any_tau, sides):
+        picture = loaders.example("Cat")
+        look = Look(loaders.model("tiny_sact_anytau"), picture, 64, tau=0.02)
+        first, last = timing.measure(look, lambda *_: None)
+        (own, x), (twin, same) = sides["masked own"], sides["masked twin"]
+        whole = load(any_tau / "tiny_sact_anytau.h5")
+
+        assert [each.side for each in first.sides] == ["halting", "vanilla", "eager"]
+        assert [each.side for each in last.sides] == ["halting", "vanilla", "eager", "frozen"]
+        assert [each.median for each in last.sides] == [3, 4, 20, 8]
+        assert last.rival.side == "vanilla"
+        assert first.side("vanilla").over(first.side("halting")) == pytest.approx((4 / 3,) * 3)
+        assert np.array_equal(x, whole.see(picture.pixels, 64).x)
+        assert np.array_equal(x, same)
+        assert own.forward(x).flops == whole.forward(x, tau=0.02).flops
+        assert not twin.config.halts
+        assert twin.forward(x).flops == loaders.vanilla_flops(whole.config, (64, 64)).total
+        assert sorted(sides["ended"]) == ["frozen", "masked", "masked", "vanilla"]
+
+    def test_a_twin_is_the_network_that_never_halts(self, app_env, pretrained):
+        made = checkpoints.read(pretrained / "tiny_sact_tau0.005.h5")
+        params = {k: v.copy() for k, v in made.params.items()}
+        for name, values in params.items():
+            if "/halting_proba/" in name and name.endswith("conv/bias"):
+                values[:] = -100  # nothing stops before the last unit
+        x = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32)
+        ref = Net.from_checkpoint(replace(made, params=params), "reference").forward(x)
+        comp = Net.from_checkpoint(timing.vanilla_twin(made), "reference").forward(x)
+
+        np.testing.assert_allclose(comp.logits, ref.logits, rtol=0, atol=1e-5)
+
+    def test_compiler_that_fails_is_said_and_the_rest_measured(self, app_env, sides):
+        sides["class"].fails = True
+        look = Look(loaders.model("tiny_sact_tau0.005"), loaders.example("Cat"))
+        _, last = timing.measure(look, lambda *_: None)
+
+        assert [each.side for each in last.sides] == ["halting", "vanilla", "eager"]
+        assert "not compiled: The frozen side ended early" in last.absent
+
+    def test_network_that_does_not_halt(self, app_env, sides, monkeypatch):
+        monkeypatch.setattr(timing.shutil, "which", lambda name: None)
+        look = Look(loaders.model("tiny_vanilla"), loaders.example("Cat"))
+        (only,) = timing.measure(look, lambda *_: None)
+
+        assert [each.side for each in only.sides] == ["vanilla", "eager"]
+        assert "no C++ compiler" in only.absent
+        assert times.words(only, 10, 10).endswith(
+            "**the masked engine without halting**: 4000.0 ms."
+        )
+
+    def test_not_enough_memory(self, app_env, sides, monkeypatch):
+        from app.loaders import costs
+
+        monkeypatch.setattr(costs, "available_memory", lambda: 1_000_000_000)
+        look = Look(loaders.model("tiny_act"), loaders.example("Cat"))
+        with pytest.raises(InputError, match=r"Timing 4 sides takes about 2\.\d GB of memory"):
+            next(timing.measure(look, lambda *_: None))
+
+    def test_processes_measure(self, app_env, monkeypatch):
+        """The real ones, without a compiler: that takes a minute."""
+        monkeypatch.setattr(timing.shutil, "which", lambda name: None)
+        monkeypatch.setattr(timing, "ROUNDS", 2)
+        monkeypatch.setattr(timing, "TURN", 0.01)
+        look = Look(loaders.model("tiny_sact_tau0.005"), loaders.example("Cat"))
+        (only,) = timing.measure(look, lambda *_: None)
+
+        assert [each.side for each in only.sides] == ["halting", "vanilla", "eager"]
+        assert all(len(each.seconds) == 2 and min(each.seconds) > 0 for each in only.sides)
+
+    def test_words(self):
+        own = times.Times("halting", (1.0, 1.0, 1.0))
+        twin = times.Times("vanilla", (1.25, 1.2, 1.5))
+        torch = times.Times("frozen", (1.0, 1.1, 1.2))
+        said = times.words(times.Timing((own, twin, torch), 2), 76, 100)
+
+        assert "spares **24%** of the FLOPs" in said
+        assert "saves **20%** of its time" in said  # the median of 1 / 1.25, 1 / 1.2, 1 / 1.5
+        assert "0.80 times as long, quartiles 0.73 and 0.82" in said
+        assert "**PyTorch, compiled**: **1.10 times** as long" in said
+        slower = times.words(times.Timing((twin, replace(own, side="vanilla")), 2), 76, 100)
+        assert "costs **" not in times.words(times.Timing((own, twin), 2), 76, 100)
+        assert slower.startswith("The fastest here")
 
 
 class TestLab:

@@ -554,6 +554,60 @@ class TestFlops:
         assert "to the last FLOP" in at.success[0].value
 
 
+class TestTimes:
+    @pytest.fixture
+    def measured(self, app_env, monkeypatch):
+        """How often times were taken; every side takes longer each time."""
+        from app.explore import cost
+        from app.times import Times, Timing
+
+        asked: list[tuple] = []
+
+        def measure(look, say):
+            asked.append(look.key)
+            say("Turn 1 of 2 …", 0.5)
+            names = ["halting", "vanilla", "eager", "frozen"]
+            for count in (3, 4):
+                sides = (Times(name, (len(asked) + i, 2.0 + i)) for i, name in enumerate(names))
+                yield Timing(tuple(sides)[:count], 2)
+
+        monkeypatch.setattr(cost, "measure", measure)
+        return asked
+
+    def test_measured_when_asked_and_again_when_asked_again(self, measured):
+        at = run_page()
+        assert "quartiles" not in texts(at)
+        at.button(key="explore_time").click().run()
+        first = texts(at)
+
+        assert not at.exception
+        assert "quartiles" in first
+        assert "2 threads" in first
+        assert at.button(key="explore_time").label == "Measure again"
+        at.run()  # looking measures nothing
+        assert len(measured) == 1
+        assert "quartiles" in texts(at)
+        at.button(key="explore_time").click().run()
+        assert len(measured) == 2
+        assert texts(at) != first
+
+    def test_nobody_sees_the_times_of_another(self, measured):
+        run_page().button(key="explore_time").click().run()
+        at = run_page()
+
+        assert "quartiles" not in texts(at)
+        assert len(measured) == 1
+
+    def test_units_are_measured_again_when_asked(self, app_env, monkeypatch):
+        asked: list[tuple] = []
+        monkeypatch.setattr(loaders, "unit_seconds", lambda look: asked.append(look.key) or {})
+        at = run_page("flops")
+        at.run()
+        assert len(asked) == 1
+        at.button(key="flops_measure").click().run()
+        assert len(asked) == 2
+
+
 class TestHaltingLab:
     def test_presets(self, app_env):
         at = run_page("halting_lab")
