@@ -24,7 +24,7 @@ from sact_core.plans import build_plan
 from sact_core.preprocess import Seen
 from sact_core.result import BlockResult, Result
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "BACKENDS",
