@@ -12,6 +12,7 @@ from app.folders import InputError, pretrained_dir, runs_dir, sentence
 from app.records import Model
 from sact_core.backends import Net
 from sact_core.checkpoint import CheckpointError, Header, content_hash, read, read_header
+from sact_core.data.folders import files_in
 
 MAX_CHECKPOINT_BYTES = 256 << 20
 MAX_LISTED_CHECKPOINTS = 200
@@ -28,13 +29,13 @@ def checkpoint_files() -> dict[str, Path]:
     folder: ``runs/night/best``. ``SACT_CHECKPOINT_DIRS`` adds folders.
     """
     found: dict[str, Path] = {}
-    for path in sorted(pretrained_dir().glob("*.h5")):
+    for path in sorted(files_in(pretrained_dir(), ".h5", deep=False)):
         found[path.stem] = path
     more = [
         Path(part) for part in os.environ.get("SACT_CHECKPOINT_DIRS", "").split(os.pathsep) if part
     ]
     for folder in [runs_dir(), *more]:
-        for path in sorted(folder.glob("**/*.h5")):
+        for path in sorted(files_in(folder, ".h5")):
             name = f"{folder.name}/{path.relative_to(folder).with_suffix('').as_posix()}"
             found.setdefault(name, path)
             if len(found) >= MAX_LISTED_CHECKPOINTS:
@@ -102,7 +103,7 @@ def first_checkpoint(
 def shipped_models() -> list[Model]:
     """Every checkpoint in ``pretrained/`` that can be read."""
     found = []
-    for name in sorted(path.stem for path in pretrained_dir().glob("*.h5")):
+    for name in sorted(path.stem for path in files_in(pretrained_dir(), ".h5", deep=False)):
         try:
             found.append(model(name))
         except InputError:

@@ -15,6 +15,7 @@ import plotly.graph_objects as go
 
 from app import figures
 from app.folders import runs_dir
+from sact_core.data.folders import files_in
 from sact_core.train import read_metrics
 
 MAX_FILE_BYTES = 16 << 20
@@ -70,7 +71,7 @@ class TrainingRun:
 def names() -> list[str]:
     """Runs in the folder, the youngest first."""
     folder = runs_dir()
-    found = [path.parent for path in folder.glob("**/config.json")]
+    found = [p.parent for p in files_in(folder, "config.json") if p.name == "config.json"]
     return [
         path.relative_to(folder).as_posix()
         for path in sorted(found, key=lambda path: -_touched(path))

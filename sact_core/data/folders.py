@@ -48,17 +48,34 @@ def images_in(folder: Path, deep: bool = True) -> list[Path]:
 
     Parameters
     ----------
+    folder, deep
+        As for `files_in`.
+    """
+    return sorted(files_in(folder, IMAGE_SUFFIXES, deep))
+
+
+def files_in(folder: Path, endings: str | tuple[str, ...], deep: bool = True) -> Iterator[Path]:
+    """Find the files of a folder that people put there.
+
+    Parameters
+    ----------
     folder : Path
         Itself it may have any name.
+    endings : str or tuple of str
+        How their names end, in lower case.
     deep : bool
         Those of its sub-folders too.
     """
-    return sorted(_images(folder, deep))
+    for where, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if deep and _is_searched(name)]
+        for name in files:
+            if not name.startswith(".") and name.lower().endswith(endings):
+                yield Path(where, name)
 
 
 def sub_folders(folder: Path) -> list[Path]:
     """List the folders in a folder that may hold photographs, sorted by name."""
-    found = (path for path in folder.iterdir() if _may_hold_images(path.name) and path.is_dir())
+    found = (path for path in folder.iterdir() if _is_searched(path.name) and path.is_dir())
     return sorted(found, key=lambda path: path.name)
 
 
@@ -203,12 +220,6 @@ def _drawn(path: Path) -> bytes:
     return hashlib.sha256(path.as_posix().encode()).digest()
 
 
-def _images(folder: Path, deep: bool = True) -> Iterator[Path]:
-    for where, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if deep and _may_hold_images(name)]
-        yield from (Path(where, n) for n in files if not n.startswith(".") and _named_as_image(n))
-
-
 def _size(path: Path) -> int | None:
     """Bytes of a file; None of a link to nothing."""
     try:
@@ -217,13 +228,10 @@ def _size(path: Path) -> int | None:
         return None
 
 
-def _may_hold_images(name: str) -> bool:
+def _is_searched(name: str) -> bool:
     """Whether a folder of this name is searched."""
-    return not (name.startswith(".") or name in SYSTEM_NAMES or _named_as_image(name))
-
-
-def _named_as_image(name: str) -> bool:
-    return name.lower().endswith(IMAGE_SUFFIXES)
+    foreign = name.startswith(".") or name in SYSTEM_NAMES
+    return not (foreign or name.lower().endswith(IMAGE_SUFFIXES))
 
 
 def _has_images(split: Path) -> bool:
@@ -232,4 +240,4 @@ def _has_images(split: Path) -> bool:
 
 
 def _any_image(folder: Path) -> bool:
-    return any(True for _ in _images(folder))
+    return any(True for _ in files_in(folder, IMAGE_SUFFIXES))

@@ -43,8 +43,12 @@ class TestCheckpoints:
         for folder in ("runs/night", "more"):
             (tmp_path / folder).mkdir(parents=True)
             shutil.copy(pretrained / "tiny_act.h5", tmp_path / folder / "best.h5")
+        for copied in ("runs/night/.ipynb_checkpoints/best-checkpoint.h5", "more/._best.h5"):
+            (tmp_path / copied).parent.mkdir(exist_ok=True)
+            shutil.copy(pretrained / "tiny_act.h5", tmp_path / copied)
         app_env.setenv("SACT_CHECKPOINT_DIRS", str(tmp_path / "more"))
 
+        assert not [name for name in loaders.checkpoint_files() if "._" in name or "ipynb" in name]
         assert {"runs/night/best", "more/best"} <= set(loaders.checkpoint_files())
 
     @pytest.mark.parametrize("name", ["../tiny_act", "/etc/passwd", "tiny_act.h5", ""])
