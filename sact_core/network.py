@@ -21,7 +21,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from sact_core.config import NetworkConfig
 
@@ -304,14 +303,3 @@ def _pad(side: int, kernel: int, stride: int, padding: str) -> tuple[int, int]:
         return kernel // 2, kernel // 2
     total = max((-(-side // stride) - 1) * stride + kernel - side, 0)
     return total // 2, total - total // 2
-
-
-def __getattr__(name: str) -> Any:
-    """Names that have moved, for a while."""
-    from importlib import import_module
-
-    for module in ("plans", "parameters", "result"):
-        found = getattr(import_module(f"sact_core.{module}"), name, None)
-        if found is not None:
-            return found
-    raise AttributeError(name)

@@ -18,6 +18,7 @@ from sact_core.families import FAMILIES, IMAGENET, LINEAR, RELU6, End, Layer, St
 from sact_core.flops import dense_flops
 from sact_core.maps.writing import block_scopes
 from sact_core.measures.metrics import authors_block_name
+from sact_core.parameters import init_params
 from sact_core.plans import build_plan
 from tests.conftest import ROOT
 from tests.networks import assert_results_agree, images_with_margin, random_net, random_params
@@ -196,6 +197,27 @@ def test_memory_counts_every_channel_of_a_group():
     plan = build_plan(NetworkConfig(**OPTIONS | {"base_channels": 64}))
     # The widest map is the expansion: 3 x 64 channels at half the size, and it is read again.
     assert estimate_memory(plan, (1, 64, 64, 3)) >= 4 * 2 * 32 * 32 * 192
+
+
+def test_it_learns(rng):
+    from sact_core.train.batches import Batch
+    from sact_core.train.learner import Learner
+    from sact_core.train.recipes import TrainingConfig
+
+    config = TrainingConfig(NetworkConfig(**OPTIONS, halting="sact"), amp="off")
+    before = init_params(build_plan(config.network))
+    learner = Learner(config, before)
+    images = rng.standard_normal((6, 20, 20, 3), dtype=np.float32)
+    batch = Batch(images, np.arange(6) % 5)
+    losses = []
+    for _ in range(10):
+        seen = learner.look(batch)
+        losses.append(seen.total)
+        learner.learn(seen, 0.5)
+    assert losses[-1] < losses[0]
+    after = learner.network.params()
+    assert [name for name in before if np.array_equal(before[name], after[name])] == []
+    assert 0 < learner.flops(seen) <= dense_flops(learner.plan, (20, 20)).total[0]
 
 
 def test_networks_for_measuring_halt_as_they_are_steered():
