@@ -103,5 +103,6 @@ def _was_compiled() -> bool:
     folder = Path(spec.origin).parent / "kernels"
     cache = Path(os.environ.get("NUMBA_CACHE_DIR") or folder / "__pycache__")
     made = [path.stat().st_mtime for path in cache.glob("**/*.nbi")]
-    sources = [path.stat().st_mtime for path in folder.glob("*.py")]
+    words = folder.parent.parent / "simd.py"
+    sources = [path.stat().st_mtime for path in [*folder.glob("*.py"), words]]
     return bool(made) and max(made) >= max(sources)

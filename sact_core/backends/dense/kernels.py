@@ -1,4 +1,4 @@
-"""Numba loops of the training step on a CPU, and the vectors that they are made of.
+"""Numba loops of the training step on a CPU.
 
 One pass over memory does what takes torch several: normalise and activate, read
 the halting branch, mask and weight a residual. Arrays are flat, positions times
@@ -6,177 +6,24 @@ channels, channels a multiple of 16. Loops run over images ``first`` to
 ``last - 1``, so that threads can share a batch, and leave one sum per image, so
 that their number changes no result.
 
-A vector of 16 floats is a value of a compiled function: a variable that holds
-one lives in registers. A uint16 array holds bfloat16, the upper halves of
-float32: widened when read, rounded to the nearest, ties to even, when written.
-All arithmetic is float32.
+Arrays are float32 or bfloat16 (uint16); all arithmetic is float32. The vectors
+are those of `simd`.
 """
 
 from __future__ import annotations
 
-import operator
-from typing import Any
+from pathlib import Path
 
 import numpy as np
-from llvmlite import ir
-from numba import extending, njit, types
-from numba.core import config
+from numba import njit
 
-#: Floats in a vector.
-LANES = 16
+from sact_core.backends import jit, simd
+from sact_core.backends.jit import INTERPRETED as INTERPRETED
+from sact_core.backends.simd import LANES as LANES
+from sact_core.backends.simd import fma, leak, load, spread, total, where_positive
+from sact_core.backends.simd import store_computed as store
 
-intrinsic: Any = extending.intrinsic
-
-#: True where functions run as plain Python, which has no vectors.
-INTERPRETED = bool(config.DISABLE_JIT)  # type: ignore[attr-defined]
-
-FLOATS = ir.VectorType(ir.FloatType(), LANES)
-HALVES = ir.VectorType(ir.IntType(16), LANES)
-WORDS = ir.VectorType(ir.IntType(32), LANES)
-
-
-class _Vector(types.Type):
-    def __init__(self) -> None:
-        super().__init__(name="float32x16")
-
-
-vector_type = _Vector()
-
-
-@extending.register_model(_Vector)
-class _VectorModel(extending.models.PrimitiveModel):
-    def __init__(self, dmm: Any, fe_type: Any) -> None:
-        super().__init__(dmm, fe_type, FLOATS)
-
-
-def _constant(vector: ir.VectorType, value: Any) -> ir.Constant:
-    return ir.Constant(vector, [value] * LANES)
-
-
-def _address(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
-    data = context.make_array(array_type)(context, builder, array).data
-    vector = FLOATS if array_type.dtype == types.float32 else HALVES
-    return builder.bitcast(builder.gep(data, [index]), vector.as_pointer())
-
-
-@intrinsic
-def load(typing, array, index):
-    """Read the vector that starts at an element."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        loaded = builder.load(_address(context, builder, signature.args[0], *args))
-        if signature.args[0].dtype == types.float32:
-            loaded.align = 4
-            return loaded
-        loaded.align = 2
-        wide = builder.shl(builder.zext(loaded, WORDS), _constant(WORDS, 16))
-        return builder.bitcast(wide, FLOATS)
-
-    return vector_type(array, types.int64), codegen
-
-
-@intrinsic
-def store(typing, array, index, value):
-    """Write the vector that starts at an element."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        array, index, value = args
-        address = _address(context, builder, signature.args[0], array, index)
-        align = 4
-        if signature.args[0].dtype != types.float32:
-            bits = builder.bitcast(value, WORDS)
-            odd = builder.and_(builder.lshr(bits, _constant(WORDS, 16)), _constant(WORDS, 1))
-            bits = builder.add(builder.add(bits, _constant(WORDS, 0x7FFF)), odd)
-            value = builder.trunc(builder.lshr(bits, _constant(WORDS, 16)), HALVES)
-            align = 2
-        builder.store(value, address).align = align
-        return context.get_dummy_value()
-
-    return types.void(array, types.int64, vector_type), codegen
-
-
-@intrinsic
-def spread(typing, value):
-    """Vector of one number."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        undefined = ir.Constant(FLOATS, ir.Undefined)
-        one = builder.insert_element(undefined, args[0], ir.IntType(32)(0))
-        return builder.shuffle_vector(one, undefined, _constant(WORDS, 0))
-
-    return vector_type(types.float32), codegen
-
-
-@intrinsic
-def fma(typing, a, b, c):
-    """``a * b + c``, fused where the processor can."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        kind = ir.FunctionType(FLOATS, [FLOATS] * 3)
-        name = f"llvm.fmuladd.v{LANES}f32"
-        function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
-        return builder.call(function, args)
-
-    return vector_type(vector_type, vector_type, vector_type), codegen
-
-
-@intrinsic
-def total(typing, a):
-    """Sum of a vector."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        # Halves added to halves: the same order on every processor.
-        value, undefined = args[0], ir.Constant(FLOATS, ir.Undefined)
-        for step in (8, 4, 2, 1):
-            lanes = [(lane + step) % LANES for lane in range(LANES)]
-            moved = builder.shuffle_vector(value, undefined, ir.Constant(WORDS, lanes))
-            value = builder.fadd(value, moved)
-        return builder.extract_element(value, ir.IntType(32)(0))
-
-    return types.float32(vector_type), codegen
-
-
-@intrinsic
-def where_positive(typing, a, b, c):
-    """``b`` where ``a > 0``, else ``c``."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        test = builder.fcmp_ordered(">", args[0], _constant(FLOATS, 0.0))
-        return builder.select(test, args[1], args[2])
-
-    return vector_type(vector_type, vector_type, vector_type), codegen
-
-
-def _arithmetic(instruction: str) -> Any:
-    @intrinsic
-    def apply(typing, a, b):
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            return getattr(builder, instruction)(*args)
-
-        return vector_type(vector_type, vector_type), codegen
-
-    return apply
-
-
-def _overload_operator(function: Any, instruction: str) -> None:
-    apply = _arithmetic(instruction)
-
-    @extending.overload(function)
-    def typed(a, b):
-        if a is vector_type and b is vector_type:
-            return lambda a, b: apply(a, b)
-        return None
-
-
-for _function, _instruction in [
-    (operator.add, "fadd"),
-    (operator.sub, "fsub"),
-    (operator.mul, "fmul"),
-]:
-    _overload_operator(_function, _instruction)
-
-
-kernel = njit(nogil=True, cache=True, error_model="numpy")
+kernel = jit.cached([Path(simd.__file__)], nogil=True, error_model="numpy")
 inlined = njit(nogil=True, error_model="numpy")
 
 
@@ -207,7 +54,7 @@ def norm_forward(x, positions, channels, scale, offset, slope, y, first, last):
             at = i * positions * channels + c
             for _ in range(positions):
                 z = fma(load(x, at), a, b)
-                store(y, at, where_positive(z, z, z * slopes))
+                store(y, at, leak(z, slopes))
                 at += channels
 
 
@@ -290,9 +137,9 @@ def branch_forward(x, height, width, channels, own, local, weight, y, logit, fir
                 for _ in range(width):
                     v = load(x, at)
                     z = fma(v, a1, b1)
-                    store(y, at, where_positive(z, z, z * slope1))
+                    store(y, at, leak(z, slope1))
                     z = fma(v, a2, b2)
-                    store(room, to, where_positive(z, z, z * slope2))
+                    store(room, to, leak(z, slope2))
                     at += channels
                     to += channels
         for c in range(0, channels, LANES):
@@ -349,7 +196,7 @@ def branch_backward_sums(
                     s1 = s1 + g
                     p1 = fma(g, d, p1)
                     z = fma(v, a2, b2)
-                    q = where_positive(z, z, z * slope2)
+                    q = leak(z, slope2)
                     e = spread(edged[low + 2])
                     g0, s = fma(e, q, g0), e * taps[0]
                     e = spread(edged[low + 1])

@@ -174,7 +174,7 @@ def _run(
     for each in teams:
         each["seconds"][:] = 0
 
-    def task(thread: int) -> Callable[[], int]:
+    def task(thread: int) -> Callable[[], None]:
         scratch = room.scratch[thread]
         own = room.own[thread] if room.own else room.shared
         shared = room.shared if room.shared is not None else own

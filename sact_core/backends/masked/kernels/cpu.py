@@ -6,7 +6,6 @@ per processor, always agree. ``NUMBA_DISABLE_JIT=1`` leaves the plain loops only
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,20 +13,15 @@ from typing import Any
 import numpy as np
 from llvmlite import binding
 from numba import njit, types
-from numba.core import config
 from numba.extending import intrinsic
 
-SETTINGS: Any = config
-
-#: Floats in a vector of the kernels. LLVM splits it where registers are shorter.
-LANES = 16
-
-#: True where functions run as plain Python.
-INTERPRETED = bool(SETTINGS.DISABLE_JIT)
+from sact_core.backends import jit, simd
+from sact_core.backends.jit import INTERPRETED as INTERPRETED
+from sact_core.backends.simd import LANES as LANES
 
 
 def _has_avx512() -> bool:
-    features = SETTINGS.CPU_FEATURES
+    features = jit.SETTINGS.CPU_FEATURES
     if features is None:
         features = binding.get_host_cpu_features().flatten()
     return "+avx512f" in features.split(",")
@@ -68,16 +62,8 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     return njit(**OPTIONS, **inner)(function)
 
 
-def entry(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function that Python calls, and keep it in Numba's cache.
-
-    Where there is no folder that the cache could be written to, it is compiled
-    in every process.
-    """
-    try:
-        return njit(cache=True, **OPTIONS)(function)
-    except RuntimeError:  # "no locator available": neither here nor in the home folder
-        return njit(**OPTIONS)(function)
+#: Compile a function that Python calls, and keep it; it holds the code of this whole folder.
+entry = jit.cached([*Path(__file__).parent.glob("*.py"), Path(simd.__file__)], **OPTIONS)
 
 
 if INTERPRETED:
@@ -99,11 +85,3 @@ else:
             return context.get_dummy_value()
 
         return types.void(), codegen
-
-
-def source_version() -> int:
-    """A number that changes with every change of this folder's files."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
-    return int.from_bytes(digest.digest()[:7], "big")

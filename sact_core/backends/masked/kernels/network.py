@@ -9,11 +9,9 @@ called from one place only.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from sact_core.backends.masked.kernels import conv, ends, halting, products, steps, team
 from sact_core.backends.masked.kernels import layout as at
-from sact_core.backends.masked.kernels.cpu import FOREVER, ONE, ZERO, entry, kernel, source_version
+from sact_core.backends.masked.kernels.cpu import FOREVER, ONE, ZERO, entry, kernel
 
 
 @kernel
@@ -163,73 +161,55 @@ def adds(work, kind):
     return kind == (at.CONV3 if work.net[at.BOTTLENECK] else at.CONV2)
 
 
-def make_run_batch(version: int) -> Callable[..., int]:
-    """Make the one function that Python calls.
+@entry
+def run_batch(own, shared, queue, own_records, records, num_alone, num_images):
+    """Run a batch: the first images by one thread each, the others by all together.
 
-    Numba's cache looks at this file only, though the function holds the code of
-    the whole folder. A number that it closes over is part of the cache's key.
+    Parameters
+    ----------
+    own, shared : Work
+        What this thread uses alone, and with the others.
+    queue : np.ndarray [int64]
+        The images that are run by one thread each, as tasks of one phase: a
+        record of `team`.
+    own_records : np.ndarray [shape=(1, …), int64]
+        Records of this thread alone, one for each phase.
+    records : np.ndarray [shape=(images together, …), int64]
+        Records of the images that are run together.
+    num_alone, num_images : int
+        How many images are run by one thread each, and how many there are.
     """
-
-    @entry
-    def run_batch(own, shared, queue, own_records, records, num_alone, num_images):
-        """Run a batch: the first images by one thread each, the others by all together.
-
-        Parameters
-        ----------
-        own, shared : Work
-            What this thread uses alone, and with the others.
-        queue : np.ndarray [int64]
-            The images that are run by one thread each, as tasks of one phase: a
-            record of `team`.
-        own_records : np.ndarray [shape=(1, …), int64]
-            Records of this thread alone, one for each phase.
-        records : np.ndarray [shape=(images together, …), int64]
-            Records of the images that are run together.
-        num_alone, num_images : int
-            How many images are run by one thread each, and how many there are.
-
-        Returns
-        -------
-        int
-            The version of the code.
-        """
-        num_units = len(own.units)
-        me, joint = shared.me, num_alone
-        while True:
-            image = team.claim(queue, ZERO, me, shared.threads, ZERO)
-            if image >= 0:
-                work, book = own, own_records[0]
-                book[:] = 0
-                book[team.TASKS] = 1  # the first phase; each opens the next
-            else:
-                if joint == num_alone:
-                    team.wait(queue, ZERO, shared.threads, FOREVER)
-                if joint == num_images:
+    num_units = len(own.units)
+    me, joint = shared.me, num_alone
+    while True:
+        image = team.claim(queue, ZERO, me, shared.threads, ZERO)
+        if image >= 0:
+            work, book = own, own_records[0]
+            book[:] = 0
+            book[team.TASKS] = 1  # the first phase; each opens the next
+        else:
+            if joint == num_alone:
+                team.wait(queue, ZERO, shared.threads, FOREVER)
+            if joint == num_images:
+                break
+            image, work, book = joint, shared, records[joint - num_alone]
+            joint += 1
+        for phase in range(at.FIRST_UNIT_PHASE + num_units * at.NUM_UNIT_PHASES + 2):
+            kind, u = phase_kind(phase, num_units)
+            place = team.record(phase, work.threads)
+            left, patience = 1, team.SHORT_PATIENCE
+            while True:
+                task, done = team.claim(book, place, me, work.threads, left), 0
+                while task >= 0:
+                    if has_products(kind, task):
+                        run_products(work, book, phase, kind, u, image, task)
+                    else:
+                        run_other(work, book, phase, kind, u, image, task)
+                    done += 1
+                    task = team.claim(book, place, me, work.threads, left)
+                team.finish(book, place, done, work.threads)
+                if team.wait(book, place, work.threads, patience):
                     break
-                image, work, book = joint, shared, records[joint - num_alone]
-                joint += 1
-            for phase in range(at.FIRST_UNIT_PHASE + num_units * at.NUM_UNIT_PHASES + 2):
-                kind, u = phase_kind(phase, num_units)
-                place = team.record(phase, work.threads)
-                left, patience = 1, team.SHORT_PATIENCE
-                while True:
-                    task, done = team.claim(book, place, me, work.threads, left), 0
-                    while task >= 0:
-                        if has_products(kind, task):
-                            run_products(work, book, phase, kind, u, image, task)
-                        else:
-                            run_other(work, book, phase, kind, u, image, task)
-                        done += 1
-                        task = team.claim(book, place, me, work.threads, left)
-                    team.finish(book, place, done, work.threads)
-                    if team.wait(book, place, work.threads, patience):
-                        break
-                    left, patience = 0, FOREVER
-            if image < num_alone:
-                team.finish(queue, ZERO, ONE, shared.threads)
-        return version
-
-    return run_batch
-
-
-run_batch = make_run_batch(source_version())
+                left, patience = 0, FOREVER
+        if image < num_alone:
+            team.finish(queue, ZERO, ONE, shared.threads)

@@ -84,7 +84,7 @@ def pool_rows(
 def activate(x, slope, cap):
     """``min(max(x, slope * x), cap)``; NaN stays NaN."""
     leaked = x * slope
-    x = x if x > leaked else leaked
+    x = leaked if leaked > x else x
     return cap if x > cap else x
 
 

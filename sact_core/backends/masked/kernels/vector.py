@@ -13,8 +13,7 @@ list is padded to whole tiles with any position.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -24,98 +23,17 @@ from numba.extending import intrinsic
 
 from sact_core.backends.masked.kernels.cpu import (
     HALF_ROWS,
-    LANES,
     MARKS_AT_ONCE,
     TILE_ROWS,
     TILE_VECTORS,
 )
-
-FLOAT, INT, INT32 = ir.FloatType(), ir.IntType(64), ir.IntType(32)
-VECTOR = ir.VectorType(FLOAT, LANES)
-ZERO = ir.Constant(VECTOR, [0.0] * LANES)
+from sact_core.backends.simd import INT, INT32, LANES, VECTOR, WORDS, ZERO, Emitter, constant
 
 Values = list[Any]
 
 
-class _Emitter:
-    """A few words over llvmlite's builder."""
-
-    def __init__(self, context: Any, builder: Any) -> None:
-        self.context = context
-        self.builder = builder
-
-    def data(self, array_type: Any, array: Any) -> Any:
-        """Pointer to the first element of an array."""
-        return self.context.make_array(array_type)(self.context, self.builder, array).data
-
-    def load(self, pointer: Any, index: Any) -> Any:
-        """Read a scalar."""
-        return self.builder.load(self.builder.gep(pointer, [index]))
-
-    def vector(self, pointer: Any, index: Any) -> Any:
-        """Read a vector that starts at an element."""
-        vector = self.builder.load(self._at(pointer, index))
-        vector.align = 4
-        return vector
-
-    def store(self, vector: Any, pointer: Any, index: Any) -> None:
-        """Write a vector that starts at an element."""
-        self.builder.store(vector, self._at(pointer, index)).align = 4
-
-    def spread(self, scalar: Any) -> Any:
-        """Vector of one number."""
-        undefined = ir.Constant(VECTOR, ir.Undefined)
-        one = self.builder.insert_element(undefined, scalar, INT32(0))
-        lanes = ir.Constant(ir.VectorType(INT32, LANES), [0] * LANES)
-        return self.builder.shuffle_vector(one, undefined, lanes)
-
-    def fma(self, a: Any, b: Any, c: Any) -> Any:
-        """``a * b + c``, fused where the processor can."""
-        name = f"llvm.fmuladd.v{LANES}f32"
-        function = self.builder.module.globals.get(name) or ir.Function(
-            self.builder.module, ir.FunctionType(VECTOR, [VECTOR] * 3), name
-        )
-        return self.builder.call(function, [a, b, c])
-
-    def activate(self, x: Any, slope: Any, cap: Any) -> Any:
-        """``min(max(x, slope * x), cap)``: the leaky ReLU of slopes from 0 to 1; NaN stays NaN."""
-        leaked = self.builder.fmul(x, slope)
-        x = self.builder.select(self.builder.fcmp_ordered(">", x, leaked), x, leaked)
-        return self.builder.select(self.builder.fcmp_ordered(">", x, cap), cap, x)
-
-    def larger(self, x: ir.Value, y: ir.Value) -> ir.Value:
-        """``max(x, y)``, NaN if either is: a network that overflows must not hide it."""
-        builder = self.builder
-        above = builder.fcmp_ordered(">", x, y)
-        return builder.select(builder.or_(above, builder.fcmp_unordered("!=", x, x)), x, y)
-
-    def prefetch(self, pointer: Any, index: Any) -> None:
-        """Ask for a cache line that will be written soon."""
-        char = ir.IntType(8).as_pointer()
-        name = "llvm.prefetch.p0"
-        function = self.builder.module.globals.get(name) or ir.Function(
-            self.builder.module,
-            ir.FunctionType(ir.VoidType(), [char, INT32, INT32, INT32]),
-            name,
-        )
-        address = self.builder.bitcast(self.builder.gep(pointer, [index]), char)
-        self.builder.call(function, [address, INT32(1), INT32(3), INT32(1)])
-
-    def times_plus(self, a: Any, b: Any, c: Any) -> Any:
-        """``a * b + c`` of whole numbers."""
-        return self.builder.add(self.builder.mul(a, b), c)
-
-    def index(self, pointer: Any, index: Any) -> Any:
-        """Read a position (int32) as a 64-bit number."""
-        return self.builder.sext(self.load(pointer, index), INT)
-
-    def _at(self, pointer: Any, index: Any) -> Any:
-        address = self.builder.gep(pointer, [index])
-        return self.builder.bitcast(address, VECTOR.as_pointer())
-
-
 def _products(
-    emit: _Emitter,
+    emit: Emitter,
     rows: Values,
     vectors: int,
     source: Any,
@@ -173,7 +91,7 @@ def _products(
     return new
 
 
-def _row_starts(emit: _Emitter, num_rows: int, base: Any, stride: Any, list_: Any, at: Any) -> Any:
+def _row_starts(emit: Emitter, num_rows: int, base: Any, stride: Any, list_: Any, at: Any) -> Any:
     """Where each row of a tile begins, read through a list of positions."""
     builder = emit.builder
     positions = [emit.index(list_, builder.add(at, INT(r))) for r in range(num_rows)]
@@ -205,7 +123,7 @@ def make_store_tile(num_rows: int, vectors: int) -> Callable[..., None]:
         signature = types.void(*_READS, *_WRITES, types.float32, types.float32)
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            emit = _Emitter(context, builder)
+            emit = Emitter(context, builder)
             (valid, x, x0, x_stride, x_list, x_at, taps, tap_stride, depth, w, w0, b0,
              y, y0, y_stride, y_list, y_at, slope, cap) = args  # fmt: skip
             x, w, y = (emit.data(types.float32[::1], array) for array in (x, w, y))
@@ -245,7 +163,7 @@ def make_add_tile(num_rows: int, vectors: int) -> Callable[..., None]:
         signature = types.void(*_READS, *_WRITES, *[types.int64] * 4)
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            emit = _Emitter(context, builder)
+            emit = Emitter(context, builder)
             (valid, x, x0, x_stride, x_list, x_at, taps, tap_stride, depth, w, w0, b0,
              y, y0, y_stride, y_list, y_at, mode, out0, left0, sum0) = args  # fmt: skip
             x, w, y = (emit.data(types.float32[::1], array) for array in (x, w, y))
@@ -294,7 +212,7 @@ def make_add_tile(num_rows: int, vectors: int) -> Callable[..., None]:
     return add_tile
 
 
-def _make_row(combine: Callable[[_Emitter, Any, Any], Any], doc: str) -> Callable[..., None]:
+def _make_row(combine: Callable[[Emitter, Any, Any], Any], doc: str) -> Callable[..., None]:
     """Make a loop ``y = combine(x, y)`` over ``count`` channels, a multiple of 16."""
 
     @intrinsic
@@ -303,10 +221,10 @@ def _make_row(combine: Callable[[_Emitter, Any, Any], Any], doc: str) -> Callabl
         signature = types.void(types.int64, array, types.int64, array, types.int64)
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            emit = _Emitter(context, builder)
+            emit = Emitter(context, builder)
             count, x, x0, y, y0 = args
             x, y = emit.data(array, x), emit.data(array, y)
-            with _loop(emit, count, LANES) as k:
+            with emit.loop(count, LANES) as k:
                 place = builder.add(y0, k)
                 new = combine(emit, emit.vector(x, builder.add(x0, k)), emit.vector(y, place))
                 emit.store(new, y, place)
@@ -316,23 +234,6 @@ def _make_row(combine: Callable[[_Emitter, Any, Any], Any], doc: str) -> Callabl
 
     row.__doc__ = doc
     return row
-
-
-@contextmanager
-def _loop(emit: _Emitter, count: Any, step: int) -> Iterator[Any]:
-    """Emit a loop from 0 to ``count``, which is above 0, by ``step``; yields the index."""
-    builder = emit.builder
-    entry = builder.block
-    loop, done = builder.append_basic_block("loop"), builder.append_basic_block("loop_done")
-    builder.branch(loop)
-    builder.position_at_end(loop)
-    k = builder.phi(INT)
-    yield k
-    following = builder.add(k, INT(step))
-    k.add_incoming(INT(0), entry)
-    k.add_incoming(following, builder.block)  # the body may have ended in another block
-    builder.cbranch(builder.icmp_signed("<", following, count), loop, done)
-    builder.position_at_end(done)
 
 
 @intrinsic
@@ -351,18 +252,18 @@ def _affine_rows(
     )
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        emit = _Emitter(context, builder)
+        emit = Emitter(context, builder)
         (rows, count, x, x0, x_stride, x_list, x_at, w, scale0, shift0, slope, cap,
          y, y0, y_stride, y_list, y_at) = args  # fmt: skip
         x, w, y = (emit.data(array, each) for each in (x, w, y))
         x_list, y_list = (emit.data(places, each) for each in (x_list, y_list))
         slopes, caps = emit.spread(slope), emit.spread(cap)
-        with _loop(emit, rows, 1) as i:
+        with emit.loop(rows, 1) as i:
             source = emit.index(x_list, builder.add(x_at, i))
             target = emit.index(y_list, builder.add(y_at, i))
             source = emit.times_plus(source, x_stride, x0)
             target = emit.times_plus(target, y_stride, y0)
-            with _loop(emit, count, LANES) as k:
+            with emit.loop(count, LANES) as k:
                 scale = emit.vector(w, builder.add(scale0, k))
                 shift = emit.vector(w, builder.add(shift0, k))
                 value = emit.fma(emit.vector(x, builder.add(source, k)), scale, shift)
@@ -388,20 +289,20 @@ def _pool_rows(
     signature = types.void(number, number, *one_side, number, number, number, *one_side)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        emit = _Emitter(context, builder)
+        emit = Emitter(context, builder)
         (rows, count, x, x0, x_stride, x_list, x_at, below,
          out_count, front, y, y0, y_stride, y_list, y_at) = args  # fmt: skip
         x, y = emit.data(array, x), emit.data(array, y)
         x_list, y_list = emit.data(places, x_list), emit.data(places, y_list)
-        quarter = ir.Constant(VECTOR, [0.25] * LANES)
-        with _loop(emit, rows, 1) as i:
+        quarter = constant(0.25)
+        with emit.loop(rows, 1) as i:
             source = emit.index(x_list, builder.add(x_at, i))
             target = emit.index(y_list, builder.add(y_at, i))
             source = emit.times_plus(source, x_stride, x0)
             target = emit.times_plus(target, y_stride, y0)
-            with _loop(emit, out_count, LANES) as k:
+            with emit.loop(out_count, LANES) as k:
                 emit.store(ZERO, y, builder.add(target, k))
-            with _loop(emit, count, LANES) as k:
+            with emit.loop(count, LANES) as k:
                 upper = builder.add(source, k)
                 lower = builder.add(upper, below)
                 pairs = [
@@ -424,32 +325,28 @@ def _sigmoid_rows(typing, count, x, x0):
     """
     array = types.float32[::1]
     signature = types.void(types.int64, array, types.int64)
-    whole = ir.VectorType(INT32, LANES)
-
-    def number(value: float) -> Any:
-        return ir.Constant(VECTOR, [value] * LANES)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        emit = _Emitter(context, builder)
+        emit = Emitter(context, builder)
         count, x, x0 = args
         x = emit.data(array, x)
-        with _loop(emit, count, LANES) as k:
+        with emit.loop(count, LANES) as k:
             place = builder.add(x0, k)
             z = builder.fsub(ZERO, emit.vector(x, place))
             for word, limit in ((">", 87.0), ("<", -87.0)):
-                beyond = builder.fcmp_ordered(word, z, number(limit))
-                z = builder.select(beyond, number(limit), z)
+                beyond = builder.fcmp_ordered(word, z, constant(limit))
+                z = builder.select(beyond, constant(limit), z)
             # Adding and taking off 1.5 x 2^23 rounds to whole numbers.
-            n = builder.fadd(builder.fmul(z, number(1.4426950408889634)), number(12582912.0))
-            n = builder.fsub(n, number(12582912.0))
-            r = emit.fma(n, number(-0.693359375), z)  # ln(2) in two parts
-            r = emit.fma(n, number(2.12194440e-4), r)
-            total = number(1 / 720)
+            n = builder.fadd(builder.fmul(z, constant(1.4426950408889634)), constant(12582912.0))
+            n = builder.fsub(n, constant(12582912.0))
+            r = emit.fma(n, constant(-0.693359375), z)  # ln(2) in two parts
+            r = emit.fma(n, constant(2.12194440e-4), r)
+            total = constant(1 / 720)
             for coefficient in (1 / 120, 1 / 24, 1 / 6, 1 / 2, 1.0, 1.0):
-                total = emit.fma(total, r, number(coefficient))
-            bits = builder.add(builder.fptosi(n, whole), ir.Constant(whole, [127] * LANES))
-            power = builder.bitcast(builder.shl(bits, ir.Constant(whole, [23] * LANES)), VECTOR)
-            one = number(1.0)
+                total = emit.fma(total, r, constant(coefficient))
+            bits = builder.add(builder.fptosi(n, WORDS), constant(127, WORDS))
+            power = builder.bitcast(builder.shl(bits, constant(23, WORDS)), VECTOR)
+            one = constant(1.0)
             answer = builder.fdiv(one, emit.fma(total, power, one))
             emit.store(answer, x, place)
         return context.get_dummy_value()
@@ -471,7 +368,7 @@ def _either_mark(typing, count, marks, x0, step, y0):
     signature = types.void(types.int64, array, types.int64, types.int64, types.int64)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        emit = _Emitter(context, builder)
+        emit = Emitter(context, builder)
         count, marks, x0, step, y0 = args
         marks = emit.data(array, marks)
         kind = ir.VectorType(ir.IntType(8), MARKS_AT_ONCE).as_pointer()
@@ -479,7 +376,7 @@ def _either_mark(typing, count, marks, x0, step, y0):
         def at(index: Any) -> Any:
             return builder.bitcast(builder.gep(marks, [index]), kind)
 
-        with _loop(emit, count, MARKS_AT_ONCE) as i:
+        with emit.loop(count, MARKS_AT_ONCE) as i:
             total = None
             for times in range(3):
                 place = builder.add(builder.add(x0, i), builder.mul(step, INT(times)))
@@ -503,13 +400,13 @@ def _list_marks(typing, count, marks, x0, base, places, at):
     signature = number(number, types.uint8[::1], number, number, types.int32[::1], number)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        emit = _Emitter(context, builder)
+        emit = Emitter(context, builder)
         count, marks, x0, base, places, at = args
         marks, places = emit.data(types.uint8[::1], marks), emit.data(types.int32[::1], places)
         kind = ir.VectorType(ir.IntType(8), MARKS_AT_ONCE)
         whole = ir.IntType(MARKS_AT_ONCE)
         found = cgutils.alloca_once_value(builder, INT(0))
-        with _loop(emit, count, MARKS_AT_ONCE) as i:
+        with emit.loop(count, MARKS_AT_ONCE) as i:
             place = builder.gep(marks, [builder.add(x0, i)])
             values = builder.load(builder.bitcast(place, kind.as_pointer()))
             values.align = 1
