@@ -1,0 +1,34 @@
+"""What documents for developers name is there."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.conftest import ROOT
+
+#: Parts of the repository; a name that begins with one is a path.
+PARTS = ("sact_core/", "app/", "tests/", "benchmarks/", "pretrained/", "docs/", ".ci/")
+
+
+@pytest.mark.parametrize("document", ["CONTRIBUTING.md", "tests/golden/README.md"])
+def test_every_path_that_a_document_names_exists(document):
+    named = re.findall(r"`([^`\s]+)`", (ROOT / document).read_text())
+    paths = [
+        name
+        for name in named
+        if (name.startswith(PARTS) or name.endswith((".md", ".toml", ".txt", ".py")))
+        and "NAME" not in name
+    ]
+    assert document != "CONTRIBUTING.md" or len(paths) > 30
+    for path in paths:
+        assert (ROOT / path).exists() or "*" in path, f"{document} names {path}"
+
+
+def test_files_of_golden_numbers_are_those_that_their_readme_lists():
+    text = (ROOT / "tests" / "golden" / "README.md").read_text()
+    patterns = [name for row in re.findall(r"^\| (`.*?) \|", text, re.M) for name in row.split("`")]
+    patterns = [name for name in patterns if "." in name or "*" in name]
+    listed = {path for name in patterns for path in (ROOT / "tests" / "golden").glob(name)}
+    assert listed == {p for p in (ROOT / "tests/golden").iterdir() if p.name != "README.md"}
