@@ -20,8 +20,11 @@ the network can spend.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import html
+import os
 import re
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +35,7 @@ import numpy as np
 from sact_core.commands import run
 from sact_core.extras import need
 from sact_core.files import write_bytes
+from sact_core.maps import drawing
 from sact_core.maps.drawing import COLOUR_MAPS
 
 if TYPE_CHECKING:
@@ -77,7 +81,8 @@ def draw(
     file : MapFile
         Open; with maps.
     out : str or Path
-        Folder; made if absent. What an earlier drawing left in it is removed.
+        Folder; made if absent. Pictures are drawn beside what is in it; when all are
+        there, they take the place of an earlier drawing, which is removed.
     metric : str
         ``"ponder_cost"`` or ``"num_units"``.
     scale : str
@@ -95,22 +100,38 @@ def draw(
     Raises
     ------
     MapError
-        If the file is partial, or holds no maps.
+        If the file is partial, holds no maps, or turns out to be damaged.
     OSError
-        If something cannot be written.
+        If something cannot be written. An earlier drawing is then as it was.
     """
-    from tqdm import tqdm
-
-    from sact_core.maps import drawing
-
     file.check_maps()
-    out = Path(out)
     limits = colour_limits(file, metric, scale)
     means = file.mean_costs(metric)
+    with _swapped(Path(out)) as beside:
+        drawn, sheet = _draw_images(file, beside, means, metric, limits, colour_map, progress)
+        bar = drawing.colour_bar(limits, colour_map, METRICS[metric])
+        drawing.write_picture(beside / "colorbar.png", bar)
+        drawing.write_picture(
+            beside / "contact_sheet.png", drawing.contact_sheet(sheet, SHEET_SIDE)
+        )
+        write_bytes(beside / "index.html", page(file, drawn, metric, limits).encode())
+    return drawn
+
+
+def _draw_images(
+    file: MapFile,
+    folder: Path,
+    means: np.ndarray,
+    metric: str,
+    limits: tuple[float, float],
+    colour_map: str,
+    progress: bool,
+) -> tuple[list[Drawn], list[tuple[list[np.ndarray], str]]]:
+    """Draw each image, cheapest to dearest; also the rows of the contact sheet."""
+    from tqdm import tqdm
+
     order = np.argsort(means, kind="stable")
     digits = len(f"{means.max():.2f}")  # so that names sort as numbers do
-    out.mkdir(parents=True, exist_ok=True)
-    _remove_drawn(out)
     drawn: list[Drawn] = []
     sheet: list[tuple[list[np.ndarray], str]] = []
     on_sheet = set(
@@ -126,15 +147,36 @@ def draw(
             drawing.enlarge(picture) for picture in (image, colours, drawing.blend(image, colours))
         ]
         for picture, ending in zip(pictures, ("im.jpg", "ponder.png", "overlay.jpg"), strict=True):
-            drawing.write_picture(out / f"{stem}_{ending}", picture)
+            drawing.write_picture(folder / f"{stem}_{ending}", picture)
         drawn.append(Drawn(stem, caption))
         if place in on_sheet:
             sheet.append(([drawing.thumbnail(p, SHEET_SIDE) for p in pictures], caption))
-    bar = drawing.colour_bar(limits, colour_map, METRICS[metric])
-    drawing.write_picture(out / "colorbar.png", bar)
-    drawing.write_picture(out / "contact_sheet.png", drawing.contact_sheet(sheet, SHEET_SIDE))
-    write_bytes(out / "index.html", page(file, drawn, metric, limits).encode())
-    return drawn
+    return drawn, sheet
+
+
+@contextlib.contextmanager
+def _swapped(out: Path) -> Iterator[Path]:
+    """Lend a folder inside of ``out``; what is in it replaces the old drawing if all went well.
+
+    Renaming takes no time beside drawing. A folder that was made for it goes again if not.
+    """
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".draw_maps-", suffix=".tmp", dir=out) as name:
+            yield Path(name)
+            old = list(_drawn_before(out))
+            new = {path.name for path in Path(name).iterdir()}
+            for file in sorted(new):
+                os.replace(Path(name) / file, out / file)
+            for path in old:
+                if path.name not in new:
+                    path.unlink()
+    except BaseException:
+        with contextlib.suppress(OSError):
+            for folder in made:
+                folder.rmdir()
+        raise
 
 
 def colour_limits(file: MapFile, metric: str, scale: str) -> tuple[float, float]:
@@ -217,11 +259,6 @@ def _drawn_before(out: Path) -> Iterator[Path]:
         for path in sorted(out.iterdir()):
             if path.name in SUMMARIES or _DRAWN.fullmatch(path.name):
                 yield path
-
-
-def _remove_drawn(out: Path) -> None:
-    for path in list(_drawn_before(out)):
-        path.unlink()
 
 
 def _figures(drawn: Sequence[Drawn], metric: str) -> Iterator[str]:

@@ -13,7 +13,6 @@ import h5py
 import numpy as np
 import pytest
 
-from sact_core import untrusted_hdf5
 from sact_core.checkpoint import (
     Checkpoint,
     CheckpointError,
@@ -26,6 +25,7 @@ from sact_core.checkpoint import (
 from sact_core.config import NetworkConfig, Preprocessing
 from sact_core.parameters import init_params
 from sact_core.plans import build_plan
+from sact_core.untrusted_hdf5 import plain
 
 CONFIG = NetworkConfig(units_per_block=(1, 2, 1), base_channels=2, num_classes=3, halting="sact")
 PARAM = "block2/unit1/conv1/weight"
@@ -484,7 +484,7 @@ def test_depth_and_number_of_groups_are_bounded(path, monkeypatch):
         read(path)
     edited(path, lambda file: file["params"].__delitem__("a"))
     read(path)
-    monkeypatch.setattr(untrusted_hdf5, "_MAX_LINKS", 20)
+    monkeypatch.setattr(plain, "_MAX_LINKS", 20)
     with pytest.raises(CheckpointError, match="too many or too deep groups"):
         read(path)
 

@@ -94,7 +94,7 @@ def test_version_7_3(tmp_path):
     with open(path, "r+b") as file:
         file.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\0\2IM")
     np.testing.assert_array_equal(read_mat(path, "fixLocs"), WANTED)
-    with pytest.raises(MatError, match="no array of numbers 'elsewhere'"):
+    with pytest.raises(MatError, match="elsewhere is a link to elsewhere, which is refused"):
         read_mat(path, "elsewhere")
     path.write_bytes(path.read_bytes()[:900])
     with pytest.raises(MatError, match="truncated or damaged"):
@@ -129,7 +129,7 @@ def test_sizes_are_checked_before_memory_is_taken(tmp_path):
     lie[at : at + 8] = struct.pack("<2i", 1 << 20, 1 << 20)
     with pytest.raises(MatError, match="too large"):
         read_mat(written(tmp_path, header() + lie), "fixLocs")
-    bomb = element("<", 15, zlib.compress(bytes((1 << 28) + 9)))
+    bomb = element("<", 15, zlib.compress(matrix(np.zeros((1 << 14, 1 << 14), np.uint8))))
     with pytest.raises(MatError, match="larger than 256 MiB"):
         read_mat(written(tmp_path, header() + bomb), "fixLocs")
 

@@ -204,10 +204,10 @@ def test_other_files_are_refused(tmp_path, path):
     with pytest.raises(FileNotFoundError):
         MapFile(tmp_path / "none.h5")
     (tmp_path / "a.h5").write_bytes(b"hello")
-    with pytest.raises(MapError, match="is no HDF5 file, or is truncated"):
+    with pytest.raises(MapError, match=r"is (no HDF5 file|truncated or damaged)"):
         MapFile(tmp_path / "a.h5")
     (tmp_path / "a.h5").write_bytes(path.read_bytes()[:3000])
-    with pytest.raises(MapError, match="is no HDF5 file, or is truncated"):
+    with pytest.raises(MapError, match=r"is (no HDF5 file|truncated or damaged)"):
         MapFile(tmp_path / "a.h5")
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["x"] = 1
@@ -223,9 +223,9 @@ def test_other_files_are_refused(tmp_path, path):
     ("edit", "message"),
     [
         (lambda f: f.__delitem__("images"), "is no file of ponder maps"),
-        (lambda f: f.attrs.__delitem__("block_scopes"), "is no file of ponder maps"),
+        (lambda f: f.attrs.__delitem__("block_scopes"), None),
         (lambda f: f.__delitem__("block_2"), "is no file of ponder maps"),
-        (lambda f: f.attrs.__setitem__("provenance", "{"), "is no file of ponder maps"),
+        (lambda f: f.attrs.__setitem__("provenance", np.bytes_("{")), "is no file of ponder maps"),
         (lambda f: f.__delitem__("num_units_map"), "holds no maps by position"),
         (lambda f: f.move("logits", "x") or f.move("block_1/flops", "images2"), None),
     ],

@@ -17,6 +17,7 @@ from sact_core.maps.file import BLOCK_IMAGES, METRICS, MapError, MapFile
 from sact_core.result import Result
 
 FORMAT = "sact-explorer ponder maps"
+MAX_FIXED = 60_000  # bytes; an attribute of the older HDF5 that the authors use takes 64 KiB
 _CHUNK_BYTES = 1 << 18
 
 Rows = dict[str, np.ndarray]
@@ -97,7 +98,7 @@ def map_attributes(
         "format": FORMAT,
         "config": json.dumps(to_dict(config)),
         "class_names": list(class_names),
-        "provenance": json.dumps(provenance),
+        "provenance": _fixed(json.dumps(provenance)),
     }
 
 
@@ -224,3 +225,8 @@ def _append(out: h5py.File, part: MapFile, start: int, total: int) -> None:
         for row in range(0, len(source), BLOCK_IMAGES):
             block = source[row : row + BLOCK_IMAGES]
             out[name][start + row : start + row + len(block)] = block
+
+
+def _fixed(text: str) -> np.bytes_ | str:
+    """A text of fixed length, where an attribute can hold it; readers need not trust its length."""
+    return np.bytes_(text.encode()) if len(text) < MAX_FIXED else text

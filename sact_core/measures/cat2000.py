@@ -86,7 +86,7 @@ def read_stimulus(stimulus: Stimulus) -> tuple[np.ndarray, np.ndarray]:
     ------
     ValueError
         If one of them cannot be read, their sizes differ or nobody looked
-        anywhere.
+        anywhere, or somebody everywhere.
     OSError
         If there is no such file or it cannot be opened.
     """
@@ -105,4 +105,6 @@ def read_stimulus(stimulus: Stimulus) -> tuple[np.ndarray, np.ndarray]:
     looked = fixations > 0
     if not looked.any():
         raise ValueError("it has no fixation")
+    if looked.all():
+        raise ValueError("every pixel is fixated")
     return image, looked

@@ -9,16 +9,22 @@ Source: MATLAB's documentation, "MAT-File Level 5 File Format".
 
 from __future__ import annotations
 
+import itertools
 import math
+import os
+import stat
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 MAX_BYTES = 1 << 28  # of a file, and of an array: more than any photograph's fixations take
+MAX_VARIABLES = 10_000
+MAX_ELEMENTS = 100_000
 HEADER_BYTES = 128
+HEAD_BYTES = 1 << 12  # of an array: its flags, shape and name
 MATRIX, COMPRESSED = 14, 15
 SPARSE = 5
 #: How numbers may be stored, by their type in the file.
@@ -58,10 +64,13 @@ def read_mat(path: str | Path, name: str) -> np.ndarray:
         If there is no such file or it cannot be opened.
     """
     path = Path(path)
-    with open(path, "rb") as file:
-        data = file.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
+    facts = os.stat(path)
+    if not (stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode)):
+        raise MatError(f"{path} is no ordinary file")  # a pipe would be waited for
+    if facts.st_size > MAX_BYTES:
         raise MatError(f"{path} is larger than {MAX_BYTES >> 20} MiB")
+    with open(path, "rb") as file:
+        data = file.read(MAX_BYTES)
     if data[512:520] == b"\x89HDF\r\n\x1a\n" or data[:8] == b"\x89HDF\r\n\x1a\n":
         return _read_hdf5(path, name)
     order = {b"IM": "<", b"MI": ">"}.get(data[126:128])
@@ -71,13 +80,19 @@ def read_mat(path: str | Path, name: str) -> np.ndarray:
     try:
         for kind, body in _elements(data[HEADER_BYTES:], order):
             if kind == COMPRESSED:
-                kind, body = next(_elements(_inflate(body), order))
+                # Only the array that is wanted is unpacked whole.
+                if (there := _name(_inflate(body, HEAD_BYTES), order)) != name:
+                    found.append(there)
+                    continue
+                kind, body = next(_elements(_inflate(body, MAX_BYTES), order))
             if kind == MATRIX:
                 parts = _elements(body, order)
                 flags, shape, variable = (next(parts)[1] for _ in range(3))
                 found.append(variable.decode("latin-1"))
                 if found[-1] == name:
                     return _array(flags, shape, parts, order)
+            if len(found) > MAX_VARIABLES:
+                raise MatError(f"it holds more than {MAX_VARIABLES} variables")
     except MatError as error:
         raise MatError(f"{path}: {error}") from None
     except (struct.error, ValueError, IndexError, StopIteration, RuntimeError, zlib.error):
@@ -87,8 +102,10 @@ def read_mat(path: str | Path, name: str) -> np.ndarray:
 
 def _elements(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:
     """Type and contents of one element after another."""
-    at = 0
-    while at < len(data):
+    at, view = 0, memoryview(data)  # whose slices are no copies
+    for _ in range(MAX_ELEMENTS):
+        if at >= len(data):
+            return
         (word,) = struct.unpack_from(order + "I", data, at)
         if word >> 16:  # short form: length and type share a word, four bytes follow
             kind, length, begin = word & 0xFFFF, word >> 16, at + 4
@@ -98,14 +115,24 @@ def _elements(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:
             after = begin + (length if kind == COMPRESSED else -(-length // 8) * 8)
         if begin + length > len(data):
             raise ValueError("truncated")
-        yield kind, data[begin : begin + length]
+        yield kind, bytes(view[begin : begin + length])
         at = after
+    raise ValueError("too many elements")
 
 
-def _inflate(data: bytes) -> bytes:
+def _name(head: bytes, order: str) -> str | None:
+    """Name of the array that a compressed element begins with; None where it is no array."""
+    (kind,) = struct.unpack_from(order + "I", head)
+    if kind != MATRIX:
+        return None
+    parts = _elements(head[8:], order)
+    return [next(parts)[1] for _ in range(3)][2].decode("latin-1")
+
+
+def _inflate(data: bytes, most: int) -> bytes:
     inflater = zlib.decompressobj()
-    plain = inflater.decompress(data, MAX_BYTES)
-    if inflater.unconsumed_tail:
+    plain = inflater.decompress(data, most)
+    if inflater.unconsumed_tail and most == MAX_BYTES:
         raise MatError(f"its array is larger than {MAX_BYTES >> 20} MiB")
     return plain
 
@@ -123,7 +150,13 @@ def _array(
         raise MatError(f"an array of shape {sides} is too large, or none at all")
     if kind == SPARSE:
         rows, starts, values = (_numbers(*next(parts), order) for _ in range(3))
-        columns = np.repeat(np.arange(sides[1]), np.diff(starts))
+        counts = np.diff(starts)
+        # Before so many numbers are made: as many as there are, and where there is room.
+        if len(sides) != 2 or len(counts) != sides[1] or starts[0] or counts.min(initial=0) < 0:
+            raise ValueError("no sparse array")
+        if not starts[-1] <= min(len(rows), len(values)) or rows.min(initial=0) < 0:
+            raise ValueError("no sparse array")
+        columns = np.repeat(np.arange(sides[1]), counts)
         whole = np.zeros(sides, values.dtype)
         whole[rows[: len(columns)], columns] = values[: len(columns)]
         return whole
@@ -138,25 +171,17 @@ def _numbers(kind: int, body: bytes, order: str) -> np.ndarray:
 
 
 def _read_hdf5(path: Path, name: str) -> np.ndarray:
-    import h5py
+    from sact_core import untrusted_hdf5
 
-    try:
-        with h5py.File(path, "r", locking=False) as file:
-            found = list(file)
-            # A link may lead to another file: only what lies here is read.
-            here = isinstance(file.get(name, getlink=True), h5py.HardLink)
-            dataset = file[name] if here else None
-            if isinstance(dataset, h5py.Dataset) and dataset.dtype.kind in "biuf":
-                if dataset.size * 8 > MAX_BYTES:
-                    raise MatError(f"{path}: an array of shape {dataset.shape} is too large")
-                values: np.ndarray = dataset[()]
-                return values.T  # MATLAB writes columns first
-    except (OSError, RuntimeError, KeyError) as error:
-        reason = str(error).partition("\n")[0]
-        raise MatError(f"{path} is truncated or damaged ({reason})") from None
-    raise _absent(path, name, [key for key in found if not key.startswith("#")])
+    with untrusted_hdf5.Opened(path, MatError, user_block=True) as file:
+        if "/" in name or not untrusted_hdf5.holds(file, name):
+            raise _absent(path, name, [key for key in file.root if not key.startswith("#")])
+        dataset = untrusted_hdf5.numbers(file, name, range(1, 33), MAX_BYTES)
+        values: np.ndarray = dataset[()]
+        return values.T  # MATLAB writes columns first
 
 
-def _absent(path: Path, name: str, found: list[str]) -> MatError:
-    there = ", ".join(map(repr, found[:5])) or "nothing"
+def _absent(path: Path, name: str, found: Iterable[str | None]) -> MatError:
+    named = (repr(one)[:100] for one in found if one is not None)
+    there = ", ".join(itertools.islice(named, 5)) or "nothing"
     return MatError(f"{path} holds no array of numbers {name!r}; it holds {there}")

@@ -1,112 +1,15 @@
-"""Open an HDF5 file that may come from anybody: plain numbers and short texts only.
-
-HDF5 can point at other files, at itself in a circle, at compressed bytes that
-swell without bound and at plugins. Here a file is opened read-only, links other
-than plain ones are never followed, sizes are told before memory is taken, and
-whatever libhdf5 stumbles over is told as one error of the caller's own kind.
-"""
+"""A whole file of plain numbers, as checkpoints are: everything in it is gone through."""
 
 from __future__ import annotations
 
 import collections
-import io
 import math
-import os
-from pathlib import Path
 from typing import Any
 
 import h5py
-import numpy as np
 
 _MAX_LINKS = 100_000
 _MAX_DEPTH = 16
-_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-#: What libhdf5 raises at damaged files, depending on where it stumbles.
-_DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError, OverflowError)
-
-
-class Opened:
-    """A context with the file open.
-
-    Parameters
-    ----------
-    source : str, Path or bytes
-        The file, or its contents.
-    error : type of ValueError
-        What errors of libhdf5, on entering and inside the context, become.
-
-    Attributes
-    ----------
-    root : h5py.File
-        The open file.
-    size : int
-        Its length in bytes.
-    label : str
-        What to call it in messages.
-
-    Raises
-    ------
-    error
-        On entering, if it is no HDF5 file or is truncated or damaged.
-    OSError
-        On entering, if there is no such file or it cannot be opened.
-    """
-
-    def __init__(self, source: str | Path | bytes, error: type[ValueError]):
-        self.source = source
-        self.error = error
-        self.label = "the file" if isinstance(source, bytes) else str(source)
-
-    def __enter__(self) -> Opened:
-        if isinstance(self.source, bytes):
-            start, self.size = self.source[:8], len(self.source)
-        else:
-            with open(self.source, "rb") as plain:
-                start, self.size = plain.read(8), os.fstat(plain.fileno()).st_size
-        if start != _SIGNATURE:
-            what = "is no HDF5 file" if start else "is empty"
-            raise self.error(f"{self.label} {what}")
-        handle = io.BytesIO(self.source) if isinstance(self.source, bytes) else self.source
-        try:
-            self.root = h5py.File(handle, "r", locking=False)
-        except _DAMAGE as error:
-            raise self.error(f"{self.label} is truncated or damaged ({error})") from error
-        return self
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        self.root.close()
-        if isinstance(error, _DAMAGE) and not isinstance(error, self.error):
-            raise self.error(f"{self.label} is damaged ({error})") from error
-
-
-def int_attribute(root: h5py.File, name: str) -> int | None:
-    """A scalar whole number; None if it is absent or of another kind."""
-    if not h5py.h5a.exists(root.id, name.encode()):
-        return None
-    attribute = h5py.h5a.open(root.id, name.encode())
-    if attribute.get_type().get_class() != h5py.h5t.INTEGER or attribute.shape != ():
-        return None
-    value = np.zeros((), np.int64)
-    attribute.read(value)
-    return int(value)
-
-
-def text_attribute(root: h5py.File, name: str, most: int) -> bytes | None:
-    """A scalar fixed-length text; None if it is absent, of another kind or too long.
-
-    Fixed length, so that its size is known before memory is taken.
-    """
-    if not h5py.h5a.exists(root.id, name.encode()):
-        return None
-    attribute = h5py.h5a.open(root.id, name.encode())
-    kind = attribute.get_type()
-    if kind.get_class() != h5py.h5t.STRING or kind.is_variable_str() or attribute.shape != ():
-        return None
-    if kind.get_size() > most:
-        return None
-    text = np.zeros((), f"S{kind.get_size()}")
-    attribute.read(text)
-    return bytes(text[()])
 
 
 def find_datasets(
