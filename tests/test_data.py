@@ -192,6 +192,21 @@ def test_images_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
         load_split(str(folder), "all")
 
 
+def test_a_set_that_memory_has_no_room_for_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_images(tmp_path / "pets", {"a": [(6, 6)] * 3})
+    needed = 3 * 6 * 6 * 3
+    monkeypatch.setattr(data, "available_memory", lambda: needed)
+    assert len(load_split(str(folder), "all")) == 3
+    monkeypatch.setattr(data, "available_memory", lambda: needed - 1)
+    told = r"the 3 images of .*pets all need 0\.0 GiB of memory at 6 x 6 pixels, but 0\.0 GiB are"
+    with pytest.raises(DataError, match=told):
+        load_split(str(folder), "all")
+    monkeypatch.setattr(data, "available_memory", lambda: None)  # unknown
+    assert len(load_split(str(folder), "all")) == 3
+
+
 def test_a_file_that_cannot_be_opened_is_left_out(tmp_path: Path) -> None:
     folder = write_images(tmp_path / "pets", {"a": [(6, 6)] * 2})
     source = open_split(str(folder), "all")

@@ -22,6 +22,7 @@ from sact_core.data.records import DataError, Record, Unreadable
 from sact_core.data.splits import open_split
 from sact_core.evaluate import evaluate
 from sact_core.train import __main__ as command
+from sact_core.train import decode as decoding
 from sact_core.train import read_metrics
 from sact_core.train.batches import Batch
 from sact_core.train.photographs import (
@@ -335,6 +336,12 @@ def test_a_run_that_was_stopped_ends_bit_identical(
         np.testing.assert_array_equal(other.params[name], value, err_msg=name)
     losses = [[row["train/Total Loss"] for row in read_metrics(path)] for path in (whole, parted)]
     assert losses[0] == losses[1]
+
+
+def test_little_is_kept_where_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    for free, kept in ((None, 1 << 30), (1 << 40, 1 << 30), (1 << 28, 1 << 26)):
+        monkeypatch.setattr(decoding, "available_memory", lambda free=free: free)
+        assert (decoding.bytes_to_keep(1), decoding.bytes_to_keep(4)) == (kept, kept // 4)
 
 
 @pytest.mark.parametrize("crop", ["resized", "padded"])

@@ -14,13 +14,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sact_core.backends.memory import available_memory
 from sact_core.data.records import Unreadable
 from sact_core.data.source import Source
 
 #: Decoded pixels kept in memory at most; a set that is larger is not kept at all.
 KEEP_BYTES = 1 << 30
 
+#: Share of the free memory that they may take.
+KEEP_SHARE = 0.25
+
 Shrink = Callable[[int, int], int]
+
+
+def bytes_to_keep(num_processes: int) -> int:
+    """Bytes of decoded pixels that each of some processes on this machine may keep."""
+    there = available_memory()
+    most = KEEP_BYTES if there is None else min(KEEP_BYTES, int(KEEP_SHARE * there))
+    return most // num_processes
 
 
 class Decoder:

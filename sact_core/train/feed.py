@@ -16,7 +16,7 @@ from sact_core.network import Plan
 from sact_core.preprocess import normalise, prepare
 from sact_core.processes import Processes
 from sact_core.train.batches import Augmenter, Batch
-from sact_core.train.decode import KEEP_BYTES
+from sact_core.train.decode import bytes_to_keep
 from sact_core.train.photographs import PhotographAugmenter
 from sact_core.train.recipes import TrainingConfig
 from sact_core.train.start import training_preprocessing
@@ -72,7 +72,7 @@ class Feed:
             self._augmenter = Augmenter(train.images, train.labels, config, kind)
             self.left_out = train.left_out
         else:
-            keep_bytes = KEEP_BYTES // processes.world
+            keep_bytes = bytes_to_keep(processes.world)
             self._augmenter = PhotographAugmenter(train, config, kind, num_workers, keep_bytes)
             self.left_out = self._augmenter.left_out
         self.left_out_of_test = test.left_out if isinstance(test, Examples) else Unreadable()
