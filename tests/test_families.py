@@ -14,7 +14,7 @@ from sact_core.backends.memory import estimate_memory
 from sact_core.benchmark.steer import set_reach, steered_params, steering_images
 from sact_core.config import NetworkConfig, default_preprocessing, parse_units
 from sact_core.evaluate.run import loss_terms
-from sact_core.families import FAMILIES, IMAGENET, LINEAR, RELU6, End, Layer, Stage
+from sact_core.families import CIFAR, FAMILIES, IMAGENET, LINEAR, RELU6, End, Layer, Stage
 from sact_core.flops import dense_flops
 from sact_core.maps.writing import block_scopes
 from sact_core.measures.metrics import authors_block_name
@@ -236,24 +236,46 @@ def test_an_engine_that_cannot_run_it_says_so():
         random_net(np.random.default_rng(0), "masked", **OPTIONS)
 
 
+STRIDED_FIRST = (
+    dataclasses.replace(IMAGENET.layers[0], strided=True),
+    dataclasses.replace(IMAGENET.layers[1], strided=False),
+    IMAGENET.layers[2],
+)
+
+
 @pytest.mark.parametrize(
-    ("change", "match"),
+    ("family", "change", "match"),
     [
-        ({"stem": End(3, 1)}, "another stem than those units come with"),
-        ({"pool": False}, "another stem than those units come with"),
-        ({"postnorm": None}, "no normalisation before the logits"),
-        ({"head": End(1, channels=8)}, "a head"),
+        (IMAGENET, {"stem": End(3, 1)}, "another stem than those units come with"),
+        (IMAGENET, {"pool": False}, "another stem than those units come with"),
+        (CIFAR, {"pool": True}, "another stem than those units come with"),
+        (CIFAR, {"stem": End(3, norm=RELU6)}, "activations with a cap, a normalisation after"),
+        (IMAGENET, {"postnorm": None}, "no normalisation before the logits"),
+        (IMAGENET, {"head": End(1, channels=8)}, "a head"),
         (
+            IMAGENET,
             {"layers": (*IMAGENET.layers[:2], Layer("conv3", "outer", LINEAR, 1))},
             "units that end in a normalisation",
         ),
-        ({"layers": (IMAGENET.layers[0], IMAGENET.layers[2])}, "units of other kernels than"),
+        (
+            CIFAR,
+            {"layers": (dataclasses.replace(CIFAR.layers[0], norm=None), CIFAR.layers[1])},
+            "convolutions without one before",
+        ),
+        (IMAGENET, {"layers": IMAGENET.layers[::2]}, "units of other kernels than"),
+        (IMAGENET, {"first_shortcut": "preact"}, "other shortcuts than"),
+        (CIFAR, {"changing_shortcut": "conv"}, "other shortcuts than"),
+        (IMAGENET, {"layers": STRIDED_FIRST}, "strides or paddings elsewhere"),
+        (CIFAR, {"divisor": 2}, 'strides with "same" padding on odd sides'),
     ],
 )
-def test_the_masked_engine_knows_its_limits(monkeypatch, change, match):
-    monkeypatch.setitem(FAMILIES, "toy", dataclasses.replace(IMAGENET, **change))
+def test_the_masked_engine_knows_its_limits(monkeypatch, family, change, match):
+    options = {"family": "toy", "units_per_block": (1,) * len(family.stages)}
+    monkeypatch.setitem(FAMILIES, "toy", family)
+    random_net(np.random.default_rng(0), "masked", **options)  # as it is, it runs
+    monkeypatch.setitem(FAMILIES, "toy", dataclasses.replace(family, **change))
     with pytest.raises(ValueError, match=match):
-        random_net(np.random.default_rng(0), "masked", family="toy", units_per_block=(1, 1, 1, 1))
+        random_net(np.random.default_rng(0), "masked", **options)
 
 
 # --- nobody else knows ---
