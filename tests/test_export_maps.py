@@ -223,7 +223,7 @@ def test_a_damaged_part_is_named(tmp_path, net, images, small_parts):
     with pytest.raises(KeyboardInterrupt):
         export(counting(net, 1)[0], in_memory(images), out, batch_size=3)
     (parts_folder(out) / "00000000.h5").write_bytes(b"")
-    with pytest.raises(MapError, match=r"00000000\.h5 is no HDF5 file"):
+    with pytest.raises(MapError, match=r"00000000\.h5 is empty"):
         export(net, in_memory(images), out, batch_size=3)
 
 

@@ -20,7 +20,7 @@ from tests.mat_writer import element, header, matrix
 from tests.networks import random_params
 from tests.test_draw_maps import write
 
-SECONDS = 1.0
+SECONDS = 1.0  # of this process: other work does not count
 
 
 def again(file, name, values, **how):
@@ -239,9 +239,9 @@ def test_maps_are_refused_and_the_old_drawing_stays(good, tmp_path, capsys, name
         (out / file.name).write_bytes(file.read_bytes())
     before = contents(out)
     capsys.readouterr()
-    began = time.perf_counter()
+    began = time.process_time()
     code = draw_maps.main([str(path), "--out", str(out), "--force", "--scale", scale])
-    seconds = time.perf_counter() - began
+    seconds = time.process_time() - began
     said = capsys.readouterr()
     assert code == 2, said
     assert said.out == ""
@@ -406,9 +406,9 @@ def test_fixations_are_refused(network, tmp_path, capsys, name):
     Image.new("RGB", (32, 24), "red").save(tmp_path / "Stimuli" / "Art" / "001.png")
     FIXATIONS[name][0](tmp_path / "FIXATIONLOCS" / "Art" / "001.mat")
     argv = ["--checkpoint", network, "--backend", "reference", "--out", tmp_path / "out"]
-    began = time.perf_counter()
+    began = time.process_time()
     code = saliency.main([*map(str, [tmp_path, *argv]), "--blur", "0", "--centre-weight", "0"])
-    seconds = time.perf_counter() - began
+    seconds = time.process_time() - began
     said = capsys.readouterr()
     assert code == 2, said
     assert said.out == ""
