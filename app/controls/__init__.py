@@ -1,7 +1,8 @@
 """What the pages share: choosing a checkpoint and an image, and saying what went wrong.
 
 ``networks`` chooses a checkpoint, ``pictures`` an image, ``sizes`` how one is
-fitted to the other and what that costs; ``basics`` holds what every page has.
+fitted to the other and what that costs, ``taus`` the price of a unit and ``dial``
+its slider in the viewer; ``basics`` holds what every page has.
 
 Every widget's key starts with the page's name and lives in the URL. What was
 chosen on one page is offered first on the next.

@@ -1,1 +1,5 @@
-"""Parts of the Data set page: ``flipping`` says where along tau answers change."""
+"""Parts of the Data set page.
+
+``charts`` sums a test split up, ``gallery`` shows its images, ``flipping`` says where
+along tau answers change.
+"""

@@ -1,1 +1,5 @@
-"""The Halting lab: ``rule`` works the halting rule step by step; no Streamlit."""
+"""Parts of the Halting lab.
+
+``rule`` works the halting rule in numbers and words, ``scores`` lets them be edited,
+``outcome`` shows what comes of them.
+"""

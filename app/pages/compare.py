@@ -6,13 +6,11 @@ import math
 
 import streamlit as st
 
-from app import controls, figures, loaders, stated, views
+from app import controls, loaders, stated
+from app.compare.maps import maps
 from app.records import Look, Model, Picture, Run
-from app.viewer import Layer, Panel, Scale, payload
-from app.viewer import component as viewer
 
 PAGE = "compare"
-VIEWS = {"side": "Side by side", "swipe": "Swipe", "difference": "Difference"}
 
 
 def choose() -> tuple[list[Model], list[float | None], list[Run], Picture]:
@@ -91,91 +89,6 @@ def units_by_block(run: Run) -> str:
         for block in run.result.blocks
     ]
     return " · ".join(means)
-
-
-def maps(models: list[Model], names: list[str], runs: list[Run], picture: Picture) -> None:
-    """The maps in one view: beside one another, swiped, or subtracted."""
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        view = st.segmented_control(
-            "View",
-            list(VIEWS),
-            default="side",
-            required=True,
-            format_func=VIEWS.__getitem__,
-            key="compare_view",
-            bind="query-params",
-        )
-        metric = controls.choose_metric("compare")
-        colours = st.selectbox(
-            "Colours", figures.COLOUR_MAPS, key="compare_colours", bind="query-params", width=130
-        )
-        opacity = st.slider(
-            "Opacity over the image",
-            0,
-            100,
-            100,
-            5,
-            format="%d%%",
-            key="compare_opacity",
-            bind="query-params",
-            width=220,
-        )
-    layers: list[Layer] = []
-    spans: list[range] = []
-    for run in runs:
-        own = views.layers(run.result, metric)
-        spans.append(range(len(layers), len(layers) + len(own)))
-        layers += own
-    low, high = views.common_limits([model.config for model in models], metric)
-    scales = [Scale(low, high, "units", colours)]
-    panels = [
-        Panel(
-            f"{i + 1}  {names[i]}",
-            spans[i],
-            0,
-            picture=opacity < 100,
-            opacity=opacity / 100,
-            says=str(i + 1),
-            alt=f"{views.METRICS[metric]} of {names[i]}: {views.summary(run)}",
-        )
-        for i, run in enumerate(runs)
-    ]
-    swipe = ""
-    hint = "Zoom and pan move all maps together. Point at one to read them all."
-    if view == "swipe":
-        swipe = f"{views.METRICS[metric]} of networks 1 and 2"
-        panels = panels[:2]
-        hint = "Drag the slider: network 1 on the left of the line, network 2 on the right."
-    elif view == "difference":
-        difference = [*spans[1], *(-1 - i for i in spans[0])]
-        total = runs[1].result.map(metric)[0].mean() - runs[0].result.map(metric)[0].mean()
-        most = views.largest_difference(runs[0], runs[1], metric)
-        scales.append(Scale(-most, most, "units", "difference"))
-        panels = [
-            *panels[:2],
-            Panel(
-                "Network 2 − network 1",
-                difference,
-                1,
-                says="difference",
-                side=f"{total:+.2f} on average",
-                alt=f"Signed difference, {total:+.2f} units on average",
-            ),
-        ]
-        hint = "Orange: network 2 thinks more there. Blue: less."
-    viewer.show(
-        payload(
-            runs[0].seen.pixels,
-            layers,
-            panels,
-            scales,
-            swipe=swipe,
-            hint=hint,
-            max_height=520 if swipe else 440,
-            panel_width=230,
-        ),
-        "compare_maps",
-    )
 
 
 controls.heading(

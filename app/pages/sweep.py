@@ -6,10 +6,9 @@ import streamlit as st
 
 from app import controls, families, figures, loaders, views
 from app.families import Family
-from app.records import Look, Picture, Run
+from app.records import Look, Picture
 from app.sweep import dial, mind
-from app.viewer import Layer, Panel, Scale, payload
-from app.viewer import component as viewer
+from app.sweep.family import answers, maps
 
 PAGE = "sweep"
 
@@ -61,129 +60,6 @@ def choose() -> tuple[Family, Picture, controls.Fitting, float | None]:
             taus = ", ".join(f"{t:g}" for t in family.taus)
             st.caption(f"{len(family.models)} checkpoints: τ = {taus}")
     return family, picture, fitting, tau
-
-
-@st.fragment
-def maps(family: Family, runs: list[Run], picture: Picture) -> None:
-    """Every tau in a row, and the chosen one large."""
-    st.header("One image, every τ", anchor=False)
-    taus = family.taus
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        tau = st.select_slider(
-            "τ, the price of a unit",
-            taus,
-            value=taus[len(taus) // 2],
-            format_func="{:g}".format,
-            key="sweep_tau",
-            bind="query-params",
-            width=420,
-        )
-        metric = controls.choose_metric("sweep")
-        colours = st.selectbox(
-            "Colours", figures.COLOUR_MAPS, key="sweep_colours", bind="query-params", width=130
-        )
-    at = taus.index(tau) if tau in taus else 0
-    low, high = views.common_limits([model.config for model in family.models], metric)
-    scale = Scale(low, high, "units", colours)
-    run, model = runs[at], family.models[at]
-    own = views.layers(run.result, metric)
-    viewer.show(
-        payload(
-            run.seen.pixels,
-            own,
-            views.panels(
-                run,
-                picture.name,
-                f"{views.METRICS[metric]} at τ = {taus[at]:g}",
-                own,
-                f"{picture.name} at τ = {taus[at]:g}: {views.summary(run)}",
-                f"The map laid over {picture.name}",
-            ),
-            [scale],
-            hint="Move τ and watch the map. Point at it to read it.",
-            max_height=340,
-        ),
-        "sweep_map",
-    )
-    cells = st.columns([2, 3, 3], gap="medium")
-    with cells[0]:
-        top = int(run.result.logits[0].argmax())
-        share = float(run.executed.total[0] / run.dense.total[0])
-        controls.number(
-            "It says", model.class_name(top), f"{run.result.probabilities[0, top]:.1%} sure"
-        )
-        controls.number("FLOPs", figures.si(run.executed.total[0]), f"{share:.0%} of dense")
-    with cells[1]:
-        st.plotly_chart(
-            figures.over_tau(
-                taus,
-                [float(each.executed.total[0]) for each in runs],
-                "FLOPs of this image",
-                taus[at],
-                (float(run.dense.total[0]), "dense"),
-            ),
-            key="sweep_flops",
-            config=views.QUIET,
-            alt="FLOPs of this image over τ",
-        )
-    with cells[2]:
-        st.plotly_chart(
-            figures.over_tau(
-                taus,
-                [float(each.result.map("ponder_cost").mean()) for each in runs],
-                "ponder cost, mean",
-                taus[at],
-            ),
-            key="sweep_cost",
-            config=views.QUIET,
-            alt="Mean ponder cost of this image over τ",
-        )
-    layers: list[Layer] = []
-    panels = []
-    for each, member in zip(runs, family.models, strict=True):
-        parts = views.layers(each.result, metric)
-        panels.append(
-            Panel(
-                f"τ = {member.tau:g}",
-                range(len(layers), len(layers) + len(parts)),
-                0,
-                says=f"{member.tau:g}:",
-                side=member.class_name(int(each.result.logits[0].argmax())),
-                alt=f"{views.METRICS[metric]} at τ = {member.tau:g}: {views.summary(each)}",
-            )
-        )
-        layers += parts
-    viewer.show(
-        payload(
-            runs[0].seen.pixels,
-            layers,
-            panels,
-            [scale],
-            max_height=260,
-            panel_width=130,
-            hint="Cheap units to dear ones, one colour scale. Point at a map to read them all.",
-        ),
-        "sweep_row",
-    )
-
-
-def answers(family: Family, runs: list[Run]) -> list[mind.Answer]:
-    """What every network of the family says."""
-    found = []
-    for tau, run in zip(family.taus, runs, strict=True):
-        top = int(run.result.logits[0].argmax())
-        found.append(
-            mind.Answer(
-                tau,
-                family.models[0].class_name(top),
-                float(run.result.probabilities[0, top]),
-                int(run.executed.total[0]),
-                float(run.executed.total[0] / run.dense.total[0]),
-                views.mean_units(run.result),
-                1000 * run.seconds,
-            )
-        )
-    return found
 
 
 controls.heading(

@@ -1,5 +1,5 @@
 """Parts of the Sweep page.
 
-``dial`` is the page of a network that takes any tau, ``mind`` says where along tau
-the answer changes.
+``family`` shows checkpoints that differ in tau only, ``dial`` one network that takes
+any tau; ``mind`` says where along tau the answer changes.
 """

@@ -1,0 +1,1 @@
+"""Parts of the Compare page: ``maps`` lays the networks' maps beside one another."""
