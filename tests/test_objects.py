@@ -169,6 +169,12 @@ def test_examples_of_a_data_set(photos, checkpoint, tmp_path, capsys):
         ('{"boxes": {"a.png": [[0, 0, NaN, 1]]}}', "from 0 to 1"),
         ('{"boxes": {"a.png": [[0, 0, true, 1]]}}', "from 0 to 1"),
         ('{"boxes": {"a.png": [0, 0, 1, 1]}}', "a.png must have a list of"),
+        ("[" * 100_000, "is no JSON"),
+        ('{"boxes": {"a.png": [[0, 0, 1%s, 1]]}}' % ("0" * 5000), "is no JSON"),
+        (
+            '{"boxes": {"a.png": [[0, 0, 1%s, 1]]}, "units": "pixels"}' % ("0" * 400),
+            "a.png must have a list of",
+        ),
         ('{"boxes": {"other.png": [[0, 0, 1, 0.5]]}}', "no image can be measured; a.png: the bo"),
     ],
 )

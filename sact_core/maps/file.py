@@ -92,6 +92,7 @@ class MapFile:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
+        self._checked: dict[str, h5py.Dataset] = {}
         with contextlib.ExitStack() as stack:
             self._file = stack.enter_context(untrusted_hdf5.Opened(self.path, MapError))
             self.root = self._file.root
@@ -249,7 +250,10 @@ class MapFile:
         return untrusted_hdf5.holds(self._file, name)
 
     def _numbers(self, path: str, *ranks: int) -> h5py.Dataset:
-        return untrusted_hdf5.numbers(self._file, path, ranks)
+        """A data set, checked when it is first asked for: that goes through all its chunks."""
+        if path not in self._checked:
+            self._checked[path] = untrusted_hdf5.numbers(self._file, path, ranks)
+        return self._checked[path]
 
     def _by_image(self, path: str, kinds: str) -> h5py.Dataset | None:
         """A whole number for each image, where there is such a data set."""

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 UNITS = ("shares", "pixels")
+MAX_SIDE = 1 << 30  # pixels, more than any photograph has; larger numbers may not be floats
 
 Box = tuple[float, float, float, float]  # top, left, bottom, right
 
@@ -51,7 +52,7 @@ def read_boxes(path: str | Path) -> Boxes:
     """
     try:
         values = json.loads(Path(path).read_text("utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no JSON: {error}") from None
     boxes = values.get("boxes") if isinstance(values, dict) else None
     if not isinstance(boxes, dict) or not boxes:
@@ -113,5 +114,5 @@ def _is_box(box: Any, units: str) -> bool:
     if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in box):
         return False
     top, left, bottom, right = box
-    most = 1 if units == "shares" else float("inf")
+    most = 1 if units == "shares" else MAX_SIDE
     return bool(0 <= top < bottom <= most and 0 <= left < right <= most)
