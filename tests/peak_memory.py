@@ -37,14 +37,6 @@ def main(what: str, photos: str, checkpoint: str, out: str, few: str, many: str)
 
         return export(net, photographs([photos]), f"{out}/{count}.h5", num_examples=count)[0]
 
-    def objects(count: int) -> int:
-        from sact_core import objects
-        from sact_core.measures.boxes import Boxes
-
-        paths = [str(path) for path, *_ in source.records.files[:count]]  # type: ignore[attr-defined]
-        boxes = Boxes("shares", {Path(path).name: [(0.0, 0.0, 0.5, 0.5)] for path in paths})
-        return len(objects.measure(net, objects._photographs(paths), boxes)[0])
-
     def family(count: int) -> int:
         from sact_core.benchmark.family import prepared
 
