@@ -91,6 +91,20 @@ def test_every_extra_is_in_all():
 # --- a wheel, installed ---
 
 
+@pytest.mark.parametrize(
+    ("required", "outcome"), [("0", pytest.skip.Exception), ("1", pytest.fail.Exception)]
+)
+def test_without_a_registry_it_is_said(monkeypatch, required, outcome):
+    monkeypatch.setenv("SACT_REQUIRE_REGISTRY", required)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    with pytest.raises(
+        outcome, match=r"there is no package registry to install from: .+setuptools"
+    ):
+        need_registry()
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     """The package as pip builds it, from a copy without what a build would leave behind."""
