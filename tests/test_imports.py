@@ -23,7 +23,16 @@ from tests.conftest import ROOT
 
 #: Modules of one line do not import each other; lower lines never import higher ones.
 LEVELS = [
-    ["ahead", "extras", "families", "files", "processes", "provenance", "untrusted_hdf5"],
+    [
+        "ahead",
+        "extras",
+        "families",
+        "files",
+        "processes",
+        "provenance",
+        "settings",
+        "untrusted_hdf5",
+    ],
     ["config", "halting"],
     ["network", "result", "taus"],
     ["flops", "parameters", "plans"],

@@ -80,6 +80,7 @@ class Learner:
             warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
             self._forward = torch.nn.parallel.DistributedDataParallel(self._forward)
         self._teacher: dense.Network | None = None
+        self._teacher_config = None if teacher is None else teacher.config
         if teacher is not None:
             made = dense.Network(build_plan(teacher.config), teacher.params, fused=True)
             self._teacher = made.to(self.device).eval().requires_grad_(False)
@@ -154,7 +155,8 @@ class Learner:
         assert self._teacher is not None
         heat, share = self.config.distill_temperature, self.config.distill_weight
         with torch.no_grad(), self._autocast():
-            taus = check_taus(self._teacher.plan.config, None, len(x))
+            config = self._teacher_config
+            taus = None if config is None else check_taus(config, None, len(x))
             told = {} if taus is None else {"tau": torch.from_numpy(taus).to(x.device)}
             target = self._teacher(x, **told)[0]
         soft = F.kl_div(

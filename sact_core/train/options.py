@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from sact_core.config import HALTING_KINDS, NetworkConfig, parse_units
 from sact_core.families import FAMILIES
+from sact_core.settings import Setting, add_setting, settings
 from sact_core.train.recipes import (
     AMP_CHOICES,
-    BORDERS,
-    CROPS,
     PRESET_FAMILIES,
     PRESETS,
-    SCHEDULES,
     TrainingConfig,
     preset,
 )
@@ -41,82 +40,61 @@ def build_parser() -> argparse.ArgumentParser:
     )
     net.add_argument("--halting-bias", type=float, help="initial bias of the halting logits")
     net.add_argument("--eps", type=float, help="halting slack")
-    data = parser.add_argument_group("data")
-    data.add_argument("--dataset", help="TFDS name, or a folder of class folders")
-    data.add_argument("--train-split", help="to learn from, as TFDS writes it")
-    data.add_argument("--eval-split", help="to be tested on, as TFDS writes it")
-    data.add_argument(
-        "--holdout",
-        type=float,
-        help="share of each class to evaluate on, of a folder without splits (default: 0.2)",
-    )
-    data.add_argument("--data-dir", default=None, help="where TFDS keeps its data")
-    data.add_argument("--image-size", type=int, help="side of the input, in pixels")
-    data.add_argument("--num-train-examples", type=int, help="the first N only, for trials")
-    data.add_argument("--crop", choices=CROPS, help="padded (CIFAR), or resized (photographs)")
-    data.add_argument("--crop-padding", type=int, help="border of padded crops, in pixels")
-    data.add_argument("--crop-border", choices=BORDERS, help="what that border is filled with")
-    data.add_argument("--min-area", type=float, help="least share of a photograph in a crop")
-    data.add_argument("--colour", type=float, help="strength of changes of colour; 0: none")
-    data.add_argument("--no-flip", dest="flip", action="store_false", help="mirror no images")
-    data.add_argument("--cutout", type=int, help="side of the square blanked in every image")
-    data.add_argument(
-        "--data-workers", type=int, default=None, help="threads that decode photographs"
-    )
-    recipe = parser.add_argument_group("recipe")
-    recipe.add_argument(
-        "--tau",
-        type=float,
-        help="price of a unit; with --tau-range, the one to evaluate at (default: its middle)",
-    )
-    recipe.add_argument(
-        "--tau-range",
-        type=float,
-        nargs=2,
-        metavar=("LOW", "HIGH"),
-        help="train one network for every tau in between, told each image's own",
-    )
-    recipe.add_argument("--epochs", type=float, help="passes over the training images")
-    recipe.add_argument("--max-steps", type=int, help="steps to take, in place of --epochs")
-    recipe.add_argument("--batch-size", type=int, help="images of a step, over all processes")
-    recipe.add_argument("--schedule", choices=SCHEDULES, help="of the learning rate")
-    recipe.add_argument("--learning-rate", type=float, help="the highest of the schedule")
-    recipe.add_argument("--warmup", type=float, help="share of the steps going up")
-    recipe.add_argument("--momentum", type=float, help="of SGD")
-    recipe.add_argument(
-        "--nesterov", action=argparse.BooleanOptionalAction, help="look ahead by the momentum"
-    )
-    recipe.add_argument("--l2", type=float, help="weight of the L2 penalty (not of normalisations)")
-    recipe.add_argument("--halting-lr", type=float, help="factor for the halting branches")
-    recipe.add_argument("--label-smoothing", type=float, help="share spread over all classes")
-    recipe.add_argument(
-        "--distill-from", help="checkpoint of a teacher, whose soft labels are learnt too"
-    )
-    recipe.add_argument("--distill-weight", type=float, help="share of the teacher in the loss")
-    recipe.add_argument(
-        "--distill-temperature", type=float, help="both softmaxes are softened by it"
-    )
-    recipe.add_argument("--finetune-from", help="checkpoint to start from, halting branches new")
-    recipe.add_argument(
-        "--finetune-halting", action="store_true", help="take its halting branches too"
-    )
-    recipe.add_argument(
-        "--finetune-first-units",
-        action="store_true",
-        help="it is deeper: take the first units of each block",
-    )
-    recipe.add_argument("--seed", type=int, help="of weights, order, augmentation and taus")
-    run = parser.add_argument_group("run")
-    run.add_argument("--eval-every", type=int, help="epochs between evaluations; 0: never")
-    run.add_argument("--amp", choices=AMP_CHOICES, help="auto: bf16 where it is faster")
-    run.add_argument(
-        "--compile", action=argparse.BooleanOptionalAction, help="with torch.compile, for GPUs"
-    )
-    run.add_argument("--device", default=None, help="cpu or cuda (default: cuda when there)")
-    run.add_argument("--num-threads", type=int, default=None, help="of PyTorch, on a CPU")
-    run.add_argument("--run-dir", default=None, help="default: runs/<name>")
-    run.add_argument("--resume", action="store_true", default=False, help="go on with a run")
+    for name in ("data", "recipe", "run"):
+        group = parser.add_argument_group(name)
+        for each in settings(TrainingConfig).values():
+            if each.group == name:
+                choices = AMP_CHOICES if each.name == "amp" else None
+                add_setting(group, each, _defaults(each), choices)
+                _add_beside(group, each.name)
+    group.add_argument("--device", default=None, help="cpu or cuda (default: cuda when there)")
+    group.add_argument("--num-threads", type=int, default=None, help="of PyTorch, on a CPU")
+    group.add_argument("--run-dir", default=None, help="default: runs/<name>")
+    group.add_argument("--resume", action="store_true", default=False, help="go on with a run")
     return parser
+
+
+def _add_beside(group: argparse._ArgumentGroup, name: str) -> None:
+    """Add what is no setting of a recipe beside the setting that it has to do with."""
+    if name == "eval_split":
+        group.add_argument(
+            "--holdout",
+            type=float,
+            help="share of each class to evaluate on, of a folder without splits (default: 0.2)",
+        )
+        group.add_argument("--data-dir", default=None, help="where TFDS keeps its data")
+    elif name == "cutout":
+        group.add_argument(
+            "--data-workers", type=int, default=None, help="threads that decode photographs"
+        )
+    elif name == "tau":
+        group.add_argument(
+            "--tau-range",
+            type=float,
+            nargs=2,
+            metavar=("LOW", "HIGH"),
+            help="train one network for every tau in between, told each image's own, and "
+            "evaluate it at --tau (default: the middle)",
+        )
+
+
+def _defaults(each: Setting) -> str:
+    """Say what holds where a flag is left out: whatever the recipe, and in recipes that differ."""
+    found = {} if each.default in (None, "") else {"default": each.default}
+    families = ((name, facts.training) for name, facts in FAMILIES.items())
+    others: list[tuple[str, Mapping[str, Any]]] = [*PRESETS.items(), *families]
+    found |= {
+        name: values[each.name]
+        for name, values in others
+        if values.get(each.name, each.default) != each.default
+    }
+    return ", ".join(f"{name}: {_written(value)}" for name, value in found.items())
+
+
+def _written(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def parse_config(args: argparse.Namespace) -> tuple[TrainingConfig, str]:

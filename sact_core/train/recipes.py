@@ -1,7 +1,7 @@
 """What a training run is, as frozen data, and the named recipes.
 
-Every field is a flag of ``python -m sact_core.train``; a preset fills them and
-flags override it.
+Every field is a flag of ``python -m sact_core.train`` and says itself what it is; a
+preset fills them and flags override it.
 
 - ``authors``: the published CIFAR recipe.
 - ``fast``: as much as possible in few epochs from scratch.
@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sact_core.config import NetworkConfig, from_dict, to_dict
+from sact_core.settings import check_settings, described, setting
 
 #: Larger than any sensible number, and finite.
 MOST = 1e9
@@ -34,6 +35,7 @@ CROPS = ("padded", "resized")
 AMP_CHOICES = ("auto", *AMP)
 
 
+@described
 @dataclass(frozen=True)
 class TrainingConfig:
     """Everything that decides what a run computes.
@@ -42,77 +44,7 @@ class TrainingConfig:
     ----------
     network : NetworkConfig
         What is trained.
-    dataset, train_split, eval_split : str
-        TFDS name or a folder of class folders, and its splits.
-    num_train_examples : int, optional
-        Only the first so many, for trials.
-    image_size : int, optional
-        Side of the network's input; needed where images differ in size.
-    tau : float
-        Price of a unit: weight of the mean ponder cost, summed over blocks. Of a
-        network conditioned on tau, which is trained at prices from all of its
-        range, the price that it is evaluated at: the network's own default.
-    epochs : float
-        Passes over the training images.
-    max_steps : int, optional
-        Stop the schedule at so many steps instead.
-    batch_size : int
-        Images of a step, over all processes.
-    schedule : str
-        ``"step"`` (the authors'), ``"onecycle"`` (linear up, linear down to 0)
-        or ``"cosine"`` (half a cosine down to 0).
-    learning_rate : float
-        Its peak.
-    warmup : float
-        Share of the steps that ``"onecycle"`` and ``"cosine"`` spend going up.
-    momentum : float
-        Of SGD.
-    nesterov : bool
-        Nesterov's form of it.
-    l2 : float
-        Weight of half the squares of all convolution weights.
-    halting_lr : float
-        Factor on the learning rate of the halting branches.
-    label_smoothing : float
-        Share of the target spread over all classes.
-    crop : str
-        ``"padded"``: random crops of an image's own size, from memory (CIFAR).
-        Images of another size than ``image_size`` are cut and resized once.
-        ``"resized"``: random parts of photographs, resized to ``image_size`` and
-        decoded for every step. They are evaluated on their central 87.5 %.
-    crop_padding : int
-        Pixels put around an image before a padded crop.
-    crop_border : str
-        ``"black"`` pixels (the authors') or ``"reflect"``: black ones move the mean
-        and the deviation that an image is then standardised with.
-    min_area : float
-        Least share of a photograph in a resized crop.
-    colour : float
-        Strength of the changes of brightness, contrast, saturation and hue of
-        resized crops; 0 for none, 1 for TensorFlow-Slim's.
-    flip : bool
-        Mirror half of the images.
-    cutout : int
-        Side of the square that is blanked in every image; 0 for none.
-    distill_from : str
-        Checkpoint of a teacher whose soft labels are mixed in; empty for none.
-    distill_weight, distill_temperature : float
-        Share of the teacher in the loss, and the temperature of both softmaxes.
-    finetune_from : str
-        Checkpoint to start from; all but its halting branches are taken.
-    finetune_halting : bool
-        Take its halting branches too.
-    finetune_first_units : bool
-        It may have more units: the first of each block are taken.
-    eval_every : int
-        Evaluate after every so many epochs and after the last; 0 for never, which
-        leaves it to ``python -m sact_core.evaluate --watch``.
-    amp : str
-        ``"bf16"`` computes convolutions in bfloat16.
-    compile : bool
-        Use ``torch.compile``.
-    seed : int
-        Of initialisation, order and augmentation.
+    {settings}
 
     Raises
     ------
@@ -121,75 +53,149 @@ class TrainingConfig:
     """
 
     network: NetworkConfig = field(default_factory=NetworkConfig)
-    dataset: str = "cifar10"
-    train_split: str = "train"
-    eval_split: str = "test"
-    num_train_examples: int | None = None
-    image_size: int | None = None
-    tau: float = 0.01
-    epochs: float = 256.0
-    max_steps: int | None = None
-    batch_size: int = 128
-    schedule: str = "step"
-    learning_rate: float = 0.1
-    warmup: float = 0.0
-    momentum: float = 0.9
-    nesterov: bool = False
-    l2: float = 2e-4
-    halting_lr: float = 1.0
-    label_smoothing: float = 0.0
-    crop: str = "padded"
-    crop_padding: int = 2
-    crop_border: str = "black"
-    min_area: float = 0.08
-    colour: float = 0.0
-    flip: bool = True
-    cutout: int = 0
-    distill_from: str = ""
-    distill_weight: float = 0.5
-    distill_temperature: float = 2.0
-    finetune_from: str = ""
-    finetune_halting: bool = False
-    finetune_first_units: bool = False
-    eval_every: int = 1
-    amp: str = "off"
-    compile: bool = False
-    seed: int = 0
+    dataset: str = setting("cifar10", "TFDS name, or a folder of class folders", group="data")
+    train_split: str = setting("train", "to learn from, as TFDS writes it", group="data")
+    eval_split: str = setting("test", "to be tested on, as TFDS writes it", group="data")
+    num_train_examples: int | None = setting(
+        None, "the first so many only, for trials", low=1, high=1 << 40, group="data"
+    )
+    image_size: int | None = setting(
+        None,
+        "side of the network's input, in pixels; needed where images differ in size",
+        low=1,
+        high=1 << 40,
+        group="data",
+    )
+    tau: float = setting(
+        0.01,
+        "price of a unit: weight of the mean ponder cost, summed over blocks; of a network for a "
+        "range of tau, the price that it is evaluated at",
+        low=0,
+        high=MOST,
+        group="recipe",
+    )
+    epochs: float = setting(
+        256.0, "passes over the training images", low=0, high=MOST, group="recipe"
+    )
+    max_steps: int | None = setting(
+        None, "steps to take, in place of epochs", low=1, high=1 << 40, group="recipe"
+    )
+    batch_size: int = setting(
+        128, "images of a step, over all processes", low=2, high=1 << 20, group="recipe"
+    )
+    schedule: str = setting(
+        "step",
+        "of the learning rate: step (the authors'), onecycle (linear up, linear down to 0) or "
+        "cosine (half a cosine down to 0)",
+        choices=SCHEDULES,
+        group="recipe",
+    )
+    learning_rate: float = setting(
+        0.1, "the highest of the schedule", low=0, high=MOST, group="recipe"
+    )
+    warmup: float = setting(
+        0.0,
+        "share of the steps that onecycle and cosine spend going up",
+        low=0,
+        high=1,
+        group="recipe",
+    )
+    momentum: float = setting(0.9, "of SGD", low=0, high=1, group="recipe")
+    nesterov: bool = setting(False, "look ahead by the momentum", group="recipe")
+    l2: float = setting(
+        2e-4,
+        "weight of half the squares of all convolution weights (not of normalisations)",
+        low=0,
+        high=MOST,
+        group="recipe",
+    )
+    halting_lr: float = setting(
+        1.0, "factor on the learning rate of the halting branches", low=0, high=MOST, group="recipe"
+    )
+    label_smoothing: float = setting(
+        0.0, "share of the target spread over all classes", low=0, high=1, group="recipe"
+    )
+    crop: str = setting(
+        "padded",
+        "how images are cut: padded (random crops of an image's own size, from memory, as CIFAR's; "
+        "other sizes are cut and resized once) or resized (random parts of photographs, resized "
+        "and decoded for every step, evaluated on their central 87.5 %)",
+        choices=CROPS,
+        group="data",
+    )
+    crop_padding: int = setting(
+        2, "border put around an image for padded crops, in pixels", low=0, high=1 << 10,
+        group="data",
+    )  # fmt: skip
+    crop_border: str = setting(
+        "black",
+        "what that border is filled with: black (the authors') moves the mean and the deviation "
+        "that an image is then standardised with, reflect leaves them alone",
+        choices=BORDERS,
+        group="data",
+    )
+    min_area: float = setting(
+        0.08, "least share of a photograph in a resized crop", low=1e-3, high=1, group="data"
+    )
+    colour: float = setting(
+        0.0,
+        "strength of the changes of brightness, contrast, saturation and hue of resized crops: "
+        "0 for none, 1 for TensorFlow-Slim's",
+        low=0,
+        high=1,
+        group="data",
+    )
+    flip: bool = setting(True, "mirror half of the images", group="data")
+    cutout: int = setting(
+        0,
+        "side of the square that is blanked in every image; 0 for none",
+        low=0,
+        high=1 << 10,
+        group="data",
+    )
+    distill_from: str = setting(
+        "", "checkpoint of a teacher, whose soft labels are learnt too", group="recipe"
+    )
+    distill_weight: float = setting(
+        0.5, "share of the teacher in the loss", low=0, high=1, group="recipe"
+    )
+    distill_temperature: float = setting(
+        2.0, "both softmaxes are softened by it", low=1e-3, high=1e3, group="recipe"
+    )
+    finetune_from: str = setting(
+        "", "checkpoint to start from; all but its halting branches is taken", group="recipe"
+    )
+    finetune_halting: bool = setting(False, "take its halting branches too", group="recipe")
+    finetune_first_units: bool = setting(
+        False, "it may have more units: the first of each block are taken", group="recipe"
+    )
+    eval_every: int = setting(
+        1,
+        "evaluate after every so many epochs and after the last; 0 for never, which leaves it to "
+        "python -m sact_core.evaluate --watch",
+        low=0,
+        high=1 << 40,
+        group="run",
+    )
+    amp: str = setting(
+        "off",
+        "number format of convolutions: bf16 is bfloat16; --amp auto takes it where it is faster",
+        choices=AMP,
+        group="run",
+    )
+    compile: bool = setting(False, "with torch.compile, for GPUs", group="run")
+    seed: int = setting(
+        0, "of weights, order, augmentation and taus", low=0, high=1 << 62, group="recipe"
+    )
 
     def __post_init__(self) -> None:
-        if self.schedule not in SCHEDULES:
-            raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}")
-        if self.crop_border not in BORDERS:
-            raise ValueError(f"crop_border must be black or reflect, got {self.crop_border!r}")
-        if self.crop not in CROPS:
-            raise ValueError(f"crop must be padded or resized, got {self.crop!r}")
+        if self.network.tau_default is not None:
+            object.__setattr__(self, "tau", self.network.tau_default)
+        check_settings(self)
         if self.crop == "resized" and self.image_size is None:
             raise ValueError("resized crops need an image_size")
         if self.crop == "padded" and self.colour:
             raise ValueError("changes of colour need resized crops: give --crop resized")
-        if self.amp not in AMP:
-            raise ValueError(f"amp must be one of {', '.join(AMP)}, got {self.amp!r}")
-        if self.network.tau_default is not None:
-            object.__setattr__(self, "tau", self.network.tau_default)
-        _within("tau", self.tau, 0, MOST)
-        _within("epochs", self.epochs, 0, MOST)
-        _within("batch_size", self.batch_size, 2, 1 << 20)
-        _within("learning_rate", self.learning_rate, 0, MOST)
-        _within("warmup", self.warmup, 0, 1)
-        _within("momentum", self.momentum, 0, 1)
-        _within("l2", self.l2, 0, MOST)
-        _within("halting_lr", self.halting_lr, 0, MOST)
-        _within("label_smoothing", self.label_smoothing, 0, 1)
-        _within("crop_padding", self.crop_padding, 0, 1 << 10)
-        _within("min_area", self.min_area, 1e-3, 1)
-        _within("colour", self.colour, 0, 1)
-        _within("cutout", self.cutout, 0, 1 << 10)
-        _within("distill_weight", self.distill_weight, 0, 1)
-        _within("distill_temperature", self.distill_temperature, 1e-3, 1e3)
-        _within("eval_every", self.eval_every, 0, MOST)
-        for name in ("max_steps", "num_train_examples", "image_size"):
-            if getattr(self, name) is not None:
-                _within(name, getattr(self, name), 1, 1 << 40)
 
 
 #: Named recipes: what they change of the defaults, which are the authors'.
@@ -274,8 +280,3 @@ def config_from_dict(values: dict[str, Any]) -> TrainingConfig:
     """
     network = from_dict(NetworkConfig, values.get("network", {}))
     return from_dict(TrainingConfig, {**values, "network": network})
-
-
-def _within(name: str, value: float, low: float, high: float) -> None:
-    if isinstance(value, bool) or not low <= value <= high:
-        raise ValueError(f"{name} must be from {low:g} to {high:g}, got {value!r}")
