@@ -180,3 +180,111 @@ def auc_judd_script(saliency, fixations, rng):
     for (x0, y0), (x1, y1) in pairwise(curve):
         area += (x1 - x0) * (y0 + y1) / 2
     return area
+
+
+def conv_in_groups(x, weight, stride, pads, groups):
+    """Convolve each group of channels with its own columns; ``weight`` [kh, kw, in of one, out]."""
+    parts = np.split(x, groups, axis=3), np.split(weight, groups, axis=3)
+    return np.concatenate([conv(a, b, stride, pads) for a, b in zip(*parts, strict=True)], axis=3)
+
+
+def activate(x, slope, cap=np.inf):
+    """Leaky ReLU with a largest value, number by number."""
+    y = np.array(x, float)
+    for index, value in np.ndenumerate(y):
+        y[index] = min(value if value > 0 else slope * value, cap)
+    return y
+
+
+def normalise(x, gamma, beta, mean, variance, eps):
+    """Batch normalisation with given moments, channel by channel, in float64."""
+    y = np.empty(x.shape)
+    for c in range(x.shape[-1]):
+        deviation = (float(variance[c]) + eps) ** 0.5
+        y[..., c] = (x[..., c].astype(float) - mean[c]) / deviation * gamma[c] + beta[c]
+    return y
+
+
+def pool_and_widen(x, channels):
+    """Mean of 2x2 [n, h, w, c], then zero channels, the odd one behind."""
+    n, h, w, c = x.shape
+    front = (channels - c) // 2
+    y = np.zeros((n, h // 2, w // 2, channels))
+    for i in range(h // 2):
+        for j in range(w // 2):
+            window = x[:, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2].astype(float)
+            y[:, i, j, front : front + c] = window.reshape(n, 4, c).sum(1) / 4
+    return y
+
+
+def sigmoid(x):
+    """Logistic function, number by number, in float64."""
+    return np.array([1 / (1 + np.exp(-float(value))) for value in np.ravel(x)]).reshape(np.shape(x))
+
+
+def grown(active, halo=1):
+    """Map [h, w] of the positions within ``halo`` rows and columns of an active one."""
+    height, width = active.shape
+    out = np.zeros_like(active)
+    for i, j in np.argwhere(active):
+        for a in range(max(i - halo, 0), min(i + halo + 1, height)):
+            for b in range(max(j - halo, 0), min(j + halo + 1, width)):
+                out[a, b] = True
+    return out
+
+
+def moments(x, shift):
+    """Sums [n, c] of ``x - shift`` over the positions of [n, positions, c], and of its square."""
+    away = x.astype(float) - shift
+    return away.sum(1), (away * away).sum(1)
+
+
+def gate(x, residual, output, active, left):
+    """A residual added where a position is active, and to the output by its weight."""
+    new_x, new_output = x.astype(float), output.astype(float)
+    for index in np.ndindex(active.shape):
+        new_x[index] += float(active[index]) * residual[index]
+        new_output[index] += float(left[index]) * residual[index]
+    return new_x, new_output
+
+
+def gate_gradients(residual, gx, goutput, active, left):
+    """Gradients of ``residual`` and ``left`` of `gate`."""
+    gresidual, gleft = np.empty(residual.shape), np.empty(active.shape)
+    for index in np.ndindex(active.shape):
+        gresidual[index] = float(active[index]) * gx[index] + float(left[index]) * goutput[index]
+        gleft[index] = residual[index].astype(float) @ goutput[index]
+    return gresidual, gleft
+
+
+def before_activation(z, gradient, slope):
+    """What a gradient is before the activation of ``z``."""
+    return np.where(z > 0, 1.0, slope) * gradient
+
+
+def spread_back(glogit, weight):
+    """Gradient [n, h, w, c] of what a filter [3, 3, c] of one channel has read."""
+    n, height, width = glogit.shape
+    out = np.zeros((n, height, width, weight.shape[2]))
+    for i in range(height):
+        for j in range(width):
+            for a in range(3):
+                for b in range(3):
+                    row, column = i + a - 1, j + b - 1
+                    if 0 <= row < height and 0 <= column < width:
+                        out[:, row, column] += glogit[:, i, j, None].astype(float) * weight[a, b]
+    return out
+
+
+def filter_gradient(q, glogit):
+    """Gradient [n, 3, 3, c], image by image, of a filter that has read ``q`` [n, h, w, c]."""
+    n, height, width, channels = q.shape
+    out = np.zeros((n, 3, 3, channels))
+    for i in range(height):
+        for j in range(width):
+            for a in range(3):
+                for b in range(3):
+                    row, column = i + a - 1, j + b - 1
+                    if 0 <= row < height and 0 <= column < width:
+                        out[:, a, b] += glogit[:, i, j, None].astype(float) * q[:, row, column]
+    return out

@@ -37,7 +37,7 @@ def keep_marked(places, at, count, marks):
     for i in range(count):
         place = places[at + i]
         places[at + kept] = place
-        kept += marks[place]
+        kept += int(marks[place])  # a byte would overflow in plain Python
     return fill_tile(places, at, kept)
 
 
