@@ -1,5 +1,6 @@
 # make app    set everything up and open the app
-# make test   set everything up, check style and types, and run every test
+# make test   set everything up, check style and types, and run every test,
+#             JOBS files of tests at a time (JOBS=4 on a larger machine)
 #
 # Both make .venv when it is missing or older than the requirements. A fresh
 # clone needs Python 3.11 or newer with pip, and make.
@@ -8,14 +9,19 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8501
+JOBS ?= 2
 
 .PHONY: app test lint format clean
 
 app: $(VENV)/.warm
 	$(BIN)/streamlit run streamlit_app.py --server.port $(PORT)
 
-test: lint
-	$(BIN)/python -m pytest
+# Most tests share the cores; what is timed, measured or seen in a browser runs alone.
+# The kernels run once more as plain Python, where nothing can hide in compiled code.
+test: lint $(VENV)/.warm
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not browser and not alone"
+	$(BIN)/python -m pytest -m "browser or alone"
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -m "interpreted and not alone"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

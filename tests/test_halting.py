@@ -13,6 +13,8 @@ from sact_core import halting
 from sact_core.backends import BACKENDS, backend_module
 from tests import naive
 
+pytestmark = pytest.mark.interpreted
+
 ACT_FILES = [
     "halting_act_U01_eps0.01",
     "halting_act_U02_eps0.01",

@@ -267,6 +267,7 @@ def test_importing_the_package_is_light():
     assert run_fresh(f"import json, sys, sact_core; {LOADED}") == []
 
 
+@pytest.mark.alone
 def test_importing_the_package_is_quick():
     code = (
         "import json, time, numpy; begin = time.perf_counter(); import sact_core;"
@@ -302,6 +303,7 @@ def test_the_masked_engine_needs_no_torch():
     assert "torch" not in run_fresh(code)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_is_light_and_quick(command):
     module = f"sact_core.{command}"

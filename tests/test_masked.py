@@ -297,6 +297,7 @@ def test_results_are_not_overwritten_by_the_next_call(rng):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("threads", [1, 2])
 def test_seconds_only_where_asked_for(rng, threads):
     plan = make_plan(units=(4, 2, 2))
@@ -342,6 +343,7 @@ def test_num_threads_from_the_environment(monkeypatch):
         masked.thread_count(None)
 
 
+@pytest.mark.interpreted
 @pytest.mark.parametrize("shape", [(), (1,), (257,), (3, 5, 7), (0,), (2, 0, 3), (300, 301)])
 @pytest.mark.parametrize("units", [1, 2, 5, 17])
 @pytest.mark.parametrize("eps", [0.0, 0.01, 0.3, 1.0])
@@ -359,6 +361,7 @@ def test_halt_is_the_same_to_the_last_bit(rng, shape, units, eps):
             np.testing.assert_array_equal(a, b, err_msg=field)
 
 
+@pytest.mark.interpreted
 def test_halt_at_the_threshold_itself():
     threshold = np.float32(0.99)
     below = np.nextafter(threshold, np.float32(0))
@@ -366,6 +369,7 @@ def test_halt_at_the_threshold_itself():
     assert masked.halt(proba).num_units.tolist() == [1, 2, 2, 3]
 
 
+@pytest.mark.interpreted
 @pytest.mark.parametrize(
     ("proba", "eps", "message"),
     [
@@ -406,6 +410,23 @@ SMALL_NETWORKS = """
         x = image_with(blob(rng, *size, 0.4, 1, 2), rng)
         compare(plan, steered_params(plan, rng), np.concatenate([x, x]))
 """
+
+
+@pytest.mark.interpreted
+@pytest.mark.parametrize(
+    ("family", "kind", "size"),
+    [
+        ("cifar", "sact", (8, 8)),
+        ("cifar", "act", (4, 8)),
+        ("imagenet", "sact", (20, 12)),
+        ("imagenet", "act", (9, 9)),
+        ("imagenet", "none", (9, 9)),
+    ],
+)
+def test_small_networks(rng, family, kind, size):
+    plan = make_plan(family, units=(3, 1, 2), base_channels=2, halting=kind)
+    x = image_with(blob(rng, *size, 0.4, 1, 3), rng)
+    compare(plan, steered_params(plan, rng), x)
 
 
 def test_runs_as_plain_python():
@@ -467,6 +488,7 @@ def test_runs_on_the_tiles_of_other_processors(tmp_path):
     assert told.split() == (["6", "16"] if cpu.TILE_ROWS == 8 else ["8", "32"])
 
 
+@pytest.mark.interpreted
 @pytest.mark.parametrize("count", [1, 63, 64, 65, 200])
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_marked_places_are_listed(rng, list_marks, count, share):
@@ -497,6 +519,7 @@ def list_marks():
     return [by_vectors, by_loops]
 
 
+@pytest.mark.interpreted
 @pytest.mark.parametrize("slope", [0.0, 0.1, 1.0])
 @pytest.mark.parametrize("cap", [np.inf, 6.0])
 def test_activations_are_leaky_and_capped(rng, slope, cap):
