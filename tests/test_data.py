@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ from PIL import Image
 from sact_core.config import Preprocessing
 from sact_core.data import source as data
 from sact_core.data.images import ImageError
-from sact_core.data.records import DataError, Unreadable
+from sact_core.data.records import DataError, Record, Unreadable
 from sact_core.data.splits import load_split, open_split
 from sact_core.data.tfds import TfdsRecords
+from tests.in_memory import Arrays
 
 CLASSES = ("cat", "dog", "owl")
 
@@ -105,10 +106,30 @@ def test_splits_are_strings_and_the_first_n_can_be_asked_for(tfds_dir: Path) -> 
 
 def test_lots_give_the_same(tfds_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = load_split("tiny_squares", "train", tfds_dir)
-    monkeypatch.setattr(data, "LOT", 2)
+    monkeypatch.setattr(data, "FIRST_LOT", 2)
+    monkeypatch.setattr(data, "LARGEST_LOT", 3)
     np.testing.assert_array_equal(
         load_split("tiny_squares", "train", tfds_dir).images, whole.images
     )
+
+
+@pytest.mark.parametrize(
+    ("num_bytes", "lots"),
+    [(4 << 20, [8, 4, 4, 4]), (1 << 20, [8, 12]), (100 << 20, [8, *[1] * 12]), (1, [8, 12])],
+)
+def test_lots_are_of_so_many_bytes(num_bytes: int, lots: list[int]) -> None:
+    # A view: it claims the bytes without taking any.
+    image = np.broadcast_to(np.zeros((1, 1, 1), np.uint8), (1, num_bytes, 1))
+    read: list[int] = []
+
+    class Noted(Arrays):
+        def get(self, indices: Sequence[int]) -> list[Record | ImageError]:
+            read.append(len(indices))
+            return super().get(indices)
+
+    source = data.Source("it", "test", (), Noted([image], (), 20))
+    assert [index for index, _ in source.encoded()] == list(range(20))
+    assert read == lots
 
 
 def test_the_environment_says_where_data_is(

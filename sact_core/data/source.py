@@ -21,7 +21,9 @@ from sact_core.preprocess import fit_image
 
 Example = tuple[np.ndarray, int, str]  # image [shape=(h, w, 3), uint8], label, name
 
-LOT = 50  # records that are read together, encoded: one by one takes longer
+#: Records that are read together, encoded, since one by one takes longer: so many at
+#: first, and from then on so many bytes.
+FIRST_LOT, LOT_BYTES, LARGEST_LOT = 8, 1 << 24, 2000
 
 
 @dataclass(frozen=True)
@@ -96,9 +98,14 @@ class Source:
             Which ones, counted from 0; all where left out.
         """
         indices = range(len(self)) if indices is None else indices
-        for begin in range(0, len(indices), LOT):
-            lot = indices[begin : begin + LOT]
-            yield from zip(lot, self.records.get(lot), strict=True)
+        begin, size = 0, FIRST_LOT
+        while begin < len(indices):
+            lot = indices[begin : begin + size]
+            records = self.records.get(lot)
+            yield from zip(lot, records, strict=True)
+            begin += len(lot)
+            average = sum(map(_num_bytes, records)) // len(lot)
+            size = min(max(1, LOT_BYTES // max(average, 1)), LARGEST_LOT)
 
     def read(self, indices: Sequence[int]) -> list[Example]:
         """Decode some examples, all of which are held in memory, as they are.
@@ -217,6 +224,14 @@ def _decoded(
     if isinstance(record, ImageError):
         raise record
     return record.pixels(shrink), record.label, record.name
+
+
+def _num_bytes(record: Record | ImageError) -> int:
+    """Bytes that an example takes while it is not decoded; a file is not open yet."""
+    image = None if isinstance(record, ImageError) else record.image
+    if isinstance(image, np.ndarray):
+        return image.nbytes
+    return len(image) if isinstance(image, bytes) else 0
 
 
 def _require_memory(what: str, total: int, image: np.ndarray) -> None:
