@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+import sact_core
 from tests.conftest import ROOT
 
 #: Parts of the repository; a name that begins with one is a path.
@@ -32,3 +33,10 @@ def test_files_of_golden_numbers_are_those_that_their_readme_lists():
     patterns = [name for name in patterns if "." in name or "*" in name]
     listed = {path for name in patterns for path in (ROOT / "tests" / "golden").glob(name)}
     assert listed == {p for p in (ROOT / "tests/golden").iterdir() if p.name != "README.md"}
+
+
+def test_the_changelog_has_a_section_for_this_version():
+    sections = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    dated = [each for each in sections if each != "Unreleased"]
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+ – \d{4}-\d{2}-\d{2}", each) for each in dated)
+    assert dated[0].startswith(f"{sact_core.__version__} – ")
