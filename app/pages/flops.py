@@ -68,12 +68,16 @@ def unit_seconds(look: Look) -> dict[str, float]:
         return {}
     seconds: dict[str, float]
     measured_of, seconds = st.session_state.get("flops_seconds", (None, {}))
-    again = st.button("Measure again", icon=":material/timer:", key="flops_measure")
-    if again or measured_of != look.key:
+    if measured_of != look.key:
         with controls.guarded(), st.spinner("Timing every unit …"):
             seconds = loaders.unit_seconds(look)
         st.session_state["flops_seconds"] = look.key, seconds
     return seconds
+
+
+def measure_again() -> None:
+    """The button was pressed: what was measured is forgotten."""
+    st.session_state.pop("flops_seconds", None)
 
 
 controls.heading(
@@ -132,6 +136,7 @@ if seconds:
         "Orange: what the masked engine took for each unit, median of 5 runs of this one image "
         "on this machine."
     )
+    st.button("Measure again", icon=":material/timer:", key="flops_measure", on_click=measure_again)
 else:
     st.caption(
         "The masked engine is being compiled, which takes a minute once on every machine; then "

@@ -392,6 +392,19 @@ class TestAnyTau:
 
         assert not [n for n in at.number_input if n.key == "explore_tau"]
 
+    @pytest.mark.parametrize("name", [ANY, "tiny_act", "tiny_vanilla"])
+    def test_every_page_with_every_kind_of_network(self, any_tau_env, name):
+        at = run_page(explore_checkpoint=name)
+        for page in PAGES:
+            if page.stem != "explore":
+                at.switch_page(f"app/pages/{page.stem}.py").run()
+            for button in ("flops_reconcile", "flops_measure", "check_run"):
+                if button.startswith(page.stem):
+                    at.button(key=button).click().run()
+
+            assert not at.exception, page.stem
+            assert not at.error, page.stem
+
     @pytest.mark.parametrize("page", ["flops", "check"])
     def test_other_pages(self, any_tau_env, page):
         at = run_page(page, **{f"{page}_checkpoint": ANY, f"{page}_tau": "0.05"})
@@ -600,7 +613,9 @@ class TestTimes:
 
     def test_units_are_measured_again_when_asked(self, app_env, monkeypatch):
         asked: list[tuple] = []
-        monkeypatch.setattr(loaders, "unit_seconds", lambda look: asked.append(look.key) or {})
+        monkeypatch.setattr(
+            loaders, "unit_seconds", lambda look: asked.append(look.key) or {"block1/unit1": 0.001}
+        )
         at = run_page("flops")
         at.run()
         assert len(asked) == 1
