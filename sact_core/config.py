@@ -17,8 +17,10 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from sact_core.families import FAMILIES, Family
+from sact_core.settings import check_settings, described, setting
 
 HALTING_KINDS = ("none", "act", "sact")
+KERNEL_SIZES = (1, 3)
 FITS = ("crop", "keep")
 
 MAX_UNITS = 512
@@ -32,40 +34,16 @@ MIN_TAU_RATIO = 1.01
 Record = TypeVar("Record")
 
 
+@described
 @dataclass(frozen=True)
 class NetworkConfig:
     """What the network is; stored in every checkpoint.
 
     Parameters
     ----------
-    family : str
-        One of `sact_core.families.FAMILIES`, which has its facts: ``"cifar"`` (three
-        blocks of basic units, leaky ReLU) or ``"imagenet"`` (four blocks of bottleneck
-        units, ReLU).
     units_per_block : tuple of int
         Residual units of each block, at least one each.
-    base_channels : int
-        Width. CIFAR blocks have 1, 2 and 4 times as many channels; ImageNet
-        blocks have bottlenecks of 1, 2, 4 and 8 times as many and outputs of
-        four times that.
-    num_classes : int
-        Length of the logits.
-    halting : str
-        ``"none"`` (vanilla), ``"act"`` (per image) or ``"sact"`` (per position).
-    sact_kernel_size : int
-        Side of the local halting convolution, 1 or 3. SACT only.
-    halting_bias : float
-        Initial bias of the halting logits. Used when parameters are made.
-    eps : float
-        Halting slack that lets a position stop after one unit. In [0, 1].
-    tau_conditioned : bool
-        Whether the halting scores are told tau, the price of a unit, so that one
-        network serves a whole range of prices.
-    tau_low, tau_high : float, optional
-        The range, in loss per unit. Given if and only if ``tau_conditioned``.
-    tau_default : float, optional
-        The tau to run with where none is asked for; the geometric middle of the
-        range where left out.
+    {settings}
 
     Raises
     ------
@@ -73,22 +51,59 @@ class NetworkConfig:
         If a value is out of range; the message names it.
     """
 
-    family: str = "cifar"
+    family: str = setting(
+        "cifar",
+        "family of the network, whose facts `sact_core.families` has",
+        choices=FAMILIES,
+    )
     units_per_block: tuple[int, ...] = (5, 5, 5)
-    base_channels: int = 16
-    num_classes: int = 10
-    halting: str = "none"
-    sact_kernel_size: int = 3
-    halting_bias: float = -3.0
-    eps: float = 0.01
-    tau_conditioned: bool = False
-    tau_low: float | None = None
-    tau_high: float | None = None
-    tau_default: float | None = None
+    base_channels: int = setting(
+        16,
+        "width of the first block; the others have a family's multiples of it",
+        low=1,
+        high=MAX_CHANNELS,
+        group="network",
+    )
+    num_classes: int = setting(10, "length of the logits", low=1, high=MAX_CLASSES)
+    halting: str = setting(
+        "none",
+        "what halts: none (nothing, vanilla), act (an image) or sact (every position by itself)",
+        choices=HALTING_KINDS,
+        group="network",
+    )
+    sact_kernel_size: int = setting(
+        3,
+        "side of the local halting convolutions, of SACT only",
+        choices=KERNEL_SIZES,
+        group="network",
+    )
+    halting_bias: float = setting(
+        -3.0, "initial bias of the halting logits, used when parameters are made", group="network"
+    )
+    eps: float = setting(
+        0.01,
+        "halting slack that lets a position stop after one unit",
+        low=0,
+        high=1,
+        group="network",
+    )
+    tau_conditioned: bool = setting(
+        False,
+        "whether the halting scores are told tau, the price of a unit, so that one network serves "
+        "a whole range of prices",
+    )
+    tau_low: float | None = setting(
+        None, "low end of the range, in loss per unit; given if and only if tau_conditioned"
+    )
+    tau_high: float | None = setting(None, "high end of the range")
+    tau_default: float | None = setting(
+        None,
+        "the tau to run with where none is asked for; the geometric middle of the range where "
+        "left out",
+    )
 
     def __post_init__(self) -> None:
-        _choice("family", self.family, FAMILIES)
-        _choice("halting", self.halting, HALTING_KINDS)
+        check_settings(self)
         self._check_taus()
         try:
             units = tuple(self.units_per_block)
@@ -105,23 +120,13 @@ class NetworkConfig:
             )
         for count in units:
             _whole("units_per_block", count, 1, MAX_UNITS)
-        _whole("base_channels", self.base_channels, 1, MAX_CHANNELS)
-        _whole("num_classes", self.num_classes, 1, MAX_CLASSES)
         if family.widens_by_zeros and self.base_channels % 2:
             raise ValueError(
                 f"base_channels must be even in the {self.family} family, where a shortcut adds "
                 f"half of its channels on either side, got {self.base_channels}"
             )
-        if type(self.sact_kernel_size) is not int or self.sact_kernel_size not in (1, 3):
-            raise ValueError(f"sact_kernel_size must be 1 or 3, got {self.sact_kernel_size!r}")
-        _number("halting_bias", self.halting_bias)
-        _number("eps", self.eps)
-        if not 0.0 <= self.eps <= 1.0:
-            raise ValueError(f"eps must be in [0, 1], got {self.eps!r}")
 
     def _check_taus(self) -> None:
-        if not isinstance(self.tau_conditioned, bool):
-            raise ValueError(f"tau_conditioned must be true or false, got {self.tau_conditioned!r}")
         low, high = self.tau_low, self.tau_high
         if not self.tau_conditioned:
             if (low, high, self.tau_default) != (None, None, None):
@@ -131,8 +136,6 @@ class NetworkConfig:
             raise ValueError("a vanilla network never halts: a range of tau needs act or sact")
         if low is None or high is None:
             raise ValueError("a network with tau_conditioned: true needs tau_low and tau_high")
-        _number("tau_low", low)
-        _number("tau_high", high)
         if low <= 0 or high < MIN_TAU_RATIO * low:
             raise ValueError(
                 f"a range of tau must go from a number above 0 to one at least {MIN_TAU_RATIO:g} "
@@ -141,7 +144,6 @@ class NetworkConfig:
         if self.tau_default is None:
             object.__setattr__(self, "tau_default", math.sqrt(low) * math.sqrt(high))
         assert self.tau_default is not None
-        _number("tau_default", self.tau_default)
         if not low <= self.tau_default <= high:
             raise ValueError(
                 f"tau_default must be in the range from {low:g} to {high:g}, "
@@ -208,23 +210,14 @@ class Kind:
 KINDS = {"cifar": Kind(None, False), "imagenet": Kind((0.5, 2.0), True)}
 
 
+@described
 @dataclass(frozen=True)
 class Preprocessing:
     """How a uint8 image becomes the network's input.
 
     Parameters
     ----------
-    kind : str
-        ``"cifar"``: every image is standardised by itself,
-        ``(x - mean) / max(std, 1 / sqrt(number of values))``.
-        ``"imagenet"``: scaled to [-1, 1].
-    image_size : int
-        Side of the square input in pixels.
-    crop_fraction : float
-        Share of each side that the central crop keeps before resizing; in (0, 1].
-    fit : str
-        ``"crop"``: central crop, resized to a square of ``image_size``.
-        ``"keep"``: the aspect ratio is kept and ``image_size`` is the longer side.
+    {settings}
 
     Raises
     ------
@@ -232,18 +225,29 @@ class Preprocessing:
         If a value is out of range; the message names it.
     """
 
-    kind: str = "cifar"
-    image_size: int = 32
-    crop_fraction: float = 1.0
-    fit: str = "crop"
+    kind: str = setting(
+        "cifar",
+        "how the values of pixels are scaled: cifar (every image is standardised by itself, "
+        "(x - mean) / max(std, 1 / sqrt(number of values))) or imagenet (to [-1, 1])",
+        choices=KINDS,
+    )
+    image_size: int = setting(32, "side of the square input in pixels", low=1, high=MAX_IMAGE_SIZE)
+    crop_fraction: float = setting(
+        1.0,
+        "share of each side that the central crop keeps before resizing",
+        low=0,
+        high=1,
+        open_low=True,
+    )
+    fit: str = setting(
+        "crop",
+        "how the size is reached: crop (central crop, resized to a square of image_size) or keep "
+        "(the aspect ratio is kept and image_size is the longer side)",
+        choices=FITS,
+    )
 
     def __post_init__(self) -> None:
-        _choice("kind", self.kind, KINDS)
-        _choice("fit", self.fit, FITS)
-        _whole("image_size", self.image_size, 1, MAX_IMAGE_SIZE)
-        _number("crop_fraction", self.crop_fraction)
-        if not 0.0 < self.crop_fraction <= 1.0:
-            raise ValueError(f"crop_fraction must be in (0, 1], got {self.crop_fraction!r}")
+        check_settings(self)
 
 
 def default_preprocessing(family: str) -> Preprocessing:
@@ -334,8 +338,3 @@ def _choice(name: str, value: object, choices: Collection[str]) -> None:
 def _whole(name: str, value: object, low: int, high: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise ValueError(f"{name} must be a whole number from {low} to {high}, got {value!r}")
-
-
-def _number(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{name} must be a finite number, got {value!r}")

@@ -23,19 +23,19 @@ The docstring, the refusal of what makes no sense and a command's flags
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import math
+import sys
 import textwrap
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 Record = TypeVar("Record")
 
 WIDTH = 88  # of a docstring
+TELLING = 100_000  # a bound beyond is there against nonsense, and not told
 KINDS: tuple[type, ...] = (bool, int, float, str)
 
 
@@ -57,10 +57,12 @@ class Setting:
         What it is: an unfinished sentence, so that it can follow a flag.
     low, high : float, optional
         Its bounds, both included.
-    choices : tuple, optional
-        All that it may be.
+    choices : collection, optional
+        All that it may be; a table that grows is looked into when it counts.
     group : str
         Of flags, where it is one.
+    open_low : bool
+        Whether ``low`` itself is out of bounds.
     """
 
     name: str
@@ -70,8 +72,9 @@ class Setting:
     help: str
     low: float | None = None
     high: float | None = None
-    choices: tuple[Any, ...] | None = None
+    choices: Collection[Any] | None = None
     group: str = ""
+    open_low: bool = False
 
     def check(self, value: object) -> None:
         """Refuse a value that makes no sense.
@@ -85,12 +88,13 @@ class Setting:
             return
         problem = self._problem(value)
         if problem is not None:
-            raise ValueError(f"{self.name} must be {problem}, got {value!r}")
+            mark = "," if self.choices is None else ";"
+            raise ValueError(f"{self.name} must be {problem}{mark} got {value!r}")
 
     def _problem(self, value: object) -> str | None:
         """What a value must be that is not; None where all is well."""
         if self.choices is not None:
-            # 1 == True == 1.0, and a list is in no set: the kind counts too.
+            # 1 == True == 1.0, and a list is in no table: the kind counts too.
             fits = type(value) is self.kind and value in self.choices
             return None if fits else f"one of {', '.join(map(str, self.choices))}"
         if self.kind is bool:
@@ -103,21 +107,27 @@ class Setting:
             what = "a whole number" if self.kind is int else "a finite number"
             if self.low is None or self.high is None:
                 return what
-            write = str if self.kind is int else "{:g}".format
-            bounds = f"from {write(self.low)} to {write(self.high)}"
-            return f"{what} {bounds}" if self.kind is int else bounds
+            if self.kind is int:
+                return f"{what} from {self.low} to {self.high}"
+            if self.open_low:
+                return f"above {self.low:g} and at most {self.high:g}"
+            return f"from {self.low:g} to {self.high:g}"
         return None
 
     def _is_within(self, value: Any) -> bool:
-        low = -math.inf if self.low is None else self.low
-        high = math.inf if self.high is None else self.high
-        return low <= value <= high and (self.kind is int or math.isfinite(value))
+        most = sys.float_info.max  # a whole number may be larger, and no float at all
+        low = -most if self.low is None else self.low
+        high = most if self.high is None else self.high
+        return low <= value <= high and not (self.open_low and value == low)
 
     def lines(self) -> str:
         """Say in a docstring what it is."""
         text = self.help[0].upper() + self.help[1:] + "."
         if self.choices is not None:
             text += " One of " + ", ".join(f"``{choice!r}``" for choice in self.choices) + "."
+        if self.low is not None and self.high is not None and self.high <= TELLING:
+            begin, to = ("Above", ", at most") if self.open_low else ("From", " to")
+            text += f" {begin} {self.low:g}{to} {self.high:g}."
         head = f"    {self.name} : {self.kind.__name__}" + (", optional" if self.optional else "")
         return f"{head}\n{textwrap.indent(textwrap.fill(text, WIDTH - 8), 8 * ' ')}"
 
@@ -128,12 +138,13 @@ def setting(
     *,
     low: float | None = None,
     high: float | None = None,
-    choices: Sequence[Any] | None = None,
+    choices: Collection[Any] | None = None,
     group: str = "",
+    open_low: bool = False,
 ) -> Any:
     """Make a dataclass field that says what it is; see `Setting`."""
-    choices = None if choices is None else tuple(choices)
     known = {"help": help, "low": low, "high": high, "choices": choices, "group": group}
+    known["open_low"] = open_low
     return dataclasses.field(default=default, metadata={"setting": known})
 
 
@@ -182,7 +193,7 @@ def described(kind: type[Record]) -> type[Record]:
 
 
 def add_setting(
-    parser: Any, each: Setting, defaults: str = "", choices: Sequence[Any] | None = None
+    parser: Any, each: Setting, defaults: str = "", choices: Collection[Any] | None = None
 ) -> None:
     """Add the flag of a setting to a parser, or to a group of one.
 
@@ -196,9 +207,11 @@ def add_setting(
         What it sets; its name with hyphens is the flag's.
     defaults : str
         Said of what holds without it.
-    choices : sequence, optional
+    choices : collection, optional
         What the flag takes, where that is more than the setting.
     """
+    import argparse
+
     text = each.help + (f" ({defaults})" if defaults else "")
     options: dict[str, Any] = {"help": text.replace("%", "%%"), "default": argparse.SUPPRESS}
     if each.kind is bool:

@@ -295,7 +295,7 @@ def test_an_existing_file_is_kept(tmp_path, prefix, capsys):
 def test_mistakes_are_one_sentence(tmp_path, prefix, capsys):
     out = tmp_path / "model.h5"
     assert "there is no file" in fails(capsys, tmp_path / "none", "--out", out)
-    assert "eps must be in [0, 1]" in fails(capsys, prefix, "--out", out, "--eps", "2")
+    assert "eps must be from 0 to 1" in fails(capsys, prefix, "--out", out, "--eps", "2")
     assert "image_size must be" in fails(capsys, prefix, "--out", out, "--image-size", "0")
     assert "does not exist" in fails(capsys, prefix, "--out", tmp_path / "no" / "m.h5")
     assert "No such file" in fails(capsys, prefix, "--out", out, "--class-names", tmp_path / "no")

@@ -32,6 +32,7 @@ class Recipe:
     note: str = setting("", "for the baker")
     minutes: int | None = setting(None, "in the oven", low=1, high=1 << 40)
     any_number: float = setting(0.0, "not bounded")
+    fullness: float = setting(1.0, "of the tin", low=0, high=1, open_low=True)
     not_told: int = 0
 
     def __post_init__(self):
@@ -49,13 +50,15 @@ class Recipe:
         ({"eggs": 0}, "eggs must be a whole number from 1 to 12, got 0"),
         ({"eggs": 2.0}, "eggs must be a whole number from 1 to 12, got 2.0"),
         ({"eggs": True}, "eggs must be a whole number from 1 to 12, got True"),
-        ({"shape": "oval"}, "shape must be one of round, square, got 'oval'"),
-        ({"shape": ["round"]}, "shape must be one of round, square, got ['round']"),
-        ({"side": True}, "side must be one of 1, 3, got True"),
-        ({"side": 3.0}, "side must be one of 1, 3, got 3.0"),
+        ({"shape": "oval"}, "shape must be one of round, square; got 'oval'"),
+        ({"shape": ["round"]}, "shape must be one of round, square; got ['round']"),
+        ({"side": True}, "side must be one of 1, 3; got True"),
+        ({"side": 3.0}, "side must be one of 1, 3; got 3.0"),
         ({"sweet": 1}, "sweet must be true or false, got 1"),
         ({"note": 7}, "note must be a text, got 7"),
         ({"minutes": 0}, "minutes must be a whole number from 1 to 1099511627776, got 0"),
+        ({"any_number": 10**400}, f"any_number must be a finite number, got {10**400}"),
+        ({"fullness": 0}, "fullness must be above 0 and at most 1, got 0"),
         ({"any_number": math.inf}, "any_number must be a finite number, got inf"),
     ],
 )
@@ -73,7 +76,11 @@ def test_what_makes_sense_is_taken():
 def test_the_docstring_says_what_stands_in_the_fields():
     assert Recipe.__doc__ is not None
     assert "{settings}" not in Recipe.__doc__
-    assert "    flour : float\n        What there is of it, 100 % at most.\n" in Recipe.__doc__
+    assert (
+        "    flour : float\n        What there is of it, 100 % at most. From 0 to 1.\n"
+        in Recipe.__doc__
+    )
+    assert "    fullness : float\n        Of the tin. Above 0, at most 1.\n" in Recipe.__doc__
     assert "    minutes : int, optional\n        In the oven.\n" in Recipe.__doc__
     assert "Of the cake. One of ``'round'``, ``'square'``." in Recipe.__doc__
     assert "not_told" not in Recipe.__doc__

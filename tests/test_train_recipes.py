@@ -76,7 +76,7 @@ def test_every_preset_makes_a_recipe_that_survives_json(name: str) -> None:
         (["--tau", "inf"], "tau must be from 0"),
         (["--max-steps", "0"], "max_steps must be a whole number from 1"),
         (["--batch-size", "1"], "batch_size must be a whole number from 2"),
-        (["--eps", "2"], "eps must be in"),
+        (["--eps", "2"], "eps must be from 0 to 1"),
         (["--dataset", "no_such_set"], "neither a TFDS data set nor a folder"),
         (["--num-threads", "0"], "--num-threads must be at least 1"),
         (["--finetune-from", "/no/such/file.h5"], "/no/such/file.h5"),

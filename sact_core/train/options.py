@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sact_core.config import HALTING_KINDS, NetworkConfig, parse_units
+from sact_core.config import NetworkConfig, parse_units
 from sact_core.families import FAMILIES
 from sact_core.settings import Setting, add_setting, settings
 from sact_core.train.recipes import (
@@ -32,14 +32,10 @@ def build_parser() -> argparse.ArgumentParser:
     net = parser.add_argument_group("network")
     about = "; ".join(f"{name}: {family.about}" for name, family in FAMILIES.items())
     net.add_argument("--family", choices=FAMILIES, help=about)
-    net.add_argument("--halting", choices=HALTING_KINDS, help="none (vanilla), act or sact")
     net.add_argument("--units", help="units per block: 5, 1_2_3, or 101, 3_4_6_3 (imagenet)")
-    net.add_argument("--base-channels", type=int, help="width of the first block")
-    net.add_argument(
-        "--sact-kernel-size", type=int, choices=(1, 3), help="of the halting convolutions"
-    )
-    net.add_argument("--halting-bias", type=float, help="initial bias of the halting logits")
-    net.add_argument("--eps", type=float, help="halting slack")
+    for each in settings(NetworkConfig).values():
+        if each.group == "network":
+            add_setting(net, each, _defaults(each))
     for name in ("data", "recipe", "run"):
         group = parser.add_argument_group(name)
         for each in settings(TrainingConfig).values():
@@ -81,7 +77,10 @@ def _add_beside(group: argparse._ArgumentGroup, name: str) -> None:
 def _defaults(each: Setting) -> str:
     """Say what holds where a flag is left out: whatever the recipe, and in recipes that differ."""
     found = {} if each.default in (None, "") else {"default": each.default}
-    families = ((name, facts.training) for name, facts in FAMILIES.items())
+    families = (
+        (name, {**facts.training, "base_channels": facts.usual_channels})
+        for name, facts in FAMILIES.items()
+    )
     others: list[tuple[str, Mapping[str, Any]]] = [*PRESETS.items(), *families]
     found |= {
         name: values[each.name]
