@@ -152,6 +152,7 @@ def test_layers_units_and_blocks_add_up(rng, family, halting):
 @pytest.mark.parametrize(
     ("change", "match"),
     [
+        ({"logits": np.ones(2, bool)}, "positions of logits must be whole numbers .* got bool"),
         ({"stem": None}, "missing: stem; unexpected: none"),
         ({"stem": None, "steam": np.ones(2, int)}, "missing: stem; unexpected: steam"),
         ({"logits": np.ones(3, int)}, r"positions of logits .* shape \(2,\).* got int64 .* \(3,\)"),

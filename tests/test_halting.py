@@ -174,6 +174,18 @@ def test_by_hand(halt, proba, eps, distribution, num_units):
     )
 
 
+def test_the_threshold_is_rounded_once(halt):
+    """``float32(1 - eps)``; ``float32(1) - float32(eps)`` is the next number for this eps."""
+    threshold = np.float32(0.942)
+    assert np.float32(1) - np.float32(0.058) > threshold
+    assert halting.halting_threshold(0.058) == threshold
+    below = np.nextafter(threshold, np.float32(0))
+    assert halt(np.array([[threshold, 0], [below, 0]], np.float32), 0.058).num_units.tolist() == [
+        1,
+        3,
+    ]
+
+
 # --- any probabilities ---
 
 

@@ -10,6 +10,7 @@ import pytest
 from sact_core.backends import Net
 from sact_core.checkpoint import Checkpoint
 from sact_core.config import NetworkConfig, default_preprocessing
+from sact_core.flops import dense_flops
 from sact_core.measures.metrics import Metrics, Spread, authors_block_name, l2_loss
 from sact_core.parameters import init_params
 from sact_core.plans import build_plan
@@ -67,6 +68,14 @@ def test_spread_of_little() -> None:
     assert same.std == pytest.approx(0, abs=1e-8)
 
 
+def test_whole_numbers_are_exact_however_large() -> None:
+    spread = Spread()
+    spread.add(np.array([10**10 + 1, 10**10 + 3]))
+    spread.add(np.array([10**10 + 5], np.int64))
+    assert spread.total == 3 * 10**10 + 9
+    assert (spread.mean, spread.std) == (10**10 + 3, 2)  # squares of 1e20 would lose it in float64
+
+
 def drawn(rng: np.random.Generator, n: int, classes: int) -> tuple[Result, np.ndarray]:
     logits = rng.standard_normal((n, classes)).astype(np.float32)
     flops = rng.integers(1, 9, n)
@@ -100,6 +109,38 @@ def test_loss_accuracy_and_recall(rng: np.random.Generator) -> None:
     best = np.argsort(-logits, 1)
     assert found["eval/Accuracy"] == (best[:, 0] == labels).mean()
     assert found["eval/Recall@5"] == (best[:, :5] == labels[:, None]).any(1).mean()
+
+
+def test_ties_by_hand() -> None:
+    """Of equal logits the first is the answer; all of them are among the best five."""
+    plan = build_plan(NetworkConfig(num_classes=12))
+    flat, labels = np.zeros((4, 12), np.float32), np.array([0, 1, 11, 3])
+    flat[3, 4:10] = 1  # six above the label's, so that five are better
+    metrics = Metrics(plan)
+    metrics.update(Result(flat, np.ones(4, np.int64), (), {}, (8, 8)), labels)
+    assert (metrics.right, metrics.right_of_5) == (1, 3)
+
+
+def test_every_image_counts_in_the_dense_flops() -> None:
+    plan = build_plan(NetworkConfig())
+    metrics = Metrics(plan)
+    for n, side in ((3, 8), (1, 16)):
+        result = Result(np.zeros((n, 10)), np.ones(n, np.int64), (), {}, (side, side))
+        metrics.update(result, np.zeros(n, np.int64))
+    small, large = (int(dense_flops(plan, (side, side)).total[0]) for side in (8, 16))
+    assert metrics.dense.count == 4
+    assert metrics.dense.mean == pytest.approx((3 * small + large) / 4, rel=1e-12)
+
+
+def test_what_was_left_out_anywhere_is_kept() -> None:
+    shards = [Metrics(build_plan(NetworkConfig())) for _ in range(3)]
+    shards[0].left_out = {7: ("a.png", "is cut off")}
+    shards[1].left_out = {2: ("b.png", "is no image"), 9: ("c.png", "is empty")}
+    for shard in shards[1:]:
+        shards[0].merge(shard)
+    assert shards[0].left_out == {
+        7: ("a.png", "is cut off"), 2: ("b.png", "is no image"), 9: ("c.png", "is empty")
+    }  # fmt: skip
 
 
 def test_batches_and_shards_change_nothing(rng: np.random.Generator) -> None:
