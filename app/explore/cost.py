@@ -43,7 +43,7 @@ def numbers(choice: controls.Choice) -> None:
             "Time",
             f"{1000 * run.seconds:.0f} ms",
             "masked engine" if masked else "plain NumPy",
-            help="Of this run. "
+            help="Of the network alone, once the image is read and fitted. "
             + (
                 "The masked engine computes active positions only."
                 if masked
