@@ -17,8 +17,10 @@ app: $(VENV)/.warm
 	$(BIN)/streamlit run streamlit_app.py --server.port $(PORT)
 
 # Most tests share the cores; what is timed, measured or seen in a browser runs alone.
-# The kernels run once more as plain Python, where nothing can hide in compiled code.
-test: lint $(VENV)/.warm
+# Numba's cache is filled first, so that no two processes compile the same. The kernels
+# run once more as plain Python, where nothing can hide in compiled code.
+test: lint
+	$(BIN)/python -m sact_core.backends.masked.warm
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not browser and not alone"
 	$(BIN)/python -m pytest -m "browser or alone"
 	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -m "interpreted and not alone"

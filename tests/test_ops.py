@@ -13,7 +13,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ from sact_core import halting
 from sact_core.backends import dense, masked, reference
 from sact_core.backends.dense import kernels as training
 from sact_core.backends.dense.network import _max_pool_same
-from sact_core.backends.masked.kernels import conv, cpu, places, plain, vector
+from sact_core.backends.masked.kernels import conv, cpu, ends, layout, places, plain, vector
 from sact_core.config import NetworkConfig
 from sact_core.network import BatchNorm, Conv
 from sact_core.parameters import init_params
@@ -415,6 +415,45 @@ def engine_pool(vectors: bool):
         for border in (y[0], y[-1], y[:, 0], y[:, -1], y[..., channels:]):
             assert (border == 0).all()
         return y[1:-1, 1:-1, :channels]
+
+    return run
+
+
+class Pooling(NamedTuple):
+    """What pooling reads of a thread's `layout.Work`."""
+
+    net: np.ndarray
+    blocks: np.ndarray
+    floats: np.ndarray
+    scratch: np.ndarray
+    vectors: bool
+
+
+@njit
+def pool_task(work, task):
+    ends.pool_task(work, task)
+
+
+def engine_max_pool(vectors: bool):
+    def run(x):
+        (height, width, real), channels = x.shape, padded(x.shape[2])
+        size = -(-height // 2), -(-width // 2)
+        stem = np.pad(x, ((0, 0), (0, 0), (0, channels - real)))
+        floats = Flat(np.float32, y=(size[0] + 2) * (size[1] + 2) * channels)
+        net = np.zeros(layout.NUM_FACTS, np.int64)
+        net[[layout.STEM_HEIGHT, layout.STEM_WIDTH, layout.STEM_COUT]] = height, width, channels
+        blocks = np.zeros((1, layout.NUM_BLOCK_FACTS), np.int64)
+        blocks[0, [layout.B_IN_HEIGHT, layout.B_IN_WIDTH]] = size
+        blocks[0, layout.B_IN_AT] = floats.at("y")
+        for task in range(-(-size[0] // layout.POOL_ROWS)):
+            # A task finds in its scratch the rows that it reads, from the first of them on.
+            begin = max(2 * task * layout.POOL_ROWS - height % 2, 0)
+            rows = stem[begin : begin + 2 * layout.POOL_ROWS + 1]
+            scratch = Flat(np.float32, x=rows)
+            pool_task(Pooling(net, blocks, floats.all, scratch["x"], vectors), task)
+            scratch.assert_untouched()
+        floats.assert_untouched("y")
+        return inside(floats, "y", np.ones(size, bool), real)[..., :real]
 
     return run
 
@@ -909,9 +948,11 @@ TABLE: dict[str, Operation] = {
         {
             "reference": lambda x: reference.max_pool(x[None])[0],
             "dense": torch_map(_max_pool_same),
+            **listed(engine_max_pool),
         },
-        [{"size": size} for size in [(6, 8), (5, 7), (1, 1), (2, 9)]],
+        [{"size": size} for size in [(6, 8), (5, 7), (1, 1), (2, 9), (19, 4)]],
         EXACT,
+        kernels="pool_task",
     ),
     "sigmoid": Operation(
         draw_scores,
