@@ -166,8 +166,8 @@ def spend_target(
         print(
             f"warning: {budget.warning}"
             if budget.warning is not None
-            else f"tau {budget.tau:.4g} spends {budget.share:.1%} of dense on the first "
-            f"{count:,} images",
+            else f"tau {budget.tau:.4g} spends {budget.share:.1%} of dense on "
+            + ("one image" if count == 1 else f"the first {count:,} images"),
             file=sys.stderr,
         )
     return net.at_tau(budget.tau)
