@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sact_core.commands import run
+from sact_core.commands import progress, run
 from sact_core.extras import need
 from sact_core.files import write_bytes
 from sact_core.maps import drawing
@@ -72,7 +72,7 @@ def draw(
     metric: str = "ponder_cost",
     scale: str = "percentile",
     colour_map: str = "viridis",
-    progress: bool = False,
+    show_progress: bool = False,
 ) -> list[Drawn]:
     """Draw every map of a file.
 
@@ -89,7 +89,7 @@ def draw(
         ``"percentile"`` or ``"units"``.
     colour_map : str
         One of `sact_core.maps.drawing.COLOUR_MAPS`.
-    progress : bool
+    show_progress : bool
         Show a progress bar on a terminal.
 
     Returns
@@ -108,7 +108,7 @@ def draw(
     limits = colour_limits(file, metric, scale)
     means = file.mean_costs(metric)
     with _swapped(Path(out)) as beside:
-        drawn, sheet = _draw_images(file, beside, means, metric, limits, colour_map, progress)
+        drawn, sheet = _draw_images(file, beside, means, metric, limits, colour_map, show_progress)
         bar = drawing.colour_bar(limits, colour_map, METRICS[metric])
         drawing.write_picture(beside / "colorbar.png", bar)
         drawing.write_picture(
@@ -125,11 +125,9 @@ def _draw_images(
     metric: str,
     limits: tuple[float, float],
     colour_map: str,
-    progress: bool,
+    show_progress: bool,
 ) -> tuple[list[Drawn], list[tuple[list[np.ndarray], str]]]:
     """Draw each image, cheapest to dearest; also the rows of the contact sheet."""
-    from tqdm import tqdm
-
     order = np.argsort(means, kind="stable")
     digits = len(f"{means.max():.2f}")  # so that names sort as numbers do
     drawn: list[Drawn] = []
@@ -137,20 +135,25 @@ def _draw_images(
     on_sheet = set(
         np.linspace(0, len(order) - 1, min(len(order), MAX_SHEET_ROWS)).round().astype(int)
     )
-    for place, index in enumerate(tqdm(order, unit="image", disable=None if progress else True)):
-        i = int(index)
-        stem = f"{means[i]:0{digits}.2f}_{i}"
-        caption = ", ".join(filter(None, (f"{means[i]:.2f}", file.name(i), file.caption(i))))
-        image = drawing.displayable(file.image(i))
-        colours = drawing.colour(file.map(i, metric), limits, colour_map)
-        pictures = [
-            drawing.enlarge(picture) for picture in (image, colours, drawing.blend(image, colours))
-        ]
-        for picture, ending in zip(pictures, ("im.jpg", "ponder.png", "overlay.jpg"), strict=True):
-            drawing.write_picture(folder / f"{stem}_{ending}", picture)
-        drawn.append(Drawn(stem, caption))
-        if place in on_sheet:
-            sheet.append(([drawing.thumbnail(p, SHEET_SIDE) for p in pictures], caption))
+    with progress(len(order), shown=None if show_progress else False) as bar:
+        for place, index in enumerate(order):
+            i = int(index)
+            stem = f"{means[i]:0{digits}.2f}_{i}"
+            caption = ", ".join(filter(None, (f"{means[i]:.2f}", file.name(i), file.caption(i))))
+            image = drawing.displayable(file.image(i))
+            colours = drawing.colour(file.map(i, metric), limits, colour_map)
+            pictures = [
+                drawing.enlarge(picture)
+                for picture in (image, colours, drawing.blend(image, colours))
+            ]
+            for picture, ending in zip(
+                pictures, ("im.jpg", "ponder.png", "overlay.jpg"), strict=True
+            ):
+                drawing.write_picture(folder / f"{stem}_{ending}", picture)
+            drawn.append(Drawn(stem, caption))
+            if place in on_sheet:
+                sheet.append(([drawing.thumbnail(p, SHEET_SIDE) for p in pictures], caption))
+            bar.update()
     return drawn, sheet
 
 
@@ -245,7 +248,7 @@ def _draw(args: argparse.Namespace) -> int:
         raise FileExistsError(f"{old} exists; give --force to replace what was drawn before")
     with MapFile(path) as file:
         options: dict[str, Any] = {"metric": args.metric, "scale": args.scale}
-        drawn = draw(file, out, colour_map=args.colour_map, progress=True, **options)
+        drawn = draw(file, out, colour_map=args.colour_map, show_progress=True, **options)
         low, high = colour_limits(file, args.metric, args.scale)
     print(
         f"{out / 'index.html'}: {len(drawn)} images, {METRICS[args.metric].split(',')[0]} "
