@@ -92,12 +92,15 @@ def words(timing: Timing, executed: int, vanilla: int) -> str:
     if own is None or twin is None:
         return f"The fastest here is **{_name(rival)}**: {1000 * rival.median:.1f} ms."
     first, ratio, third = own.over(twin)
-    time = f"saves **{1 - ratio:.0%}** of its time" if ratio <= 1 else (
-        f"costs **{ratio - 1:.0%}** more time"
-    )  # fmt: skip
+    if third < 1:
+        time = f"it saves **{1 - ratio:.0%}** of its time"
+    elif first > 1:
+        time = f"it costs **{ratio - 1:.0%}** more time"
+    else:
+        time = "no difference in time can be told from the spread"
     said = (
         f"Halting spares **{1 - executed / vanilla:.0%}** of the FLOPs of the same network without "
-        f"it and {time}, in the same engine: {ratio:.2f} times as long, quartiles {first:.2f} and "
+        f"it; {time}, in the same engine: {ratio:.2f} times as long, quartiles {first:.2f} and "
         f"{third:.2f}."
     )
     first, ratio, third = rival.over(own)

@@ -158,6 +158,6 @@ def times_of(timing: Timing, look: Look, run: Run) -> None:
         f"Medians of {len(timing.sides[0].seconds)} turns of this one image, whiskers from "
         f"quartile to quartile; every side has a process of its own with {threads} and waits for "
         "its turn. "
-        "The masked engine (Numba) runs the first two, PyTorch the same weights without halting. "
+        "PyTorch runs the same weights without halting, the masked engine (Numba) the rest. "
         f"{hardware()}, which may be busy. {timing.absent}"
     )
