@@ -271,7 +271,7 @@ def test_a_network_for_every_tau_is_timed_at_its_own(tmp_path, rng):
     write(tmp_path / "any.h5", made)
     images = rng.integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
     [row] = measure_family(
-        [tmp_path / "any.h5"], list(images), rounds=1, seconds=0.001, say=lambda text: None
+        [tmp_path / "any.h5"], in_memory(images), 2, rounds=1, seconds=0.001, say=lambda text: None
     )
     flops = Net.from_checkpoint(made, "reference").run(images).flops
     assert row["mflops"] == pytest.approx(flops.mean() / 1e6)
