@@ -29,7 +29,8 @@ from sact_core.train.recipes import (
     learning_rate_factor,
     preset,
 )
-from sact_core.train.start import initial_params, resolve_amp, transferable
+from sact_core.train.start import initial_params, resolve_amp
+from sact_core.train.transfer import transferable
 from tests.training import TINY, batch, draw_images, flags
 
 # --- recipes ---
@@ -305,6 +306,33 @@ def test_soft_labels_weigh_the_square_of_the_temperature() -> None:
     # Gradient of T^2 KL: T (1/2 - 3/4) = -1/2; half of it, over three images.
     assert logits.grad is not None
     np.testing.assert_allclose(logits.grad.numpy(), [[-1 / 12, 1 / 12]] * 3, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "names", "reason"),
+    [
+        (10, (), "has 10 classes, the data set 3"),
+        (3, ("class0", "cat", "class2"), "'cat' where that has 'class1'"),
+    ],
+)
+def test_a_teacher_of_other_classes_is_one_sentence(
+    noise_data_set: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    num_classes: int,
+    names: tuple[str, ...],
+    reason: str,
+) -> None:
+    network = dataclasses.replace(TINY, num_classes=num_classes)
+    params = init_params(build_plan(network))
+    made = checkpoints.Checkpoint(network, params, Preprocessing("cifar", 8), names)
+    checkpoints.write(tmp_path / "teacher.h5", made)
+    more = ("--distill-from", str(tmp_path / "teacher.h5"))
+    assert command.main(flags(noise_data_set, tmp_path / "run", *more)) == 2
+    said = capsys.readouterr().err
+    assert f"error: the teacher {more[1]}" in said
+    assert reason in said
+    assert said.count("\n") == 1
 
 
 # --- starting from a checkpoint ---

@@ -22,6 +22,9 @@ folder of class folders without splits, a share of every class is held out.
 With the ImageNet family, images may have any size: every step decodes random parts
 of them. CIFAR's are decoded once.
 
+``--grow-from FILE`` starts from a network of the same kind with fewer units, whose
+function it keeps.
+
 ``--batch-size`` counts the images of a step over all processes: two processes
 with 128 take 64 each and follow the loss curve of one with 128.
 """

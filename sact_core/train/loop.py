@@ -125,9 +125,10 @@ class Trainer:
         self.processes = processes or Processes()
         self.command = command
         state = run_dir.load_state() if resume else None
-        teacher = read_teacher(config.distill_from, config.network) if config.distill_from else None
         plan = build_plan(config.network)
         self.feed = Feed(config, train, test, self.processes, data_workers)
+        names = self.feed.class_names
+        teacher = read_teacher(config.distill_from, names) if config.distill_from else None
         side = self.feed.side
         self.dense_flops = int(dense_flops(plan, (side, side)).total[0])
         params = init_params(plan) if state else initial_params(config, plan, say)

@@ -109,7 +109,7 @@ def parse_config(args: argparse.Namespace) -> tuple[TrainingConfig, str]:
 
     given = vars(args)
     values: dict[str, Any] = preset(args.preset)
-    if "finetune_from" in given:
+    if "finetune_from" in given or "grow_from" in given:
         given = left_open(given) | given
     if "epochs" in given:
         values.pop("max_steps", None)  # the preset's: the user asks for epochs

@@ -169,6 +169,13 @@ class TrainingConfig:
     finetune_first_units: bool = setting(
         False, "it may have more units: the first of each block are taken", group="recipe"
     )
+    grow_from: str = setting(
+        "",
+        "checkpoint of a network with fewer units, to start from: its units become the first of "
+        "each block, and those behind them change nothing at first; of its halting branches, as "
+        "for --finetune-from",
+        group="recipe",
+    )
     eval_every: int = setting(
         1,
         "evaluate after every so many epochs and after the last; 0 for never, which leaves it to "
@@ -196,6 +203,11 @@ class TrainingConfig:
             raise ValueError("resized crops need an image_size")
         if self.crop == "padded" and self.colour:
             raise ValueError("changes of colour need resized crops: give --crop resized")
+        if self.grow_from and (self.finetune_from or self.finetune_first_units):
+            raise ValueError(
+                "a network starts from one checkpoint: give --grow-from, or --finetune-from "
+                "with or without --finetune-first-units"
+            )
 
 
 #: Named recipes: what they change of the defaults, which are the authors'.
