@@ -229,6 +229,30 @@ def engine_conv(vectors: bool):
     return run
 
 
+@njit
+def store_depthwise(vectors, p, x, w, listed, y):
+    conv.store_depthwise(vectors, p, x, w, listed, y)
+
+
+def engine_depthwise(vectors: bool):
+    def run(x, weight, bias, what, active):
+        height, width = active.shape
+        channels = padded(len(bias))
+        more = channels - len(bias)
+        size = (height + 2) * (width + 2) * channels
+        floats, _, lists, p = product(x, weight, bias, what, active, y=size)
+        taps = np.pad(weight[:, :, 0], ((0, 0), (0, 0), (0, more)))
+        weights = Flat(np.float32, w=taps, b=np.pad(bias, (0, more)))
+        p = p._replace(w0=weights.at("w"), b0=weights.at("b"))
+        store_depthwise(vectors, p, floats.all, weights.all, lists.all, floats.all)
+        floats.assert_untouched("y")
+        weights.assert_untouched()
+        lists.assert_untouched()
+        return inside(floats, "y", active, len(bias))[..., : len(bias)]
+
+    return run
+
+
 #: Side, channels and size that no multiple of anything fits.
 CONVS = [
     *({"which": which, "cin": 20, "cout": 36} for which in LISTS),
@@ -442,6 +466,7 @@ def engine_max_pool(vectors: bool):
         floats = Flat(np.float32, y=(size[0] + 2) * (size[1] + 2) * channels)
         net = np.zeros(layout.NUM_FACTS, np.int64)
         net[[layout.STEM_HEIGHT, layout.STEM_WIDTH, layout.STEM_COUT]] = height, width, channels
+        net[layout.POOLS] = True
         blocks = np.zeros((1, layout.NUM_BLOCK_FACTS), np.int64)
         blocks[0, [layout.B_IN_HEIGHT, layout.B_IN_WIDTH]] = size
         blocks[0, layout.B_IN_AT] = floats.at("y")
@@ -889,6 +914,18 @@ TABLE: dict[str, Operation] = {
             {"groups": 12, "cin": 12, "cout": 12, "stride": 2},  # depthwise
             {"groups": 4, "cin": 8, "cout": 16, "side": 1, "cap": 6.0},
         ],
+    ),
+    "depthwise convolution": Operation(
+        draw_conv,
+        naive_conv,
+        {"reference": reference_conv, "dense": dense_conv(False), **listed(engine_depthwise)},
+        [
+            *({"groups": 20, "cin": 20, "cout": 20, "which": which} for which in LISTS),
+            {"groups": 32, "cin": 32, "cout": 32, "side": 5, "cap": 6.0, "slope": 0.0},
+            {"groups": 18, "cin": 18, "cout": 18, "side": 5, "stride": 2, "size": (9, 6)},
+            {"groups": 1, "cin": 1, "cout": 1, "size": (1, 1), "which": "all"},
+        ],
+        kernels="depthwise_rows activate",
     ),
     "residual": Operation(
         draw_residual,

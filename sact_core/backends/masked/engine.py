@@ -154,7 +154,7 @@ def _run(
     net = room.sizes.net.copy()
     net[at.KEEP_OUTPUTS], net[at.KEEP_SECONDS] = keep_outputs, keep_seconds
     num_alone = n - n % threads if room.own_images else 0
-    phases = at.FIRST_UNIT_PHASE + len(plan.units) * at.NUM_UNIT_PHASES + 2
+    phases = at.FIRST_UNIT_PHASE + len(plan.units) * at.NUM_UNIT_PHASES + at.NUM_LAST_PHASES
     queue = np.zeros(team.CLAIMED + team.LINE * threads, np.int64)
     queue[team.TASKS] = num_alone
     together = np.zeros((n - num_alone, phases * len(queue)), np.int64)
@@ -164,6 +164,7 @@ def _run(
         "net": net,
         "blocks": outputs.blocks,
         "units": engine._packed.units,
+        "steps": room.sizes.steps,
         "weights": engine._packed.weights,
         "images": x,
         "shifts": shifts,

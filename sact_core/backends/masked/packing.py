@@ -2,24 +2,27 @@
 
 Batch normalisations become a scale and a shift; those after a convolution are
 folded into it. Channels are padded with zeros to a multiple of 16, weights laid
-out by panels of output channels, ``[panel][tap][in][channel]``.
+out by panels of output channels, ``[panel][tap][in][channel]``. What a unit does
+with them is in `programs`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from sact_core.backends.masked import programs
 from sact_core.backends.masked.kernels import layout as at
-from sact_core.backends.masked.kernels.cpu import LANES, MARKS_AT_ONCE, TILE_ROWS, WIDE
+from sact_core.backends.masked.kernels.cpu import MARKS_AT_ONCE, TILE_ROWS, WIDE
+from sact_core.backends.masked.programs import padded
 from sact_core.backends.masked.scope import check_scope
 from sact_core.halting import halting_threshold
 from sact_core.network import BatchNorm, Conv, Plan, Unit
 
 KINDS = {"none": at.NONE, "act": at.ACT, "sact": at.SACT}
-SHORTCUTS = {"identity": at.IDENTITY, "preact": at.PREACT, "pool": at.POOL}
 
 
 @dataclass(frozen=True)
@@ -34,11 +37,14 @@ class Packed:
         Facts of the network; those that hang on the input's size are still 0.
     units : np.ndarray [shape=(units, NUM_UNIT_FACTS), int64]
         Facts of the units.
+    where : dict of str to int
+        Where weights, biases and batch normalisations begin in ``weights``, by name.
     """
 
     weights: np.ndarray
     net: np.ndarray
     units: np.ndarray
+    where: dict[str, int]
 
 
 class _Weights:
@@ -51,6 +57,7 @@ class _Weights:
     def __init__(self, params: Mapping[str, np.ndarray]) -> None:
         self.params = params
         self.size = 0
+        self.where: dict[str, int] = {}
         self._fillers: list[tuple[int, Callable[[], np.ndarray]]] = []
 
     def add(self, count: int, make: Callable[[], np.ndarray]) -> int:
@@ -70,14 +77,30 @@ class _Weights:
         return self.add(len(values), lambda: values)
 
     def norm(self, bn: BatchNorm) -> int:
-        """Store a batch normalisation: its scales, then its shifts."""
+        """Store a batch normalisation: its scales, its shifts, slope and cap."""
         scale, shift = self.scale_and_shift(bn)
-        begin = self.add(bn.channels, lambda: scale)
+        self.where[bn.name] = begin = self.add(bn.channels, lambda: scale)
         self.add(bn.channels, lambda: shift)
+        self.activation(bn)
         return begin
 
+    def nothing(self, channels: int) -> int:
+        """Store a batch normalisation that does nothing."""
+        begin = self.add(channels, lambda: np.ones(channels, np.float32))
+        self.add(channels, lambda: np.zeros(channels, np.float32))
+        self.activation(None)
+        return begin
+
+    def activation(self, bn: BatchNorm | None) -> int:
+        """Store slope and cap of what follows a batch normalisation; no activation for None."""
+        pair = (1.0, math.inf) if bn is None else (bn.slope, bn.cap)
+        return self.add(2, lambda: np.array(pair, np.float32))
+
     def conv(self, conv: Conv, pad_input: bool = True) -> tuple[int, int]:
-        """Store a convolution, its batch normalisation folded in; give weight and bias."""
+        """Store a convolution, its batch normalisation folded in.
+
+        Gives where its weights begin, and where its biases, which slope and cap follow.
+        """
         weight = np.asarray(self.params[f"{conv.name}/weight"], np.float32)
         scale, bias = np.ones(1, np.float32), np.zeros(weight.shape[3], np.float32)
         if conv.bias:
@@ -85,8 +108,19 @@ class _Weights:
         if conv.bn is not None:
             scale, shift = self.scale_and_shift(conv.bn)
             bias = bias * scale + shift
-        begin = self.panels(weight.shape, lambda: weight * scale, pad_input)
-        return begin, self.add(len(bias), lambda: bias)
+        if conv.groups > 1:  # depthwise: [height, width, channel]
+            taps = weight.shape[0] * weight.shape[1]
+            more = ((0, 0), (0, padded(weight.shape[3]) - weight.shape[3]))
+            begin = self.add(
+                taps * padded(weight.shape[3]),
+                lambda: np.pad((weight * scale).reshape(taps, -1), more).reshape(-1),
+            )
+        else:
+            begin = self.panels(weight.shape, lambda: weight * scale, pad_input)
+        self.where[f"{conv.name}/weight"] = begin
+        self.where[f"{conv.name}/bias"] = biases = self.add(len(bias), lambda: bias)
+        self.activation(conv.bn)
+        return begin, biases
 
     def panels(
         self, shape: tuple[int, ...], make: Callable[[], np.ndarray], pad_input: bool = True
@@ -137,18 +171,18 @@ def pack(plan: Plan, params: Mapping[str, np.ndarray]) -> Packed:
         If the network has a part that the engine does not compute.
     """
     check_scope(plan)
-    assert plan.postnorm is not None
     weights = _Weights(params)
     net = np.zeros(at.NUM_FACTS, np.int64)
-    net[at.BOTTLENECK] = len(plan.units[0].convs) == 3
     net[at.KIND] = KINDS[plan.config.halting]
-    net[at.MEAN_FIRST] = plan.head_first == "mean"
+    net[at.MEAN_FIRST], net[at.POOLS] = plan.head_first == "mean", plan.pool
     net[at.CLASSES] = padded(plan.config.num_classes)
     net[at.THRESHOLD_AT] = weights.number(halting_threshold(plan.config.eps))
-    widest = padded(max(unit.out_channels for unit in plan.units))
-    net[at.ONES_AT] = weights.add(widest, lambda: np.ones(widest, np.float32))
-    net[at.ZEROS_AT] = weights.add(widest, lambda: np.zeros(widest, np.float32))
-    net[at.STEM_COUT] = padded(plan.stem.weight_shape[3])
+    widest = padded(max(max(unit.in_channels, unit.out_channels) for unit in plan.units))
+    net[at.ONES_AT] = weights.nothing(widest)
+    net[at.ZEROS_AT], net[at.NEUTRAL_AT] = net[at.ONES_AT] + widest, net[at.ONES_AT] + 2 * widest
+    net[at.STEM_COUT] = padded(plan.stem.out_channels)
+    net[at.STEM_SIDE], net[at.STEM_STRIDE] = plan.stem.weight_shape[0], plan.stem.stride
+    net[at.BORDER] = plan.stem.weight_shape[0] // 2
     net[at.STEM_W], net[at.STEM_B] = weights.conv(plan.stem, pad_input=False)
     units = np.zeros((len(plan.units), at.NUM_UNIT_FACTS), np.int64)
     rows = iter(units)
@@ -158,34 +192,25 @@ def pack(plan: Plan, params: Mapping[str, np.ndarray]) -> Packed:
             row[at.U_BLOCK], row[at.U_INDEX] = b, index
             _pack_unit(weights, unit, row)
             _pack_halting(weights, unit, row)
-    net[at.POSTNORM_AT] = weights.norm(plan.postnorm)
-    net[at.POSTNORM_SLOPE_AT] = weights.number(plan.postnorm.slope)
+    if plan.head is not None:
+        weights.conv(plan.head)
+    last = padded(plan.logits.in_channels)
+    net[at.LAST_COUT], net[at.POSTNORM_AT] = last, weights.nothing(last)
+    if plan.postnorm is not None:
+        net[at.POSTNORM_AT] = weights.norm(plan.postnorm)
     net[at.LOGITS_W], net[at.LOGITS_B] = weights.conv(plan.logits)
-    return Packed(weights.joined(), net, units)
+    return Packed(weights.joined(), net, units, weights.where)
 
 
 def _pack_unit(weights: _Weights, unit: Unit, row: np.ndarray) -> None:
-    row[at.U_STRIDE] = unit.stride
-    row[at.U_CIN], row[at.U_COUT] = padded(unit.in_channels), padded(unit.out_channels)
-    row[at.U_MID] = padded(unit.convs[0].weight_shape[3])
-    assert unit.preact is not None
-    row[at.U_PREACT_AT] = weights.norm(unit.preact)
-    row[at.U_PREACT_SLOPE_AT] = weights.number(unit.preact.slope)
-    row[at.U_W1], row[at.U_B1] = weights.conv(unit.convs[0])
-    row[at.U_W2], row[at.U_B2] = weights.conv(unit.convs[1])
-    if len(unit.convs) > 2:
-        row[at.U_W3], row[at.U_B3] = weights.conv(unit.convs[2])
-    for conv, slope in zip(unit.convs, (at.U_SLOPE1_AT, at.U_SLOPE2_AT), strict=False):
-        row[slope] = weights.number(conv.bn.slope if conv.bn is not None else 1.0)
-    # Rows before the first position that the 3x3 reads; sides are even in "same" strides.
-    row[at.U_PAD] = next(c for c in unit.convs if c.weight_shape[0] == 3).pads((4, 4))[0][0]
+    row[at.U_COUT] = padded(unit.out_channels)
+    row[at.U_HALO], row[at.U_WIDENS], row[at.U_MORE] = programs.reach(unit)
+    if unit.preact is not None:
+        weights.norm(unit.preact)
+    for conv in unit.convs:
+        weights.conv(conv)
     if isinstance(unit.shortcut, Conv):
-        row[at.U_SHORTCUT] = at.CONV
-        row[at.U_SHORTCUT_W], row[at.U_SHORTCUT_B] = weights.conv(unit.shortcut)
-    else:
-        assert unit.shortcut is not None
-        row[at.U_SHORTCUT] = SHORTCUTS[unit.shortcut]
-    row[at.U_FRONT] = (unit.out_channels - unit.in_channels) // 2
+        weights.conv(unit.shortcut)
 
 
 def _pack_halting(weights: _Weights, unit: Unit, row: np.ndarray) -> None:
@@ -194,7 +219,6 @@ def _pack_halting(weights: _Weights, unit: Unit, row: np.ndarray) -> None:
         return
     row[at.U_HALTS] = 1
     row[at.U_GLOBAL_AT] = weights.norm(branch.global_bn)
-    row[at.U_GLOBAL_SLOPE_AT] = weights.number(branch.global_bn.slope)
     row[at.U_GLOBAL_W] = weights.param(f"{branch.global_conv.name}/weight")
     biased = branch.local_conv or branch.global_conv
     row[at.U_BIAS_AT] = weights.param(f"{biased.name}/bias")
@@ -202,12 +226,12 @@ def _pack_halting(weights: _Weights, unit: Unit, row: np.ndarray) -> None:
         return
     height, width, channels, _ = branch.local_conv.weight_shape
     row[at.U_LOCAL_TAPS] = height * width
-    row[at.U_LOCAL_AT] = weights.norm(branch.local_bn)
-    row[at.U_LOCAL_SLOPE_AT] = weights.number(branch.local_bn.slope)
-    taps = np.asarray(weights.params[f"{branch.local_conv.name}/weight"], np.float32)
+    weights.norm(branch.local_bn)
+    name = f"{branch.local_conv.name}/weight"
+    taps = np.asarray(weights.params[name], np.float32)
     # [height, width, channels, 1] to a 1x1 convolution with a column for each tap
     columns = taps.reshape(1, 1, height * width, channels).transpose(0, 1, 3, 2)
-    row[at.U_LOCAL_W] = weights.panels(columns.shape, lambda: columns)
+    weights.where[name] = weights.panels(columns.shape, lambda: columns)
 
 
 @dataclass(frozen=True)
@@ -220,12 +244,15 @@ class Sizes:
         Facts, complete.
     blocks : np.ndarray [shape=(blocks, NUM_BLOCK_FACTS), int64]
         Facts of the blocks; where their results begin is still 0.
+    steps : np.ndarray [shape=(units * NUM_STEPS + 1, NUM_STEP_FACTS), int64]
+        Programs of the units, and the head's step.
     floats, totals, places, marks, scratch : int
         Elements of a team's, and of a thread's, arrays.
     """
 
     net: np.ndarray
     blocks: np.ndarray
+    steps: np.ndarray
     floats: int
     totals: int
     places: int
@@ -245,15 +272,17 @@ def lay_out(plan: Plan, packed: Packed, size: tuple[int, int]) -> Sizes:
     size : tuple of int
         Height and width of the input.
     """
-    net, units = packed.net.copy(), packed.units
+    net = packed.net.copy()
     stem = plan.stem.output_size(size)
     here = (-(-stem[0] // 2), -(-stem[1] // 2)) if plan.pool else stem
     net[[at.HEIGHT, at.WIDTH, at.STEM_HEIGHT, at.STEM_WIDTH]] = [*size, *stem]
+    border = int(net[at.BORDER])
+    (top, _), (left, _) = plan.stem.pads(size)
+    net[at.STEM_CORNER] = ((border - top) * (size[1] + 2 * border) + border - left) * 3
     blocks = np.zeros((len(plan.blocks), at.NUM_BLOCK_FACTS), np.int64)
-    firsts = [units[units[:, at.U_BLOCK] == b][0] for b in range(len(blocks))]
     for block, out, plan_block in zip(blocks, plan.block_sizes(size), plan.blocks, strict=True):
         block[[at.B_HEIGHT, at.B_WIDTH, at.B_IN_HEIGHT, at.B_IN_WIDTH]] = [*out, *here]
-        block[at.B_UNITS] = len(plan_block.units)
+        block[at.B_UNITS], block[at.B_STRIDE] = len(plan_block.units), plan_block.units[0].stride
         block[at.B_COUT] = padded(plan_block.units[-1].out_channels)
         block[at.B_PLACES] = (out[0] + 2) * (out[1] + 2)
         here = out
@@ -261,44 +290,41 @@ def lay_out(plan: Plan, packed: Packed, size: tuple[int, int]) -> Sizes:
     ins = blocks[:, at.B_IN_HEIGHT] * blocks[:, at.B_IN_WIDTH]
     places = blocks[:, at.B_PLACES]
     in_places = (blocks[:, at.B_IN_HEIGHT] + 2) * (blocks[:, at.B_IN_WIDTH] + 2)
-    cin, mid = (np.array([first[i] for first in firsts]) for i in (at.U_CIN, at.U_MID))
+    cin = np.array([padded(block.units[0].in_channels) for block in plan.blocks])
     cout = blocks[:, at.B_COUT]
-    bottleneck, sact = bool(net[at.BOTTLENECK]), net[at.KIND] == at.SACT
-    border = 3 if bottleneck else 1
 
     floats = _Offsets()
     net[at.IMAGE_AT] = floats.add((size[0] + 2 * border) * (size[1] + 2 * border) * 3)
     _share_maps(blocks, floats, in_places * cin, places * cout, net[at.KIND] == at.NONE)
-    if bottleneck:
-        net[at.MID1_AT] = floats.add((np.maximum(places, in_places) * mid).max())
-        net[at.MID2_AT] = floats.add(((inside + TILE_ROWS) * mid).max())
-    else:
-        net[at.PREACT_AT] = floats.add(np.maximum(in_places * cin, places * cout).max())
-        net[at.MID1_AT] = floats.add((places * mid).max())
+    program = programs.write(plan, packed.where, net, blocks)
+    begins = program.place(floats.add)
+    net[at.LOCAL_AT] = begins.get("local", 0)
+    net[at.LAST_AT] = begins.get("head", blocks[-1, at.B_OUT_AT])
+    steps = program.steps
     net[at.SUMS_AT] = floats.add((-(-inside // at.CHUNK) * cout).max())
-    if sact:
-        net[at.LOCAL_AT] = floats.add(places.max() * 16)
     if net[at.KIND] != at.NONE:
         net[at.LEFT_AT], net[at.CUMSUM_AT] = floats.add(places.max()), floats.add(places.max())
     net[at.GLOBAL_AT] = floats.add(1)
-    net[at.FEATURES_AT] = floats.add(cout[-1])
+    net[at.FEATURES_AT] = floats.add(net[at.LAST_COUT])
 
     lists, longest = _Offsets(), int(max(inside.max(), ins.max()))
     for name in (at.ACTIVE_LIST, at.GROWN_LIST, at.WIDER_LIST, at.SOURCE_LIST):
         net[name] = lists.add(longest + TILE_ROWS)
-    net[at.IOTA_LIST] = lists.add(max(at.CHUNK, stem[1]) + TILE_ROWS)
+    net[at.IOTA_LIST] = lists.add(max(longest, at.CHUNK, stem[1]) + TILE_ROWS)
     net[at.NULL_LIST] = lists.add(TILE_ROWS)
     marks = _Offsets()
     marks.add(places.max() + MARKS_AT_ONCE)
     for name in (at.GROWN_MARKS, at.WIDER_MARKS, at.SPARE_MARKS):
         net[name] = marks.add(places.max() + MARKS_AT_ONCE)
 
-    scratch = (at.CHUNK + TILE_ROWS) * int(max(cin.max(), cout.max()) + 16)
-    if bottleneck:
+    packs = steps[steps[:, at.T_PACKS] > 0]
+    scratch = (at.CHUNK + TILE_ROWS) * (int(packs[:, at.T_DEPTH].max(initial=16)) + 16)
+    if plan.pool:
         stem_rows = (2 * at.POOL_ROWS + 1) * stem[1] * int(net[at.STEM_COUT])
         scratch = max(scratch, stem_rows)
     scratch += WIDE  # for the plain loops
-    return Sizes(net, blocks, floats.size, int(cout.max()), lists.size, marks.size, scratch)
+    counts = floats.size, int(max(cout.max(), net[at.LAST_COUT])), lists.size, marks.size, scratch
+    return Sizes(net, blocks, steps, *counts)
 
 
 def _share_maps(
@@ -330,11 +356,6 @@ class _Offsets:
         begin = self.size
         self.size += padded(int(count))
         return begin
-
-
-def padded(count: int) -> int:
-    """The next multiple of 16."""
-    return -(-count // LANES) * LANES
 
 
 def aligned(size: int, dtype: type) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,5 +128,7 @@ def _positions(
                 positions[unit.halting.local_conv.name] = active
             runs = (active > 0).astype(np.int64)
             positions[unit.halting.global_conv.name] = runs if plan.config.by_image else ones
+    if plan.head is not None:
+        positions[plan.head.name] = ones * math.prod(plan.block_sizes(input_size)[-1])
     positions[plan.logits.name] = ones
     return positions

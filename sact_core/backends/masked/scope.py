@@ -3,35 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
-from sact_core.network import Plan, Unit
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Units that the kernels know.
-
-    ``strided`` is the convolution that may have a stride; ``front`` is what comes
-    before the first block: side, stride and padding of the stem, and whether it is
-    pooled.
-    """
-
-    strided: int
-    padding: str
-    shortcuts: frozenset[str]
-    front: tuple[int, int, str, bool]
-
-
-#: By the sides of a unit's convolutions.
-LAYOUTS = {
-    (3, 3): Layout(
-        0, "same", frozenset({"identity", "preact", "pool"}), front=(3, 1, "same", False)
-    ),
-    (1, 3, 1): Layout(
-        1, "explicit", frozenset({"identity", "convolution"}), front=(7, 2, "explicit", True)
-    ),
-}
+from sact_core.network import Conv, Plan, Unit
 
 
 def check_scope(plan: Plan) -> None:
@@ -52,50 +25,46 @@ def check_scope(plan: Plan) -> None:
 
 def _foreign_parts(plan: Plan) -> list[str]:
     units = plan.units
-    parts = {
-        "convolutions in groups": any(conv.groups > 1 for conv in plan.convs),
-        "activations with a cap": any(bn.cap != math.inf for bn in plan.batch_norms),
-        "units without a pre-activation": any(unit.preact is None for unit in units),
-        "units without a shortcut": any(unit.shortcut is None for unit in units),
-        "units that end in a normalisation": any(unit.convs[-1].bn is not None for unit in units),
-        "convolutions without one before": any(
-            conv.bn is None for unit in units for conv in unit.convs[:-1]
-        ),
-        "a normalisation after the stem": plan.stem.bn is not None,
-        "a head": plan.head is not None,
-        "no normalisation before the logits": plan.postnorm is None,
-    }
-    return [part for part, there in parts.items() if there] + _foreign_layout(plan)
-
-
-def _foreign_layout(plan: Plan) -> list[str]:
-    """What differs from the one layout that all units should have."""
-    sides = {_sides(unit) for unit in plan.units}
+    convs = [conv for unit in units for conv in unit.convs]
+    ends = [plan.stem, plan.logits, *([plan.head] if plan.head is not None else [])]
+    ends += [unit.convs[-1] for unit in units]
     square = all(conv.weight_shape[0] == conv.weight_shape[1] for conv in plan.convs)
-    if len(sides) != 1 or not sides <= LAYOUTS.keys() or not square:
-        return ["units of other kernels than 3x3, 3x3 or 1x1, 3x3, 1x1"]
-    layout = LAYOUTS[sides.pop()]
-    stem = plan.stem
-    strided = [
-        (i, conv) for unit in plan.units for i, conv in enumerate(unit.convs) if conv.stride > 1
-    ]
-    steps = math.prod(unit.stride for unit in plan.units)
-    kinds = {
-        unit.shortcut if isinstance(unit.shortcut, str) else "convolution" for unit in plan.units
-    }
-    front = (stem.weight_shape[0], stem.stride, stem.padding, plan.pool)
+    sides = {conv.weight_shape[0] for conv in convs}
     parts = {
-        "another stem than those units come with": front != layout.front,
-        "other shortcuts than those units come with": not kinds <= layout.shortcuts,
-        "strides or paddings elsewhere than those units have them": any(
-            i != layout.strided or conv.padding != layout.padding for i, conv in strided
-        ),
-        # The kernels pad behind only, which is right where sides are even.
-        'strides with "same" padding on odd sides': layout.padding == "same"
-        and plan.divisor % steps != 0,
+        "convolutions in groups of several channels": any(map(_is_grouped, plan.convs)),
+        "stems, heads or unit ends in groups": any(conv.groups > 1 for conv in ends),
+        "units that end in an activation": any(not _ends_plainly(unit) for unit in units),
+        "a head that is wider than 1x1": plan.head is not None and plan.head.weight_shape[0] > 1,
+        "kernels that are no square of 1, 3 or 5": not square or not sides <= {1, 3, 5},
+        "units of more than two wide convolutions": any(_reaches(unit) > 1 for unit in units),
+        "units whose convolutions do not stride as the unit does": any(map(_strides_oddly, units)),
+        "pooling shortcuts on odd sides": _pools(plan) and plan.divisor % _steps(plan) != 0,
     }
     return [part for part, there in parts.items() if there]
 
 
-def _sides(unit: Unit) -> tuple[int, ...]:
-    return tuple(conv.weight_shape[0] for conv in unit.convs)
+def _is_grouped(conv: Conv) -> bool:
+    depthwise = conv.weight_shape[2] == 1 and conv.in_channels == conv.out_channels
+    return conv.groups > 1 and not depthwise
+
+
+def _ends_plainly(unit: Unit) -> bool:
+    bn = unit.convs[-1].bn
+    return bn is None or (bn.slope, bn.cap) == (1.0, math.inf)
+
+
+def _reaches(unit: Unit) -> int:
+    return len({halo for halo in unit.halos if halo})
+
+
+def _strides_oddly(unit: Unit) -> bool:
+    return math.prod(conv.stride for conv in unit.convs) != unit.stride
+
+
+def _pools(plan: Plan) -> bool:
+    return any(unit.shortcut == "pool" for unit in plan.units)
+
+
+def _steps(plan: Plan) -> int:
+    """How many pixels of the input a step on the last map is."""
+    return (1 + plan.pool) * plan.stem.stride * math.prod(unit.stride for unit in plan.units)

@@ -132,6 +132,22 @@ def add_panels(vectors, spare, p, s, panel, last_panel, x, w, places, y):
 
 
 @kernel
+def store_depthwise(vectors, p, x, w, places, y):
+    """Write ``activate(products + bias)``, by channel; weights [taps, taps, channels]."""
+    stay_apart()
+    if vectors:
+        vector.depthwise_rows(
+            p.rows, p.channels, x, p.x0, p.x_stride, places, p.x_list, p.taps, p.tap_stride,
+            w, p.w0, p.b0, p.slope, p.cap, y, p.y0, p.y_stride, places, p.y_list,
+        )  # fmt: skip
+    else:
+        plain.depthwise_rows(
+            p.rows, p.channels, x, p.x0, p.x_stride, places, p.x_list, p.taps, p.tap_stride,
+            w, p.w0, p.b0, p.slope, p.cap, y, p.y0, p.y_stride, places, p.y_list,
+        )  # fmt: skip
+
+
+@kernel
 def normalise(
     vectors, rows, count, x, x0, x_stride, x_at, w, scale0, shift0, slope, cap,
     y, y0, y_stride, y_at, places,

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from sact_core.backends.masked.kernels import conv
+from sact_core.backends.masked.kernels import conv, plain
 from sact_core.backends.masked.kernels import layout as at
 from sact_core.backends.masked.kernels.conv import TO_FLOATS, TO_RESULTS, TO_SCRATCH, Product
 from sact_core.backends.masked.kernels.cpu import (
-    NINE,
     NO_CAP,
     ONE,
-    SEVEN,
-    SIX,
     SIXTEEN,
     THREE,
     UNIT_SLOPE,
@@ -25,8 +22,7 @@ from sact_core.backends.masked.kernels.cpu import (
 def load_image(work, image):
     """Copy an image into a padded map of three channels."""
     net = work.net
-    height, width = net[at.HEIGHT], net[at.WIDTH]
-    border = 3 if net[at.BOTTLENECK] else 1
+    height, width, border = net[at.HEIGHT], net[at.WIDTH], net[at.BORDER]
     row = (width + 2 * border) * 3
     zero_border(work.floats, net[at.IMAGE_AT], height, width, THREE, border)
     for y in range(height):
@@ -37,38 +33,31 @@ def load_image(work, image):
 
 
 @kernel
-def stem_of_basic(work, first, rows):
-    """3x3 convolution of the image, at listed places."""
-    net = work.net
-    row = (net[at.WIDTH] + 2) * 3
-    list_at = net[at.ACTIVE_LIST] + first
-    channels = net[at.STEM_COUT]
-    return Product(
-        rows, False, net[at.IMAGE_AT] - row - 3, THREE, list_at, THREE, row, NINE,
-        net[at.STEM_W], net[at.STEM_B], channels,
-        TO_FLOATS, work.blocks[0, at.B_IN_AT], channels, list_at, UNIT_SLOPE, NO_CAP,
-    )  # fmt: skip
-
-
-@kernel
-def stem_rows(work, pooled_row, num_rows):
-    """Which rows of the stem some pooled rows are taken from, first and last + 1."""
+def stem_rows(work, first, num_rows):
+    """Which rows of the stem some rows of the first map are taken from, first and last + 1."""
     height = work.net[at.STEM_HEIGHT]
+    if not work.net[at.POOLS]:
+        return first, first + num_rows
     top = height % 2  # "same" pads nothing before an even side
-    begin = max(2 * pooled_row - top, 0)
-    return begin, min(2 * (pooled_row + num_rows - 1) - top + 3, height)
+    begin = max(2 * first - top, 0)
+    return begin, min(2 * (first + num_rows - 1) - top + 3, height)
 
 
 @kernel
-def stem_of_bottleneck(work, begin, y):
-    """7x7 convolution of stride 2, for row ``y``, into scratch that begins at row ``begin``."""
+def stem(work, begin, y):
+    """Convolution of the image for row ``y``: of the first map, or of scratch from ``begin`` on."""
     net = work.net
-    width, channels = net[at.STEM_WIDTH], net[at.STEM_COUT]
-    row = (net[at.WIDTH] + 6) * 3
+    width, channels, side = net[at.STEM_WIDTH], net[at.STEM_COUT], net[at.STEM_SIDE]
+    row = (net[at.WIDTH] + 2 * net[at.BORDER]) * 3
+    x0 = net[at.IMAGE_AT] + net[at.STEM_CORNER] + net[at.STEM_STRIDE] * y * row
+    target, y0 = TO_SCRATCH, (y - begin) * width * channels
+    if not net[at.POOLS]:
+        target, y0 = TO_FLOATS, work.blocks[0, at.B_IN_AT] + ((y + 1) * (width + 2) + 1) * channels
+    after = net[at.STEM_B] + channels
     return Product(
-        width, False, net[at.IMAGE_AT] + 2 * y * row, SIX, net[at.IOTA_LIST], SEVEN, row, SEVEN * 3,
-        net[at.STEM_W], net[at.STEM_B], channels,
-        TO_SCRATCH, (y - begin) * width * channels, channels, net[at.IOTA_LIST], UNIT_SLOPE, NO_CAP,
+        width, False, x0, net[at.STEM_STRIDE] * 3, net[at.IOTA_LIST], side, row, side * 3,
+        net[at.STEM_W], net[at.STEM_B], channels, target, y0, channels, net[at.IOTA_LIST],
+        work.weights[after], work.weights[after + 1],
     )  # fmt: skip
 
 
@@ -103,23 +92,24 @@ def pool_task(work, task):
 def mean_features(work, channel):
     """Mean over the last map, normalised before or after, for 16 channels."""
     net, block = work.net, work.blocks[-1]
-    height, width, channels = block[at.B_HEIGHT], block[at.B_WIDTH], block[at.B_COUT]
-    slope = work.weights[net[at.POSTNORM_SLOPE_AT]]
-    scale, shift = net[at.POSTNORM_AT] + channel, net[at.POSTNORM_AT] + channels + channel
+    height, width, channels = block[at.B_HEIGHT], block[at.B_WIDTH], net[at.LAST_COUT]
+    norm = net[at.POSTNORM_AT]
+    scale, shift, after = norm + channel, norm + channels + channel, norm + 2 * channels
     if net[at.MEAN_FIRST]:  # here normalise nothing
-        scale, shift, slope = net[at.ONES_AT], net[at.ZEROS_AT], UNIT_SLOPE
+        scale, shift, after = net[at.ONES_AT], net[at.ZEROS_AT], net[at.NEUTRAL_AT]
+    slope, cap = work.weights[after], work.weights[after + 1]
     floats, scratch, features = work.floats, work.scratch, net[at.FEATURES_AT] + channel
     totals = work.totals  # of the state, no longer needed
     for c in range(16):
         totals[channel + c] = 0
     for y in range(1, height + 1):
-        start = block[at.B_OUT_AT] + y * (width + 2) * channels + channel
+        start = net[at.LAST_AT] + y * (width + 2) * channels + channel
         for c in range(16):
             scratch[16 + c] = 0
         for x in range(1, width + 1):
             conv.normalise(
                 work.vectors, ONE, SIXTEEN, floats, start + x * channels, ZERO, net[at.NULL_LIST],
-                work.weights, scale, shift, slope, NO_CAP,
+                work.weights, scale, shift, slope, cap,
                 scratch, ZERO, ZERO, net[at.NULL_LIST], work.places,
             )  # fmt: skip
             conv.add(work.vectors, SIXTEEN, scratch, ZERO, scratch, SIXTEEN)
@@ -128,10 +118,10 @@ def mean_features(work, channel):
     for c in range(16):
         value = np.float32(totals[channel + c] / (height * width))
         if net[at.MEAN_FIRST]:
-            value = value * work.weights[net[at.POSTNORM_AT] + channel + c]
-            value += work.weights[net[at.POSTNORM_AT] + channels + channel + c]
-            leaked = value * work.weights[net[at.POSTNORM_SLOPE_AT]]
-            value = value if value > leaked else leaked
+            value = value * work.weights[norm + channel + c]
+            value += work.weights[norm + channels + channel + c]
+            after = norm + 2 * channels
+            value = plain.activate(value, work.weights[after], work.weights[after + 1])
         floats[features + c] = value
 
 
@@ -141,7 +131,7 @@ def logits(work, image):
     net = work.net
     return Product(
         ONE, False, net[at.FEATURES_AT], ZERO, net[at.NULL_LIST], ONE, ZERO,
-        work.blocks[-1, at.B_COUT], net[at.LOGITS_W], net[at.LOGITS_B], net[at.CLASSES],
+        net[at.LAST_COUT], net[at.LOGITS_W], net[at.LOGITS_B], net[at.CLASSES],
         TO_RESULTS, image * net[at.CLASSES], ZERO, net[at.NULL_LIST], UNIT_SLOPE, NO_CAP,
     )  # fmt: skip
 

@@ -154,10 +154,10 @@ def global_halting(work, u, image):
     """
     unit, block = work.units[u], work.blocks[work.units[u, at.U_BLOCK]]
     channels = unit[at.U_COUT]
-    chunks = -(-work.state[at.S_ACTIVE] // at.CHUNK)
+    chunks = -(-work.state[at.S_COUNT + at.ACTIVE] // at.CHUNK)
     size = np.float64(block[at.B_HEIGHT] * block[at.B_WIDTH])
     norm, weight = unit[at.U_GLOBAL_AT], unit[at.U_GLOBAL_W]
-    slope = work.weights[unit[at.U_GLOBAL_SLOPE_AT]]
+    slope, cap = work.weights[norm + 2 * channels], work.weights[norm + 2 * channels + 1]
     logit = work.weights[unit[at.U_BIAS_AT]]
     for c in range(channels):
         total = np.float64(0) if unit[at.U_INDEX] == 0 else work.totals[c]
@@ -166,6 +166,5 @@ def global_halting(work, u, image):
         work.totals[c] = total
         mean = np.float32(total / size)
         value = mean * work.weights[norm + c] + work.weights[norm + channels + c]
-        leaked = value * slope
-        logit += (value if value > leaked else leaked) * work.weights[weight + c]
+        logit += plain.activate(value, slope, cap) * work.weights[weight + c]
     work.floats[work.net[at.GLOBAL_AT]] = logit + work.shifts[image, u]

@@ -21,16 +21,18 @@ def phase_kind(phase, num_units):
     if after < 0:
         return phase, ZERO
     if after >= num_units * at.NUM_UNIT_PHASES:
-        return at.MEAN + after - num_units * at.NUM_UNIT_PHASES, ZERO
-    return at.PRE + after % at.NUM_UNIT_PHASES, after // at.NUM_UNIT_PHASES
+        return at.HEAD + after - num_units * at.NUM_UNIT_PHASES, num_units
+    return at.STEP + after % at.NUM_UNIT_PHASES, after // at.NUM_UNIT_PHASES
 
 
 @kernel
 def has_products(kind, task):
     """Whether a task is a convolution (or what precedes or replaces one)."""
-    if kind == at.LOCAL:
+    if kind == at.BRANCH:
         return task > 0  # the first is the global branch
-    return kind == at.STEM or kind == at.LOGITS or at.PRE <= kind <= at.CONV3
+    if at.STEP <= kind < at.BRANCH:
+        return True
+    return kind == at.STEM or kind == at.HEAD or kind == at.LOGITS
 
 
 @kernel
@@ -47,100 +49,74 @@ def run_other(work, records, phase, kind, u, image, task):
             steps.open_unit(work, records, u + 1, image)
         else:
             steps.open_head(work, records)
-    elif kind == at.LOCAL:
+    elif kind == at.BRANCH:
         halting.global_halting(work, u, image)
     elif kind == at.HALT:
         if work.net[at.KIND] == at.ACT:
             halting.halt_image(work, u, image)
         else:
             first = task * steps.HALT_ROWS
-            rows = min(steps.HALT_ROWS, work.state[at.S_ACTIVE] - first)
+            rows = min(steps.HALT_ROWS, work.state[at.S_COUNT + at.ACTIVE] - first)
             halting.halt_listed(work, u, image, first, rows)
     else:
-        columns = work.blocks[-1, at.B_COUT] // 16
+        columns = work.net[at.LAST_COUT] // 16
         tasks = records[team.record(phase, work.threads) + team.TASKS]
         for column in range(task * columns // tasks, (task + 1) * columns // tasks):
             ends.mean_features(work, 16 * column)
 
 
 @kernel
-def extent(work, kind, u):
-    """Positions and output channels of a phase's convolution."""
-    total, channels = work.state[at.S_ACTIVE], work.units[u, at.U_COUT]
-    if kind == at.LOGITS:
-        return ONE, work.net[at.CLASSES]
-    if kind == at.STEM:
-        return total, work.net[at.STEM_COUT]
-    if kind == at.PRE:
-        return work.state[at.S_WIDER], ONE
-    if kind == at.CONV1:
-        return work.state[at.S_GROWN], work.units[u, at.U_MID]
-    if kind == at.LOCAL:
-        on_all = products.local_list(work, u) == work.net[at.ACTIVE_LIST]
-        return total if on_all else work.state[at.S_GROWN], ONE
-    if kind == at.CONV2 and work.net[at.BOTTLENECK]:
-        return total, work.units[u, at.U_MID]
-    return total, channels
-
-
-@kernel
-def share(work, records, phase, kind, u, task):
+def share(work, records, phase, kind, s, task):
     """What a task covers: positions in all, chunks from and to, panels from and to."""
-    if kind == at.STEM and work.net[at.BOTTLENECK]:  # rows of the stem, not chunks
+    if kind == at.STEM:  # rows of the stem, not chunks
         first = task * at.POOL_ROWS
         count = min(at.POOL_ROWS, work.blocks[0, at.B_IN_HEIGHT] - first)
         begin, end = ends.stem_rows(work, first, count)
         return ZERO, begin, end, ZERO, -(-work.net[at.STEM_COUT] // at.WIDE)
-    if kind == at.LOCAL:
+    if kind == at.BRANCH:
         task -= 1
+    total, panels = ONE, -(-work.net[at.CLASSES] // at.WIDE)
+    if kind != at.LOGITS:
+        total = work.state[at.S_COUNT + work.steps[s, at.T_OVER]]
+        panels = work.steps[s, at.T_PANELS]
     place = team.record(phase, work.threads)
     groups, chunks = records[place + team.GROUPS], records[place + team.CHUNKS]
-    total, channels = extent(work, kind, u)
-    panels = -(-channels // at.WIDE)
     group, first = task % groups, task // groups * chunks
     last = min(first + chunks, -(-total // at.CHUNK))
     return total, first, last, group * panels // groups, (group + 1) * panels // groups
 
 
 @kernel
-def prepare(work, kind, u, image, task, total, chunk):
+def prepare(work, kind, s, image, task, total, chunk):
     """Describe the convolution of one chunk, doing what it needs before."""
-    first = chunk * at.CHUNK
-    rows = min(at.CHUNK, total - first)
     if kind == at.STEM:
-        if work.net[at.BOTTLENECK]:
-            begin, _ = ends.stem_rows(work, task * at.POOL_ROWS, ONE)
-            return ends.stem_of_bottleneck(work, begin, chunk)
-        return ends.stem_of_basic(work, first, rows)
-    if kind == at.PRE:
-        products.preact(work, u, first, rows)
-        return products.nothing()
-    if kind == at.SHORTCUT:
-        return products.shortcut(work, u, first, rows)
-    if kind == at.CONV1:
-        return products.conv1(work, u, first, rows)
-    if kind == at.LOCAL:
-        return products.local_halting(work, u, first, rows)
+        begin, _ = ends.stem_rows(work, task * at.POOL_ROWS, ONE)
+        return ends.stem(work, begin, chunk)
     if kind == at.LOGITS:
         return ends.logits(work, image)
-    if kind == at.CONV2 and work.net[at.BOTTLENECK]:
-        return products.conv2_of_bottleneck(work, u, first, rows)
-    return products.last_conv(work, u, first, rows)
+    first = chunk * at.CHUNK
+    return products.step(work, s, first, min(at.CHUNK, total - first))
 
 
 @kernel
 def run_products(work, records, phase, kind, u, image, task):
     """Do a task that is a convolution, chunk by chunk."""
-    total, chunk, last_chunk, panel, last_panel = share(work, records, phase, kind, u, task)
+    s = u * at.NUM_STEPS  # past the units: the head's
+    if at.STEP <= kind <= at.BRANCH:
+        s += kind - at.STEP
+    op = work.steps[s, at.T_OP] if at.STEP <= kind <= at.BRANCH else at.STORE
+    total, chunk, last_chunk, panel, last_panel = share(work, records, phase, kind, s, task)
     while chunk < last_chunk:
-        p = prepare(work, kind, u, image, task, total, chunk)
+        p = prepare(work, kind, s, image, task, total, chunk)
         x = work.scratch if p.packed else work.floats
-        if adds(work, kind):
-            s = products.residual_sum(work, u, chunk)
+        if op == at.ADD:
+            add_to = products.residual_sum(work, u, chunk)
             conv.add_panels(
-                work.vectors, work.scratch, p, s, panel, last_panel,
+                work.vectors, work.scratch, p, add_to, panel, last_panel,
                 x, work.weights, work.places, work.floats,
             )  # fmt: skip
+        elif op == at.DEPTHWISE:
+            conv.store_depthwise(work.vectors, p, x, work.weights, work.places, work.floats)
         elif p.rows > 0:
             y = work.floats
             if p.target == conv.TO_SCRATCH:
@@ -151,14 +127,8 @@ def run_products(work, records, phase, kind, u, image, task):
                 work.vectors, work.scratch, p, panel, last_panel, x, work.weights, work.places, y
             )
         chunk += 1
-    if kind == at.STEM and work.net[at.BOTTLENECK]:
+    if kind == at.STEM and work.net[at.POOLS]:
         ends.pool_task(work, task)
-
-
-@kernel
-def adds(work, kind):
-    """Whether a phase's convolution is the last of its unit, which adds a residual."""
-    return kind == (at.CONV3 if work.net[at.BOTTLENECK] else at.CONV2)
 
 
 @entry
@@ -180,6 +150,7 @@ def run_batch(own, shared, queue, own_records, records, num_alone, num_images):
         How many images are run by one thread each, and how many there are.
     """
     num_units = len(own.units)
+    num_phases = at.FIRST_UNIT_PHASE + num_units * at.NUM_UNIT_PHASES + at.NUM_LAST_PHASES
     me, joint = shared.me, num_alone
     while True:
         image = team.claim(queue, ZERO, me, shared.threads, ZERO)
@@ -194,7 +165,7 @@ def run_batch(own, shared, queue, own_records, records, num_alone, num_images):
                 break
             image, work, book = joint, shared, records[joint - num_alone]
             joint += 1
-        for phase in range(at.FIRST_UNIT_PHASE + num_units * at.NUM_UNIT_PHASES + 2):
+        for phase in range(num_phases):
             kind, u = phase_kind(phase, num_units)
             place = team.record(phase, work.threads)
             left, patience = 1, team.SHORT_PATIENCE

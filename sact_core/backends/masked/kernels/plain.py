@@ -81,6 +81,23 @@ def pool_rows(
 
 
 @kernel
+def depthwise_rows(
+    rows, count, x, x0, x_stride, x_list, x_at, side, row_stride, w, w0, b0, slope, cap,
+    y, y0, y_stride, y_list, y_at,
+):  # fmt: skip
+    """Convolve ``count`` channels of listed places, each by itself; see `vector`."""
+    for i in range(rows):
+        source = x0 + x_list[x_at + i] * x_stride
+        target = y0 + y_list[y_at + i] * y_stride
+        for c in range(count):
+            total = w[b0 + c]
+            for t in range(side * side):
+                value = x[source + t // side * row_stride + t % side * x_stride + c]
+                total += value * w[w0 + t * count + c]
+            y[target + c] = activate(total, slope, cap)
+
+
+@kernel
 def activate(x, slope, cap):
     """``min(max(x, slope * x), cap)``; NaN stays NaN."""
     leaked = x * slope

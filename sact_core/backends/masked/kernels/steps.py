@@ -5,16 +5,16 @@ All of it runs inside tasks of one, while nothing else runs.
 
 from __future__ import annotations
 
-from sact_core.backends.masked.kernels import ends, places, products, team
+from sact_core.backends.masked.kernels import ends, places, team
 from sact_core.backends.masked.kernels import layout as at
 from sact_core.backends.masked.kernels.cpu import (
     EVERYTHING,
     NO_MARK,
     NOTHING,
     ONE,
-    SIXTEEN,
     ZERO,
     kernel,
+    stay_apart,
 )
 
 #: Tasks wanted for each thread of a team, so that none waits long at the end.
@@ -26,47 +26,37 @@ HALT_ROWS = 512
 
 @kernel
 def open_stem(work, records):
-    """Say how many tasks the stem has."""
-    net, block = work.net, work.blocks[0]
-    if net[at.BOTTLENECK]:
-        tasks = -(-block[at.B_IN_HEIGHT] // at.POOL_ROWS)
-        records[team.record(at.STEM, work.threads) + team.TASKS] = tasks
-    else:
-        height, width = net[at.HEIGHT], net[at.WIDTH]
-        total = places.list_all(work.places, net[at.ACTIVE_LIST], height, width, ONE, height, width)
-        work.state[at.S_ACTIVE] = total
-        open_phase(work, records, at.STEM, total, ONE)
+    """Say how many tasks the stem has: rows of the first map."""
+    tasks = -(-work.blocks[0, at.B_IN_HEIGHT] // at.POOL_ROWS)
+    records[team.record(at.STEM, work.threads) + team.TASKS] = tasks
     records[team.record(at.OPEN, work.threads) + team.TASKS] = 1
 
 
 @kernel
 def open_unit(work, records, u, image):
     """List the positions of a unit, and say how many tasks its phases have."""
-    net, state, unit = work.net, work.state, work.units[u]
-    base = at.FIRST_UNIT_PHASE + u * at.NUM_UNIT_PHASES - at.PRE
+    net, state, unit, steps = work.net, work.state, work.units[u], work.steps
+    base = at.FIRST_UNIT_PHASE + u * at.NUM_UNIT_PHASES - at.STEP
     records[team.record(base + at.NEXT, work.threads) + team.TASKS] = 1
     if net[at.KEEP_SECONDS]:
         state[at.S_CLOCK] = team.nanoseconds(work.seconds[len(work.units) :])
     if unit[at.U_INDEX] == 0:
         begin_block(work, u)
-    elif state[at.S_ACTIVE] > 0:
+    elif state[at.S_COUNT + at.ACTIVE] > 0:
         go_on(work, u)
-    active, grown = state[at.S_ACTIVE], state[at.S_GROWN]
+    active = state[at.S_COUNT + at.ACTIVE]
     if active == 0:
         return
     work.counts[image, u, 0] = active
-    work.counts[image, u, 1] = grown
-    cout, mid = -(-unit[at.U_COUT] // at.WIDE), -(-unit[at.U_MID] // at.WIDE)
-    if unit[at.U_INDEX] == 0:
-        by_conv = unit[at.U_SHORTCUT] == at.CONV
-        open_phase(work, records, base + at.SHORTCUT, active, cout if by_conv else ONE)
-    open_phase(work, records, base + at.CONV1, grown, mid)
-    if net[at.BOTTLENECK]:
-        open_phase(work, records, base + at.CONV2, active, mid)
-        open_phase(work, records, base + at.CONV3, active, cout)
-    else:
-        open_phase(work, records, base + at.PRE, state[at.S_WIDER], ONE)
-        open_phase(work, records, base + at.CONV2, active, cout)
+    work.counts[image, u, 1] = state[at.S_COUNT + at.GROWN]
+    for i in range(at.NUM_STEPS):
+        s = u * at.NUM_STEPS + i
+        if steps[s, at.T_OP] == at.NOTHING:
+            continue
+        if steps[s, at.T_BORDER]:
+            clear_border(work, s)
+        rows = state[at.S_COUNT + steps[s, at.T_OVER]]
+        open_phase(work, records, base + at.STEP + i, rows, steps[s, at.T_PANELS])
     if net[at.KIND] == at.NONE:
         return
     tasks = 1
@@ -74,39 +64,51 @@ def open_unit(work, records, u, image):
         tasks = -(-active // HALT_ROWS)
     records[team.record(base + at.HALT, work.threads) + team.TASKS] = tasks
     if unit[at.U_HALTS]:
-        if net[at.KIND] == at.SACT:
-            on_grown = products.local_list(work, u) != net[at.ACTIVE_LIST]
-            open_phase(work, records, base + at.LOCAL, grown if on_grown else active, ONE)
-        records[team.record(base + at.LOCAL, work.threads) + team.TASKS] += 1  # the global branch
+        records[team.record(base + at.BRANCH, work.threads) + team.TASKS] += 1  # the global branch
+
+
+@kernel
+def clear_border(work, s):
+    """Set what surrounds a step's target to zero, rows above and below one at a time."""
+    stay_apart()
+    steps = work.steps
+    height, width, channels = steps[s, at.T_HEIGHT], steps[s, at.T_WIDTH], steps[s, at.T_Y_STRIDE]
+    for more in range(steps[s, at.T_BORDER]):
+        start = steps[s, at.T_Y_AT] - more * (width + 2) * channels
+        ends.zero_border(work.floats, start, height + 2 * more, width, channels, ONE)
+
+
+@kernel
+def set_list(work, which, start, count):
+    """Say where a list begins, and how many places it has."""
+    work.state[at.S_LIST + which], work.state[at.S_COUNT + which] = start, count
 
 
 @kernel
 def begin_block(work, u):
-    """Lists and borders of a block's first unit, which runs everywhere."""
-    net, state, unit = work.net, work.state, work.units[u]
+    """Lists of a block's first unit, which runs everywhere."""
+    net, unit = work.net, work.units[u]
     block = work.blocks[unit[at.U_BLOCK]]
     height, width = block[at.B_HEIGHT], block[at.B_WIDTH]
     in_height, in_width = block[at.B_IN_HEIGHT], block[at.B_IN_WIDTH]
-    stride = unit[at.U_STRIDE]
-    active_at, grown_at = net[at.ACTIVE_LIST], net[at.GROWN_LIST]
+    active_at, grown_at, source_at = net[at.ACTIVE_LIST], net[at.GROWN_LIST], net[at.SOURCE_LIST]
     active = places.list_all(work.places, active_at, height, width, ONE, height, width)
     everywhere = places.list_all(
         work.places, grown_at, in_height, in_width, ONE, in_height, in_width
     )
-    state[at.S_ACTIVE] = active
-    source_at = active_at
-    if stride > 1:
-        source_at = net[at.SOURCE_LIST]
-        places.list_all(work.places, source_at, in_height, in_width, stride, height, width)
-    state[at.S_SOURCE_LIST] = source_at
-    if net[at.BOTTLENECK]:
-        state[at.S_GROWN], state[at.S_GROWN_LIST] = everywhere, grown_at
-        ends.zero_border(work.floats, net[at.MID1_AT], in_height, in_width, unit[at.U_MID], ONE)
-    else:
-        state[at.S_GROWN], state[at.S_GROWN_LIST] = active, active_at
-        state[at.S_WIDER], state[at.S_WIDER_LIST] = everywhere, grown_at
-        ends.zero_border(work.floats, net[at.PREACT_AT], in_height, in_width, unit[at.U_CIN], ONE)
-        ends.zero_border(work.floats, net[at.MID1_AT], height, width, unit[at.U_MID], ONE)
+    set_list(work, at.ACTIVE, active_at, active)
+    set_list(work, at.BESIDE, net[at.IOTA_LIST], active)
+    set_list(work, at.SOURCE, active_at, active)
+    if block[at.B_STRIDE] > 1:
+        places.list_all(
+            work.places, source_at, in_height, in_width, block[at.B_STRIDE], height, width
+        )
+        set_list(work, at.SOURCE, source_at, active)
+    # The widest list is of the input's places; what lies between has the output's.
+    set_list(work, at.GROWN, grown_at, everywhere)
+    if unit[at.U_WIDENS]:
+        set_list(work, at.WIDER, grown_at, everywhere)
+        set_list(work, at.GROWN, active_at, active)
     if net[at.KIND] == at.NONE:
         return
     num_places = block[at.B_PLACES]
@@ -115,52 +117,44 @@ def begin_block(work, u):
     if net[at.KIND] == at.SACT:
         places.mark_all(work.marks, height, width)
         ends.fill(work.marks, net[at.GROWN_MARKS], num_places, NO_MARK)
-        ends.zero_border(work.floats, net[at.LOCAL_AT], height, width, SIXTEEN, ONE)
 
 
 @kernel
 def go_on(work, u):
-    """Lists and borders of a unit that is not the first of its block."""
+    """Lists of a unit that is not the first of its block."""
     net, state, unit = work.net, work.state, work.units[u]
     block = work.blocks[unit[at.U_BLOCK]]
     height, width = block[at.B_HEIGHT], block[at.B_WIDTH]
-    active_at, grown_at, wider_at = net[at.ACTIVE_LIST], net[at.GROWN_LIST], net[at.WIDER_LIST]
-    if unit[at.U_INDEX] == 1:
-        if net[at.BOTTLENECK]:
-            ends.zero_border(work.floats, net[at.MID1_AT], height, width, unit[at.U_MID], ONE)
-        else:
-            ends.zero_border(work.floats, net[at.PREACT_AT], height, width, unit[at.U_CIN], ONE)
-    if state[at.S_ACTIVE] == height * width:  # so are their neighbours
-        state[at.S_GROWN], state[at.S_GROWN_LIST] = state[at.S_ACTIVE], active_at
-        state[at.S_WIDER], state[at.S_WIDER_LIST] = state[at.S_ACTIVE], active_at
+    active = state[at.S_COUNT + at.ACTIVE]
+    if active == height * width:  # so are their neighbours
+        set_list(work, at.GROWN, net[at.ACTIVE_LIST], active)
+        set_list(work, at.WIDER, net[at.ACTIVE_LIST], active)
     elif state[at.S_CHANGED]:
-        marks, spare = work.marks, net[at.SPARE_MARKS]
-        places.grow(work.vectors, marks, ZERO, net[at.GROWN_MARKS], spare, height, width)
-        state[at.S_GROWN] = places.list_marked(
-            work.vectors, marks, net[at.GROWN_MARKS], work.places, grown_at, height, width
-        )
-        state[at.S_GROWN_LIST] = grown_at
-        if not net[at.BOTTLENECK]:
-            places.grow(
-                work.vectors, marks, net[at.GROWN_MARKS], net[at.WIDER_MARKS], spare, height, width
+        source, target, start, halo = ZERO, net[at.GROWN_MARKS], net[at.GROWN_LIST], at.U_HALO
+        for which in range(at.GROWN, at.GROWN + 1 + unit[at.U_WIDENS]):
+            for _ in range(unit[halo]):
+                places.grow(
+                    work.vectors, work.marks, source, target, net[at.SPARE_MARKS], height, width
+                )
+                source = target
+            count = places.list_marked(
+                work.vectors, work.marks, source, work.places, start, height, width
             )
-            state[at.S_WIDER] = places.list_marked(
-                work.vectors, marks, net[at.WIDER_MARKS], work.places, wider_at, height, width
-            )
-            state[at.S_WIDER_LIST] = wider_at
-    state[at.S_SOURCE_LIST] = active_at if net[at.BOTTLENECK] else state[at.S_GROWN_LIST]
+            set_list(work, which, start, count)
+            target, start, halo = net[at.WIDER_MARKS], net[at.WIDER_LIST], at.U_MORE
 
 
 @kernel
 def close_unit(work, u, image):
     """Drop what has halted; keep what was asked for."""
     net, state, unit = work.net, work.state, work.units[u]
-    if net[at.KIND] == at.SACT and state[at.S_ACTIVE] > 0:
-        before = state[at.S_ACTIVE]
-        active = places.keep_marked(work.places, net[at.ACTIVE_LIST], before, work.marks)
-        state[at.S_ACTIVE], state[at.S_CHANGED] = active, active < before
+    active = at.S_COUNT + at.ACTIVE
+    if net[at.KIND] == at.SACT and state[active] > 0:
+        before = state[active]
+        state[active] = places.keep_marked(work.places, net[at.ACTIVE_LIST], before, work.marks)
+        state[at.S_CHANGED] = state[active] < before
     elif net[at.KIND] == at.ACT and state[at.S_GOES_ON] == 0:
-        state[at.S_ACTIVE] = 0
+        state[active] = 0
     if unit[at.U_INDEX] == work.blocks[unit[at.U_BLOCK], at.B_UNITS] - 1 and net[at.KEEP_OUTPUTS]:
         ends.keep_output(work, unit[at.U_BLOCK], image)
     if net[at.KEEP_SECONDS]:
@@ -170,12 +164,18 @@ def close_unit(work, u, image):
 
 @kernel
 def open_head(work, records):
-    """Say how many tasks the means and the logits have."""
+    """Say how many tasks the head, the means and the logits have."""
     first = at.FIRST_UNIT_PHASE + len(work.units) * at.NUM_UNIT_PHASES
-    columns = work.blocks[-1, at.B_COUT] // 16
+    head, block = work.steps[-1], work.blocks[-1]
+    if head[at.T_OP] != at.NOTHING:
+        height, width, start = block[at.B_HEIGHT], block[at.B_WIDTH], work.net[at.ACTIVE_LIST]
+        count = places.list_all(work.places, start, height, width, ONE, height, width)
+        set_list(work, at.ACTIVE, start, count)
+        open_phase(work, records, first, count, head[at.T_PANELS])
+    columns = work.net[at.LAST_COUT] // 16
     tasks = 1 if work.threads == 1 else min(columns, SHARES * work.threads)
-    records[team.record(first, work.threads) + team.TASKS] = tasks
-    open_phase(work, records, first + 1, ONE, -(-work.net[at.CLASSES] // at.WIDE))
+    records[team.record(first + 1, work.threads) + team.TASKS] = tasks
+    open_phase(work, records, first + 2, ONE, -(-work.net[at.CLASSES] // at.WIDE))
 
 
 @kernel

@@ -16,16 +16,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from sact_core.backends import simd
 from sact_core.backends.masked.kernels.cpu import (
     HALF_ROWS,
     MARKS_AT_ONCE,
     TILE_ROWS,
     TILE_VECTORS,
+    kernel,
 )
 from sact_core.backends.simd import INT, INT32, LANES, VECTOR, WORDS, ZERO, Emitter, constant
 
@@ -258,19 +261,55 @@ def _affine_rows(
         x, w, y = (emit.data(array, each) for each in (x, w, y))
         x_list, y_list = (emit.data(places, each) for each in (x_list, y_list))
         slopes, caps = emit.spread(slope), emit.spread(cap)
-        with emit.loop(rows, 1) as i:
-            source = emit.index(x_list, builder.add(x_at, i))
-            target = emit.index(y_list, builder.add(y_at, i))
-            source = emit.times_plus(source, x_stride, x0)
-            target = emit.times_plus(target, y_stride, y0)
+        # Two rows share what is read of the weights; an odd last one is its own neighbour.
+        with emit.loop(rows, 2) as i:
+            following = builder.add(i, INT(1))
+            inside = builder.icmp_signed("<", following, rows)
+            pair = []
+            for number in (i, builder.select(inside, following, i)):
+                source = emit.index(x_list, builder.add(x_at, number))
+                target = emit.index(y_list, builder.add(y_at, number))
+                source = emit.times_plus(source, x_stride, x0)
+                pair.append((source, emit.times_plus(target, y_stride, y0)))
             with emit.loop(count, LANES) as k:
                 scale = emit.vector(w, builder.add(scale0, k))
                 shift = emit.vector(w, builder.add(shift0, k))
-                value = emit.fma(emit.vector(x, builder.add(source, k)), scale, shift)
-                emit.store(emit.activate(value, slopes, caps), y, builder.add(target, k))
+                values = [
+                    emit.fma(emit.vector(x, builder.add(source, k)), scale, shift)
+                    for source, _ in pair
+                ]
+                for value, (_, target) in zip(values, pair, strict=True):
+                    emit.store(emit.activate(value, slopes, caps), y, builder.add(target, k))
         return context.get_dummy_value()
 
     return signature, codegen
+
+
+@kernel
+def depthwise_rows(
+    rows, count, x, x0, x_stride, x_list, x_at, side, row_stride, w, w0, b0, slope, cap,
+    y, y0, y_stride, y_list, y_at,
+):  # fmt: skip
+    """``y = activate(products + bias)`` for ``count`` channels of listed places.
+
+    Every channel is convolved by itself. ``x0`` is where place 0 reads first: a square
+    of ``side`` places, ``x_stride`` floats apart in a row and ``row_stride`` from row to
+    row. Weights lie as [side, side, count].
+    """
+    slopes, caps = simd.spread(slope), simd.spread(cap)
+    for i in range(rows):
+        source = x0 + np.int64(x_list[x_at + i]) * x_stride
+        target = y0 + np.int64(y_list[y_at + i]) * y_stride
+        for c in range(0, count, LANES):
+            total = simd.load(w, b0 + c)
+            weight = w0 + c
+            for r in range(side):
+                at = source + r * row_stride + c
+                for _ in range(side):
+                    total = simd.fma(simd.load(x, at), simd.load(w, weight), total)
+                    at += x_stride
+                    weight += count
+            simd.store(y, target + c, simd.activate(total, slopes, caps))
 
 
 @intrinsic
