@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 
@@ -24,6 +25,20 @@ def encode(array, kind, **options):
     image = array if isinstance(array, Image.Image) else Image.fromarray(array)
     image.save(out, kind, **options)
     return out.getvalue()
+
+
+def chunk(name, body, length=None, crc=None):
+    """A chunk of a PNG file, whose length or checksum may be wrong."""
+    length, crc = len(body) if length is None else length, crc or zlib.crc32(name + body)
+    return struct.pack(">I", length) + name + body + struct.pack(">I", crc)
+
+
+def png(row, width, depth, colour, after=b"", **chunks):
+    """A PNG file of one row, written by hand, with further chunks before the pixels."""
+    header = struct.pack(">IIBBBBB", width, 1, depth, colour, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
+    data += b"".join(chunk(name.encode(), body) for name, body in chunks.items())
+    return data + chunk(b"IDAT", zlib.compress(b"\0" + row)) + after + chunk(b"IEND", b"")
 
 
 def assert_close(comp, ref, atol):
@@ -167,20 +182,35 @@ def test_sixteen_bits_keep_their_brightness(kind):
 def test_sixteen_bit_colour():
     """Written by hand: Pillow reads such PNG files, but does not write them."""
 
-    def chunk(name, body):
-        return (
-            struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-        )
-
-    pixels = b"\0" + struct.pack(">6H", 65535, 0, 32768, 256, 257, 255)
-    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0))
-    data += chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
+    data = png(struct.pack(">6H", 65535, 0, 32768, 256, 257, 255), 2, 16, 2)
     np.testing.assert_array_equal(read_image(data), [[[255, 0, 128], [1, 1, 0]]])
 
 
-def test_wider_and_floating_point_tiff():
-    array = np.array([[-5, 0, 65535, 10**6]], np.int32)
-    np.testing.assert_array_equal(read_image(encode(array, "TIFF"))[0, :, 0], [0, 0, 255, 255])
+def test_a_transparent_value_of_sixteen_bits():
+    """White only where all 16 bits fit, in grey; a colour is read with 8 bits."""
+    grey = np.array([[0, 40000, 40001]], ">u2")
+    comp = read_image(png(grey.tobytes(), 3, 16, 0, tRNS=struct.pack(">H", 40000)))
+    np.testing.assert_array_equal(comp[0, :, 0], [0, 255, 156])
+    colours = struct.pack(">6H", 65535, 0, 300, 65535, 0, 0)
+    comp = read_image(png(colours, 2, 16, 2, tRNS=colours[:6]))
+    np.testing.assert_array_equal(comp, [[[255, 255, 255], [255, 0, 0]]])
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.uint32])
+def test_whole_numbers_of_32_bits_are_refused_by_name(kind):
+    with pytest.raises(ImageError, match="holds whole numbers of 32 bits, which have no usual"):
+        read_image(encode(Image.fromarray(np.array([[0, 255]], kind).astype(np.int32)), "TIFF"))
+
+
+def test_twelve_bits_keep_their_brightness():
+    """A TIFF file by hand, of two grey values of 12 bits: 4095 and 2048."""
+    tags = {256: 2, 257: 1, 258: 12, 259: 1, 262: 1, 273: 8, 277: 1, 278: 1, 279: 3}
+    data = b"II*\0" + struct.pack("<I", 12) + b"\xff\xf8\x00\0" + struct.pack("<H", len(tags))
+    data += b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    np.testing.assert_array_equal(read_image(data + bytes(4))[0, :, 0], [255, 128])
+
+
+def test_floating_point_tiff():
     with pytest.raises(ImageError, match="floating-point"):
         read_image(encode(np.ones((2, 2), np.float32), "TIFF"))
 
@@ -204,7 +234,71 @@ def test_lab():
     assert comp[20, 40].min() > 240  # white stays white
 
 
+# --- what a PNG file holds besides its pixels ---
+
+LONG = zlib.compress(bytes(3 << 20))
+BROKEN = {
+    "a text of 1.5 MB": chunk(b"tEXt", b"Comment\0" + b"x" * 1_500_000),
+    "a text that inflates to 3 MB": chunk(b"zTXt", b"Comment\0\0" + LONG),
+    "a note of the camera that inflates to 3 MB": chunk(
+        b"zTXt", b"Raw profile type exif\0\0" + LONG
+    ),
+    "an international text that inflates to 3 MB": chunk(
+        b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + LONG
+    ),
+    "a profile that inflates to 3 MB": chunk(b"iCCP", b"sRGB\0\0" + LONG),
+    "a text packed by an unknown method": chunk(b"zTXt", b"Comment\0\7abc"),
+    "a profile packed by an unknown method": chunk(b"iCCP", b"sRGB\0\7abc"),
+    "a profile of nothing": chunk(b"iCCP", b""),
+    "half a gamma": chunk(b"gAMA", b"\0\0"),
+    "half a density": chunk(b"pHYs", b"\0\0\1"),
+    "half a transparent colour": chunk(b"tRNS", b"\0\0\0\0"),
+    "a wrong checksum": chunk(b"tEXt", b"Comment\0hello", crc=1),
+    "a length that is too small": chunk(b"tEXt", b"Comment\0hello", length=3),
+    "a length that is too large": chunk(b"tEXt", b"Comment\0hello", length=50),
+    "a length beyond the file": chunk(b"tEXt", b"Comment\0hello", length=2**31 - 1),
+    "a length beyond all files": chunk(b"tEXt", b"Comment\0hello", length=2**32 - 1),
+    "frames out of order": chunk(b"acTL", bytes([0, 0, 0, 2] * 2)) + chunk(b"fcTL", bytes(26)) * 2,
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
+def test_pixels_are_those_without_a_broken_ancillary_chunk(broken):
+    whole = encode(QUARTERS, "PNG")
+    pixels, end = whole.index(b"IDAT") - 4, whole.index(b"IEND") - 4
+    np.testing.assert_array_equal(read_image(whole[:pixels] + broken + whole[pixels:]), QUARTERS)
+    np.testing.assert_array_equal(read_image(whole[:end] + broken + whole[end:]), QUARTERS)
+
+
+@pytest.mark.parametrize("key", ["exif", "xmp"])
+def test_what_texts_say_of_the_camera_is_kept(key):
+    """As ImageMagick and Adobe note it: a half turn, among a text that is too long."""
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    raw = exif.tobytes()
+    xmp = b'<x:xmpmeta xmlns:tiff="t" tiff:Orientation="3"/>'
+    said = {
+        "exif": chunk(
+            b"zTXt",
+            b"Raw profile type exif\0\0"
+            + zlib.compress(f"\nexif\n{len(raw):8}\n{raw.hex()}\n".encode()),
+        ),
+        "xmp": chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp),
+    }[key]
+    whole = encode(QUARTERS[::-1, ::-1].copy(), "PNG")
+    at = whole.index(b"IDAT") - 4
+    long = BROKEN["a text of 1.5 MB"]
+    np.testing.assert_array_equal(read_image(whole[:at] + long + said + whole[at:]), QUARTERS)
+
+
 # --- what is refused ---
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "a.jpg")
+    with pytest.raises(ImageError, match=r"a\.jpg is a pipe: save what comes out of it"):
+        read_image(tmp_path / "a.jpg")
 
 
 def test_a_missing_file_or_a_folder(tmp_path):

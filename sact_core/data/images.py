@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from sact_core.data.png import only_pixels
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -66,6 +70,7 @@ def read_image(
     from PIL import Image
 
     label, data = _contents(source, name)
+    data = only_pixels(data)
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -83,7 +88,7 @@ def read_image(
                 factor = shrink(width, height)
                 image.draft(None, (image.width // factor, image.height // factor))
             image.load()
-            return np.array(_to_rgb(_upright(image)))
+            return np.array(_to_rgb(_upright(image), _bits(image)))
         except Exception as error:
             reason = str(error).strip().splitlines()
             detail = f" ({reason[0]})" if reason else ""
@@ -96,13 +101,20 @@ def _contents(source: str | Path | bytes, name: str | None) -> tuple[str, bytes]
         label, data = name or "the image", source
     else:
         label = name or str(source)
-        with open(source, "rb") as file:
+        with open(source, "rb", opener=_open_at_once) as file:
+            if stat.S_ISFIFO(os.fstat(file.fileno()).st_mode):
+                raise ImageError(f"{label} is a pipe: save what comes out of it in a file first")
             data = file.read(MAX_BYTES + 1)
     if not data:
         raise ImageError(f"{label} is empty")
     if len(data) > MAX_BYTES:
         raise ImageError(f"{label} is larger than {MAX_BYTES // 1_000_000} MB")
     return label, data
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file; a pipe too, whose other end nobody may ever open."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _foreign(data: bytes) -> str:
@@ -142,16 +154,41 @@ def _upright_size(image: Image.Image) -> tuple[int, int]:
     return image.size[::-1] if turned else image.size
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _bits(image: Image.Image) -> int:
+    """Bits of whole numbers with more than 8, which Pillow hands on as they are."""
+    from PIL import TiffImagePlugin
+
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return 16
+    return int(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (16,))[0])
+
+
+def _to_rgb(image: Image.Image, bits: int) -> Image.Image:
     from PIL import Image
 
     if image.mode == "F":
         raise ValueError("it holds floating-point numbers, which have no usual brightness")
-    if image.mode.startswith("I"):  # 16 bits, which Pillow would clip at 255
-        values = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
-        return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode.startswith("I"):  # which Pillow would clip at 255
+        return _grey(image, bits)
     if not image.has_transparency_data:
         return image.convert("RGB")
     coloured = image.convert("RGBA")
     white = Image.new("RGBA", coloured.size, "white")
     return Image.alpha_composite(white, coloured).convert("RGB")
+
+
+def _grey(image: Image.Image, bits: int) -> Image.Image:
+    """Whole numbers of more than 8 bits, white where they are transparent."""
+    from PIL import Image
+
+    if bits > 16:
+        raise ValueError(
+            f"it holds whole numbers of {bits} bits, which have no usual brightness: "
+            f"save it with 8 or 16"
+        )
+    values = np.asarray(image).astype(np.int64)
+    grey = (np.clip(values, 0, 2**bits - 1) >> (bits - 8)).astype(np.uint8)
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        grey[values == transparent] = 255
+    return Image.fromarray(grey).convert("RGB")
