@@ -35,6 +35,9 @@ import numpy as np
 
 from sact_core.network import Conv, Plan, check_input_size
 
+#: What the price of a unit can go by, see `unit_prices`.
+PRICES = ("units", "flops")
+
 
 @dataclass(frozen=True, eq=False)
 class FlopCount:
@@ -183,6 +186,39 @@ def dense_flops(plan: Plan, size: tuple[int, int]) -> FlopCount:
         plan,
         {name: np.array([count], np.int64) for name, count in dense_positions(plan, size).items()},
     )
+
+
+def unit_prices(plan: Plan, size: tuple[int, int], price: str) -> tuple[float, ...]:
+    """Say what a unit of each block costs, in units of the network's mean one.
+
+    Parameters
+    ----------
+    plan : Plan
+        The network.
+    size : tuple of int
+        Height and width of the input in pixels.
+    price : str
+        ``"units"``: all cost the same. ``"flops"``: as a block's units do on average where
+        every position runs, halting branches and shortcuts included; over all units of the
+        network the mean is 1.
+
+    Returns
+    -------
+    tuple of float
+        One for each block.
+
+    Raises
+    ------
+    ValueError
+        If there is no such price, or the network cannot take an input of this size.
+    """
+    if price not in PRICES:
+        raise ValueError(f"price must be one of {', '.join(PRICES)}; got {price!r}")
+    if price == "units":
+        return (1.0,) * len(plan.blocks)
+    blocks = dense_flops(plan, size).blocks
+    mean = sum(int(flops[0]) for flops in blocks.values()) / len(plan.units)
+    return tuple(int(blocks[b.name][0]) / len(b.units) / mean for b in plan.blocks)
 
 
 def dense_positions(plan: Plan, size: tuple[int, int]) -> dict[str, int]:

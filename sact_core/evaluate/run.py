@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from sact_core.commands import build_network, open_data_set, progress
 from sact_core.data.records import Unreadable
+from sact_core.flops import unit_prices
 from sact_core.measures.metrics import Metrics, l2_loss
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class Job:
         How many images, the first ones.
     batch_size : int
         As in `evaluate`.
+    unit_prices : sequence of float, optional
+        As in `evaluate`.
     """
 
     net: Net
@@ -50,6 +53,12 @@ class Job:
     regularization: float
     num_examples: int
     batch_size: int
+    unit_prices: Sequence[float] | None = None
+
+    def metrics(self, tau: float | None = None) -> Metrics:
+        """Metrics of no image yet, at a tau; at the job's where left out."""
+        tau = self.tau if tau is None else tau
+        return Metrics(self.net.plan, tau, self.regularization, self.unit_prices)
 
     def at_size(self, image_size: int | None, fit: str | None = None) -> Job:
         """The same with another size of the network's input.
@@ -113,9 +122,10 @@ class Job:
                 shard=(processes.rank, processes.world),
                 tau=self.tau,
                 regularization=self.regularization,
+                unit_prices=self.unit_prices,
                 done=done,
             )
-        together = Metrics(self.net.plan, self.tau, self.regularization)
+        together = self.metrics()
         for counts in processes.gather(mine.counts()):
             together.add_counts(counts)
         if not together.count:
@@ -132,6 +142,7 @@ def evaluate(
     shard: tuple[int, int] = (0, 1),
     tau: float = 0.0,
     regularization: float = 0.0,
+    unit_prices: Sequence[float] | None = None,
     done: Callable[[int], object] = lambda count: None,
 ) -> Metrics:
     """Run a network over a split.
@@ -154,6 +165,8 @@ def evaluate(
         Price of a unit in the loss.
     regularization : float
         The L2 part of the loss.
+    unit_prices : sequence of float, optional
+        What a unit of each block costs in the loss, see `sact_core.measures.metrics.Metrics`.
     done : callable
         Told how many more images are done.
 
@@ -167,9 +180,9 @@ def evaluate(
     ValueError
         If the classes do not fit, the split is empty, or an image cannot be run.
     """
-    metrics = Metrics(net.plan, tau, regularization)
     total = len(source) if num_examples is None else min(num_examples, len(source))
-    job = Job(net, source, tau, regularization, total, batch_size)
+    job = Job(net, source, tau, regularization, total, batch_size, unit_prices)
+    metrics = job.metrics()
     for x, labels in inputs(job, shard, Unreadable(metrics.left_out)):
         metrics.update(net.forward(x), labels)
         done(len(labels))
@@ -257,6 +270,20 @@ def loss_terms(checkpoint: Checkpoint, tau: float | None = None) -> tuple[float,
     return tau, l2_loss(checkpoint.params, l2)
 
 
+def trained_prices(checkpoint: Checkpoint) -> tuple[float, ...]:
+    """What a unit of each block cost when a checkpoint was trained, in units of tau.
+
+    At the size it was trained at. The same for all blocks where it says nothing else.
+    """
+    from sact_core.plans import build_plan
+
+    recipe = checkpoint.provenance.get("recipe")
+    price = recipe.get("price") if isinstance(recipe, dict) else None
+    side = checkpoint.preprocessing.image_size
+    plan = build_plan(checkpoint.config)
+    return unit_prices(plan, (side, side), "flops" if price == "flops" else "units")
+
+
 def prepare_job(checkpoint: Checkpoint, args: argparse.Namespace, processes: Processes) -> Job:
     """Build the network and open the data that the command line names.
 
@@ -274,5 +301,6 @@ def prepare_job(checkpoint: Checkpoint, args: argparse.Namespace, processes: Pro
     source = open_data_set(args, checkpoint.provenance)
     label_offset(net, source)
     num_examples = min(args.num_examples or len(source), len(source))
-    job = Job(net, source, tau, regularization, num_examples, args.batch_size)
+    prices = trained_prices(checkpoint)
+    job = Job(net, source, tau, regularization, num_examples, args.batch_size, prices)
     return job.at_size(args.image_size, args.fit)

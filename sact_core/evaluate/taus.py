@@ -173,7 +173,7 @@ def measure_taus(job: Job, taus: Sequence[float], processes: Processes) -> TauCu
     curve = TauCurve(job, list(taus))
 
     def fresh() -> dict[float, Metrics]:
-        return {tau: Metrics(job.net.plan, tau, job.regularization) for tau in taus}
+        return {tau: job.metrics(tau) for tau in taus}
 
     mine, rises = fresh(), Rises(0, [0] * (len(taus) - 1))
     with job.progress(processes) as done:

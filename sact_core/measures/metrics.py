@@ -15,7 +15,7 @@ Source: the authors' published evaluation; loss: arXiv:1612.02297, eq. 9.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -82,12 +82,22 @@ class Metrics:
         Price of a unit in the loss.
     regularization : float
         The L2 part of the loss, see `l2_loss`.
+    unit_prices : sequence of float, optional
+        What a unit of each block costs in the loss, in units of tau, as
+        `sact_core.flops.unit_prices` gives it; 1 where left out.
     """
 
-    def __init__(self, plan: Plan, tau: float = 0.0, regularization: float = 0.0) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        tau: float = 0.0,
+        regularization: float = 0.0,
+        unit_prices: Sequence[float] | None = None,
+    ) -> None:
         self.plan = plan
         self.tau = tau
         self.regularization = regularization
+        self.unit_prices = tuple(unit_prices or (1.0,) * len(plan.blocks))
         self.count = 0
         self.right = 0
         self.right_of_5 = 0
@@ -151,12 +161,17 @@ class Metrics:
         """Give the metrics so far by the authors' names.
 
         ``eval/Mean Loss`` is cross-entropy + tau x ponder cost + L2, as in the
-        published evaluation; ``eval/Cross Entropy`` is its first part.
+        published evaluation, the ponder cost of each block times what its units cost;
+        ``eval/Cross Entropy`` is its first part.
         ``eval/Recall@5`` is given for more than ten classes.
         """
         count = max(self.count, 1)
         entropy = self.entropy / count
-        ponder = sum(s["ponder_cost"].mean for s in self.blocks.values() if "ponder_cost" in s)
+        ponder = sum(
+            price * spreads["ponder_cost"].mean
+            for price, spreads in zip(self.unit_prices, self.blocks.values(), strict=True)
+            if "ponder_cost" in spreads
+        )
         found = {"eval/Accuracy": self.right / count}
         if self.plan.config.num_classes > FEW_CLASSES:
             found["eval/Recall@5"] = self.right_of_5 / count

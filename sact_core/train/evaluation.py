@@ -8,7 +8,7 @@ import numpy as np
 
 from sact_core.backends import dense
 from sact_core.backends.checks import check_result
-from sact_core.flops import dense_flops
+from sact_core.flops import dense_flops, unit_prices
 from sact_core.measures.metrics import Metrics, l2_loss
 from sact_core.train.feed import Feed
 from sact_core.train.recipes import TrainingConfig
@@ -27,7 +27,7 @@ def measure(network: dense.Network, config: TrainingConfig, feed: Feed) -> dict[
     network : dense.Network
         It is left in the mode for inference.
     config : TrainingConfig
-        The recipe; its tau and L2 count.
+        The recipe; its tau, its price and its L2 count.
     feed : Feed
         Gives the images.
 
@@ -48,7 +48,8 @@ def measure(network: dense.Network, config: TrainingConfig, feed: Feed) -> dict[
     whole = int(dense_flops(plan, (feed.side, feed.side)).total[0])
     low, high = config.network.tau_low, config.network.tau_high
     ends = [] if low is None or high is None else [low, high]
-    metrics = {tau: Metrics(plan, tau, regularization) for tau in [config.tau, *ends]}
+    prices = unit_prices(plan, (feed.side, feed.side), config.price)
+    metrics = {tau: Metrics(plan, tau, regularization, prices) for tau in [config.tau, *ends]}
     for images, labels in feed.test_inputs(plan):
         for tau, seen in metrics.items():
             if tau == config.tau or seen.count < END_EXAMPLES:

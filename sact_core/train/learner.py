@@ -6,7 +6,7 @@ Source: arXiv:1612.02297, eq. 9 and section 4.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +57,8 @@ class Learner:
         torch device.
     processes : Processes
         Who learns along.
+    unit_prices : sequence of float, optional
+        What a unit of each block costs, see `sact_core.backends.dense.loss`.
     """
 
     def __init__(
@@ -66,8 +68,9 @@ class Learner:
         teacher: Checkpoint | None = None,
         device: str = "cpu",
         processes: Processes | None = None,
+        unit_prices: Sequence[float] | None = None,
     ) -> None:
-        self.config = config
+        self.config, self._unit_prices = config, unit_prices
         self.device = torch.device(device)
         self.plan: Plan = build_plan(config.network)
         # torch.compile has its own ways of fusing.
@@ -99,7 +102,15 @@ class Learner:
             tau = told["tau"] = torch.from_numpy(batch.taus).to(self.device)
         with self._autocast():
             logits, traces = self._forward(x, **told)
-        parts = dense.loss(self.network, logits, traces, labels, tau, 0.0, config.label_smoothing)
+        parts = dense.loss(
+            self.network,
+            logits,
+            traces,
+            labels,
+            tau,
+            label_smoothing=config.label_smoothing,
+            unit_prices=self._unit_prices,
+        )
         objective = parts.total
         if self._teacher is not None:
             objective = objective + self._distilled(logits, x, parts.cross_entropy)

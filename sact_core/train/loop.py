@@ -19,7 +19,7 @@ from sact_core import checkpoint as checkpoints
 from sact_core.ahead import Ahead
 from sact_core.backends.checks import NotFinite
 from sact_core.data.source import Examples, Source
-from sact_core.flops import dense_flops
+from sact_core.flops import dense_flops, unit_prices
 from sact_core.parameters import init_params
 from sact_core.plans import build_plan
 from sact_core.processes import Processes
@@ -132,7 +132,8 @@ class Trainer:
         side = self.feed.side
         self.dense_flops = int(dense_flops(plan, (side, side)).total[0])
         params = init_params(plan) if state else initial_params(config, plan, say)
-        self.learner = Learner(config, params, teacher, device, self.processes)
+        prices = unit_prices(plan, (side, side), config.price)
+        self.learner = Learner(config, params, teacher, device, self.processes, prices)
         self.steps_per_epoch = max(self.feed.num_train // config.batch_size, 1)
         self.num_steps = config.max_steps or max(round(config.epochs * self.steps_per_epoch), 1)
         self.progress = Progress()

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sact_core.config import NetworkConfig, from_dict, to_dict
+from sact_core.flops import PRICES
 from sact_core.settings import check_settings, described, setting
 
 #: Larger than any sensible number, and finite.
@@ -72,6 +73,13 @@ class TrainingConfig:
         "range of tau, the price that it is evaluated at",
         low=0,
         high=MOST,
+        group="recipe",
+    )
+    price: str = setting(
+        "units",
+        "what a unit costs: units (all the same) or flops (in proportion to the FLOPs of a unit "
+        "of its block, the network's mean unit as much as with units)",
+        choices=PRICES,
         group="recipe",
     )
     epochs: float = setting(
@@ -203,6 +211,11 @@ class TrainingConfig:
             raise ValueError("resized crops need an image_size")
         if self.crop == "padded" and self.colour:
             raise ValueError("changes of colour need resized crops: give --crop resized")
+        if self.price != "units" and not self.network.halts:
+            raise ValueError(
+                f"a vanilla network never halts, so its units have no price: leave --price "
+                f"{self.price} out, or give --halting act or sact"
+            )
         if self.grow_from and (self.finetune_from or self.finetune_first_units):
             raise ValueError(
                 "a network starts from one checkpoint: give --grow-from, or --finetune-from "

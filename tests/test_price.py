@@ -1,0 +1,175 @@
+"""What a unit costs: the same everywhere, or by its FLOPs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sact_core import checkpoint as checkpoints
+from sact_core.backends import dense
+from sact_core.config import NetworkConfig
+from sact_core.evaluate import __main__ as evaluation
+from sact_core.evaluate import trained_prices
+from sact_core.flops import unit_prices
+from sact_core.measures.metrics import Metrics
+from sact_core.parameters import init_params
+from sact_core.plans import build_plan
+from sact_core.train import __main__ as command
+from sact_core.train.batches import Batch
+from sact_core.train.loop import Trainer
+from sact_core.train.recipes import TrainingConfig
+from sact_core.train.run_dir import RunDir
+from tests.networks import random_params
+from tests.test_metrics import drawn
+from tests.training import TINY, batch, examples, flags
+
+#: Of 8x8 pixels. Its units need, by two per multiply-add: two of 2 * 9 * 2 * 2 * 64 and a
+#: halting branch of 2 * 2 * 1 that decides once an image (18,436 in two units); then one of
+#: 2 * 9 * 2 * 4 * 16 + 2 * 9 * 4 * 4 * 16 (6,912), and one of 4 to 8 channels at 2x2 (6,912).
+BY_HAND = NetworkConfig(units_per_block=(2, 1, 1), base_channels=2, halting="act")
+
+
+def test_prices_by_hand() -> None:
+    plan = build_plan(BY_HAND)
+    mean = (18_436 + 6_912 + 6_912) / 4
+    ref = [9_218 / mean, 6_912 / mean, 6_912 / mean]
+    assert unit_prices(plan, (8, 8), "flops") == pytest.approx(ref, rel=1e-12)
+    assert unit_prices(plan, (8, 8), "units") == (1.0, 1.0, 1.0)
+    with pytest.raises(ValueError, match="price must be one of units, flops; got 'cents'"):
+        unit_prices(plan, (8, 8), "cents")
+
+
+@pytest.mark.parametrize("family", ["cifar", "imagenet"])
+def test_tau_keeps_its_scale(family: str) -> None:
+    units = (5, 2, 3) if family == "cifar" else (3, 4, 6, 3)
+    plan = build_plan(NetworkConfig(family=family, units_per_block=units, halting="sact"))
+    prices = unit_prices(plan, (32, 32), "flops")
+    assert np.dot(prices, units) == pytest.approx(sum(units))
+    assert len(set(prices)) == len(units)
+
+
+def traces() -> list[dense.BlockTrace]:
+    """Two images: means over positions are 2 and 4, then 2 and 3."""
+    return [
+        dense.BlockTrace(ponder_cost=torch.tensor([[[1.0, 3.0]], [[4.0, 4.0]]])),
+        dense.BlockTrace(ponder_cost=torch.tensor([2.0, 3.0])),
+    ]
+
+
+def test_the_loss_by_hand() -> None:
+    network = dense.Network(build_plan(TINY), init_params(build_plan(TINY)))
+    logits, labels = torch.zeros(2, 3), torch.tensor([0, 1])
+    parts = dense.loss(network, logits, traces(), labels, 0.1, unit_prices=(0.5, 2.0))
+    assert parts.price.item() == pytest.approx(0.1 * (0.5 * 3 + 2 * 2.5))
+    assert parts.ponder.item() == pytest.approx(3 + 2.5)  # in units, whatever they cost
+    assert parts.total.item() == pytest.approx(np.log(3) + parts.price.item())
+    taus = torch.tensor([0.1, 0.01])
+    parts = dense.loss(network, logits, traces(), labels, taus, unit_prices=(0.5, 2.0))
+    ref = 0.5 * (0.1 * 2 + 0.01 * 4) / 2 + 2 * (0.1 * 2 + 0.01 * 3) / 2
+    assert parts.price.item() == pytest.approx(ref)
+
+
+@pytest.mark.parametrize("by_image", [False, True], ids=["one tau", "any tau"])
+def test_gradients_are_those_of_the_blocks_times_their_prices(
+    rng: np.random.Generator, by_image: bool
+) -> None:
+    config = NetworkConfig(units_per_block=(3, 2, 2), base_channels=4, halting="sact")
+    network = dense.Network(build_plan(config), random_params(rng, config)).train()
+    given = batch(4)
+    x, labels = torch.from_numpy(given.images).permute(0, 3, 1, 2), torch.from_numpy(given.labels)
+    tau = torch.tensor([0.5, 0.1, 0.2, 0.9]) if by_image else 0.5
+
+    def gradients(*prices: float) -> dict[str, np.ndarray]:
+        network.zero_grad()
+        dense.loss(network, *network(x), labels, tau, unit_prices=prices).total.backward()
+        return {n: v.grad.numpy() for n, v in network.named_parameters() if v.grad is not None}
+
+    without = {name: value.copy() for name, value in gradients(0, 0, 0).items()}
+    one, two, three = (
+        {name: value - without[name] for name, value in gradients(*prices).items()}
+        for prices in ((1, 0, 0), (0, 1, 0), (0, 0, 1))
+    )
+    some = False
+    for name, comp in gradients(0.5, 2.0, 3.0).items():
+        ref = without[name] + 0.5 * one[name] + 2 * two[name] + 3 * three[name]
+        np.testing.assert_allclose(comp, ref, atol=1e-5 * max(1, np.abs(ref).max()), err_msg=name)
+        some = some or bool(np.abs(two[name]).max() > 1e-3)
+    assert some
+
+
+def test_the_mean_loss_has_it(rng: np.random.Generator) -> None:
+    plan = build_plan(NetworkConfig(halting="sact", num_classes=12))
+    result, labels = drawn(rng, 50, 12)
+    metrics = Metrics(plan, tau=0.5, regularization=0.25, unit_prices=(0.5, 1.0, 3.0))
+    metrics.update(result, labels)
+    found = metrics.summary()
+    costs = [block.ponder_cost.mean() for block in result.blocks if block.ponder_cost is not None]
+    ref = found["eval/Cross Entropy"] + 0.5 * np.dot((0.5, 1.0, 3.0), costs) + 0.25
+    assert found["eval/Mean Loss"] == pytest.approx(ref)
+
+
+@pytest.mark.parametrize("more", [(), ("--tau-range", "0.01", "1")], ids=["one tau", "any tau"])
+def test_evaluate_charges_what_training_did(
+    noise_data_set: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: tuple[str, ...]
+) -> None:
+    before = torch.get_num_threads()
+    argv = ("--price", "flops", "--tau", "0.5", "--max-steps", "2", *more)
+    assert command.main(flags(noise_data_set, tmp_path / "run", *argv)) == 0
+    torch.set_num_threads(before)
+    capsys.readouterr()
+    file = tmp_path / "run" / "last.h5"
+    made = checkpoints.read(file)
+    assert made.provenance["recipe"]["price"] == "flops"
+    prices = trained_prices(made)
+    assert prices == unit_prices(build_plan(made.config), (8, 8), "flops")
+    assert min(abs(price - 1) for price in prices) > 0.01
+    trained = made.provenance["metrics"]
+    for size in (8, 16):  # the price is that of training at any size
+        wanted = ["--checkpoint", str(file), "--backend", "dense", "--image-size", str(size)]
+        assert evaluation.main([*wanted, "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        if size == 8:
+            assert found["eval/Mean Loss"] == pytest.approx(trained["eval/Mean Loss"], rel=1e-6)
+        costs = [found[f"block_{b}/ponder_cost_mean"] for b in (1, 2, 3)]
+        squares = sum((v**2).sum() for k, v in made.params.items() if k.endswith("/weight"))
+        ref = found["eval/Cross Entropy"] + 0.5 * np.dot(prices, costs) + 5e-4 / 2 * squares
+        assert found["eval/Mean Loss"] == pytest.approx(ref, rel=1e-6)
+    if more:
+        argv = ("--checkpoint", str(file), "--backend", "dense", "--taus", "0.5,1", "--json")
+        assert evaluation.main(list(argv)) == 0
+        row = json.loads(capsys.readouterr().out)["rows"][0]
+        assert row["eval/Mean Loss"] == pytest.approx(trained["eval/Mean Loss"], rel=1e-6)
+    assert evaluation.main(wanted) == 0
+    told = " / ".join(f"{price:.3f}" for price in prices)
+    assert f"a unit of each block costs {told} tau, by its FLOPs" in capsys.readouterr().out
+
+
+def test_a_step_is_charged_at_the_size_of_training(tmp_path: Path) -> None:
+    def seen(price: str) -> float:
+        config = TrainingConfig(TINY, tau=2.0, price=price, batch_size=12, l2=0.0)
+        trainer = Trainer(config, examples(24), examples(24), RunDir(tmp_path / price))
+        found = trainer.learner.look(Batch(given.images, given.labels))
+        kept = [trace.ponder_cost for trace in found.traces]
+        costs = [cost.detach().mean().item() for cost in kept if cost is not None]
+        prices = unit_prices(trainer.learner.plan, (8, 8), price)
+        return found.total - 2.0 * float(np.dot(prices, costs))
+
+    given = batch(12)
+    assert seen("flops") == pytest.approx(seen("units"), rel=1e-5)
+
+
+def test_a_price_that_makes_no_sense_is_one_sentence(
+    noise_data_set: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ("--price", "flops", "--halting", "none")
+    assert command.main(flags(noise_data_set, tmp_path / "run", *more)) == 2
+    said = capsys.readouterr().err
+    assert "error: a vanilla network never halts, so its units have no price" in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ValueError, match="price must be one of units, flops; got 'cents'"):
+        TrainingConfig(TINY, price="cents")
