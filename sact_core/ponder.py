@@ -39,6 +39,7 @@ from sact_core.config import FITS
 from sact_core.extras import need
 from sact_core.maps.drawing import COLOUR_MAPS
 from sact_core.processes import Processes
+from sact_core.texts import shown
 
 if TYPE_CHECKING:
     from sact_core.backends import Net
@@ -95,7 +96,7 @@ def ponder(
     from sact_core.data.images import read_image
 
     seen = net.see(read_image(path), image_size, fit or ("keep" if image_size else None))
-    return Pondered(Path(path).name, seen, net.forward(seen.x))
+    return Pondered(shown(Path(path).name), seen, net.forward(seen.x))
 
 
 def describe(net: Net, pondered: Pondered) -> str:

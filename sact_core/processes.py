@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from sact_core.texts import shown
+
 T = TypeVar("T")
 
 
@@ -147,4 +149,4 @@ class Processes:
         start = ["python", "-m"]
         if self.world > 1:
             start = ["torchrun", f"--nproc-per-node={self.world}", "-m"]
-        return shlex.join([*start, f"sact_core.{name}", *arguments])
+        return shown(shlex.join([*start, f"sact_core.{name}", *arguments]))

@@ -15,6 +15,7 @@ from sact_core.config import to_dict
 from sact_core.files import write_bytes
 from sact_core.parameters import check_params
 from sact_core.plans import build_plan
+from sact_core.texts import shown_values
 
 
 def write(path: str | Path, checkpoint: Checkpoint) -> None:
@@ -84,7 +85,7 @@ def _checked(checkpoint: Checkpoint) -> tuple[dict[str, bytes], dict[str, np.nda
     ):
         try:
             texts[name] = json.dumps(
-                record, allow_nan=False, sort_keys=name != "class_names"
+                shown_values(record), allow_nan=False, sort_keys=name != "class_names"
             ).encode()
         except (TypeError, ValueError, RecursionError) as error:
             problems.append(f"{name} is not plain JSON: {error}")

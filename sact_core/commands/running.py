@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -33,6 +34,9 @@ def run(work: Callable[[], int | None], stopped: str = "stopped", who: str = "")
         extra is not installed; 130 after Ctrl-C; 141,
         without a word, where nobody reads the output any more, as after ``| head``.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what it has no letters for, it escapes
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = work() or 0
         sys.stdout.flush()

@@ -25,6 +25,7 @@ from pathlib import Path
 
 from sact_core.data.records import MAX_NAMED, DataError, FileRecords
 from sact_core.data.source import Source
+from sact_core.texts import shown
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
@@ -103,14 +104,14 @@ def photographs(paths: Sequence[str | Path]) -> Source:
     found: list[tuple[Path, int, str]] = []
     for path in map(Path, paths):
         if path.is_dir():
-            found += [(p, -1, str(p.relative_to(path))) for p in images_in(path)]
+            found += [(p, -1, shown(p.relative_to(path))) for p in images_in(path)]
         else:
             path.stat()
-            found.append((path, -1, path.name))
+            found.append((path, -1, shown(path.name)))
     if not found:
         raise DataError(f"there are no photographs in {', '.join(map(str, paths))}")
     listed = "\n".join(f"{path} {_size(path)}" for path, *_ in found)
-    digest = hashlib.sha256(listed.encode()).hexdigest()
+    digest = hashlib.sha256(os.fsencode(listed)).hexdigest()
     return Source("photographs", "all", (), FileRecords(found), digest)
 
 
@@ -149,8 +150,8 @@ def list_folder(root: Path, split: str) -> tuple[tuple[str, ...], FileRecords]:
         files = [pair for pair in files if (pair in held_out) == (parted[1] == "held-out")]
         if not files:
             raise DataError(f"no class of {where} has enough images for the split {split!r}")
-    named = [(path, label, str(path.relative_to(where))) for path, label in files]
-    return tuple(classes), FileRecords(named)
+    named = [(path, label, shown(path.relative_to(where))) for path, label in files]
+    return tuple(map(shown, classes)), FileRecords(named)
 
 
 def default_splits(root: Path, holdout: float | None) -> tuple[str, str] | None:
@@ -196,7 +197,7 @@ def _refuse_empty_classes(root: Path, where: Path, classes: list[str], full: set
     ]
     if empty:
         more = f" and {len(empty) - MAX_NAMED} more" if len(empty) > MAX_NAMED else ""
-        named = ", ".join(map(repr, empty[:MAX_NAMED])) + more
+        named = ", ".join(map(repr, map(shown, empty[:MAX_NAMED]))) + more
         raise DataError(
             f"{where} has no images ({', '.join(IMAGE_SUFFIXES)}) of the class"
             f"{'es' if len(empty) > 1 else ''} {named}: put some there, or remove the empty folder"
@@ -217,7 +218,7 @@ def _held_out(files: Listed, root: Path, share: float) -> set[tuple[Path, int]]:
 
 def _drawn(path: Path) -> bytes:
     """A number that a name draws, the same on every machine."""
-    return hashlib.sha256(path.as_posix().encode()).digest()
+    return hashlib.sha256(os.fsencode(path.as_posix())).digest()
 
 
 def _size(path: Path) -> int | None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sact_core.data.png import only_pixels
+from sact_core.texts import shown
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -100,7 +101,7 @@ def _contents(source: str | Path | bytes, name: str | None) -> tuple[str, bytes]
     if isinstance(source, bytes):
         label, data = name or "the image", source
     else:
-        label = name or str(source)
+        label = name or shown(source)
         with open(source, "rb", opener=_open_at_once) as file:
             if stat.S_ISFIFO(os.fstat(file.fileno()).st_mode):
                 raise ImageError(f"{label} is a pipe: save what comes out of it in a file first")

@@ -18,6 +18,7 @@ from sact_core.data.folders import default_splits, list_folder
 from sact_core.data.records import DataError
 from sact_core.data.source import Examples, Source, load_source
 from sact_core.data.tfds import open_tfds
+from sact_core.texts import shown
 
 #: What the authors' checkpoints, which say nothing, were evaluated on.
 AUTHORS = ("cifar10", "test")
@@ -47,7 +48,7 @@ def open_split(name: str, split: str, data_dir: str | Path | None = None) -> Sou
     if is_folder(name):
         root = Path(name).expanduser()
         class_names, records = list_folder(root, split)
-        return Source(str(root), split, class_names, records)
+        return Source(shown(root), split, class_names, records)
     return open_tfds(name, split, data_dir)
 
 
@@ -158,5 +159,6 @@ def is_folder(name: str) -> bool:
 def _is_same(one: str, other: str) -> bool:
     """Whether two names mean one data set, in whatever version or from wherever."""
     if is_folder(one) or is_folder(other):
-        return Path(one).expanduser().resolve() == Path(other).expanduser().resolve()
+        one, other = (shown(Path(name).expanduser().resolve()) for name in (one, other))
+        return one == other
     return one.partition(":")[0] == other.partition(":")[0]

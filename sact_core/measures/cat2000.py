@@ -17,6 +17,7 @@ import numpy as np
 
 from sact_core.data.folders import images_in, sub_folders
 from sact_core.measures.mat_file import read_mat
+from sact_core.texts import shown
 
 VARIABLE = "fixLocs"
 
@@ -66,7 +67,9 @@ def stimuli(root: str | Path, num_examples: int | None = None) -> list[Stimulus]
         # Folders in folders hold other people's predictions.
         for image in images_in(folder, deep=False)[:num_examples]:
             where = root / "FIXATIONLOCS" / folder.name / f"{image.stem}.mat"
-            found.append(Stimulus(folder.name, f"{folder.name}/{image.name}", image, where))
+            found.append(
+                Stimulus(shown(folder.name), shown(f"{folder.name}/{image.name}"), image, where)
+            )
     if not found:
         raise ValueError(f"{root / 'Stimuli'} has no folders with photographs")
     return found
