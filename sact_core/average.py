@@ -195,7 +195,9 @@ def _recipe(checkpoint: Checkpoint, name: str) -> TrainingConfig:
             f"{name} does not say how it was trained, so its statistics cannot be computed anew: "
             f"begin with a file that sact_core.train wrote"
         )
-    return config_from_dict({**recipe, "network": to_dict(checkpoint.config)})
+    config = config_from_dict({**recipe, "network": to_dict(checkpoint.config)})
+    # Statistics are those of whole images, whatever the first steps learnt from.
+    return dataclasses.replace(config, first_size=None, first_share=type(config).first_share)
 
 
 def _feed(config: TrainingConfig, data_dir: str | None) -> Feed:

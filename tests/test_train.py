@@ -115,15 +115,21 @@ def survivors(
         "nan_at_once": [("nan", 1)],
         "any_tau_whole": [("none", 0)],
         "any_tau_killed": [("kill", 3), ("kill_half", 2), ("none", 0)],
+        # Smaller crops for 5 of 8 steps: killed before, at and behind the switch.
+        "small_whole": [("none", 0)],
+        "small_killed": [("kill", 3), ("kill", 3), ("kill", 2), ("none", 0)],
     }
-    tau_range = ("--tau-range", "0.005", "0.5")
+    own_flags = {
+        "any_tau": ("--tau-range", "0.005", "0.5"),
+        "small": ("--first-size", "4", "--first-share", "0.6"),
+    }
     jobs = [
         {
             "argv": flags(
                 noise_data_set,
                 folder / name,
                 *("--epochs", "2"),
-                *(tau_range if name.startswith("any_tau") else ()),
+                *own_flags.get(name.rpartition("_")[0], ()),
                 *(["--resume"] if i else []),
             ),
             "harm": harm,
@@ -187,6 +193,18 @@ def test_a_run_for_every_tau_ends_bit_identical_too(survivors: Survivors) -> Non
     assert comp == ref
     assert any(name.endswith("/tau_shift") for name in ref)
     assert "eval@0.5/Accuracy" in ref["rows"][-1]
+
+
+def test_a_run_on_smaller_crops_at_first_ends_bit_identical_too(survivors: Survivors) -> None:
+    folder, said = survivors
+    assert [start["code"] for start in said["small_killed"]] == [-9, -9, -9, 0]
+    resumed = [
+        start["out"].split("going on from step ")[1][0] for start in said["small_killed"][1:]
+    ]
+    assert resumed == ["2", "4", "5"]
+    ref, comp = comparable(folder / "small_whole"), comparable(folder / "small_killed")
+    assert comp == ref
+    assert comp != comparable(folder / "whole")
 
 
 def test_ctrl_c_says_how_to_go_on(survivors: Survivors) -> None:

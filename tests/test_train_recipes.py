@@ -26,9 +26,9 @@ from sact_core.train.recipes import (
     TrainingConfig,
     config_from_dict,
     config_to_dict,
-    learning_rate_factor,
     preset,
 )
+from sact_core.train.schedule import learning_rate_factor
 from sact_core.train.start import initial_params, resolve_amp
 from sact_core.train.transfer import transferable
 from tests.training import TINY, batch, draw_images, flags

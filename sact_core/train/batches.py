@@ -13,6 +13,7 @@ import numpy as np
 
 from sact_core.preprocess import normalise
 from sact_core.train.recipes import TrainingConfig
+from sact_core.train.schedule import count_steps, small_steps
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,18 @@ class Augmenter:
         Its seed and augmentation count.
     kind : str
         How pixel values are scaled, see `sact_core.preprocess.normalise`.
+
+    Raises
+    ------
+    ValueError
+        If the smaller crops of the first steps are not smaller than the images.
     """
 
     def __init__(
         self, images: np.ndarray, labels: np.ndarray, config: TrainingConfig, kind: str
     ) -> None:
         pad = config.crop_padding
-        self.size = images.shape[1:3]
+        self.size: tuple[int, int] = (images.shape[1], images.shape[2])
         mode: Literal["reflect", "constant"] = (
             "reflect" if config.crop_border == "reflect" else "constant"
         )
@@ -55,6 +61,14 @@ class Augmenter:
         self.labels = labels
         self.config = config
         self.kind = kind
+        first = config.first_size
+        if first is not None and first >= min(self.size):
+            raise ValueError(
+                f"first_size must be below the side of the images, {min(self.size)} pixels, "
+                f"got {first}"
+            )
+        self._steps_per_epoch, num_steps = count_steps(config, len(labels))
+        self._small_steps = small_steps(config, num_steps)
 
     def order(self, epoch: int) -> np.ndarray:
         """Order of the images in an epoch [shape=(n,), int64]."""
@@ -66,9 +80,10 @@ class Augmenter:
         config = self.config
         begin = step * config.batch_size
         picked = order[begin : begin + config.batch_size]
-        n, (height, width) = len(picked), self.size
+        n, (height, width) = len(picked), self._size_at(epoch * self._steps_per_epoch + step)
         rng = np.random.default_rng([config.seed, 2, epoch, step])
-        top, left = rng.integers(0, 2 * config.crop_padding + 1, (2, n))
+        most_top, most_left = self.padded.shape[1] - height, self.padded.shape[2] - width
+        top, left = (rng.integers(0, most + 1, n) for most in (most_top, most_left))
         flipped = rng.random(n) < 0.5
         hole = rng.integers(0, (height, width), (n, 2))
 
@@ -85,6 +100,11 @@ class Augmenter:
         if config.cutout:
             blank_squares(x, hole, config.cutout)
         return Batch(x, self.labels[picked], taus)
+
+    def _size_at(self, step: int) -> tuple[int, int]:
+        """Height and width of the crops at a step of the run."""
+        first = self.config.first_size
+        return (first, first) if first is not None and step < self._small_steps else self.size
 
 
 def draw_taus(config: TrainingConfig, epoch: int, step: int, n: int) -> np.ndarray | None:

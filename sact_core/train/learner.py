@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sact_core.backends import dense
 from sact_core.checkpoint import Checkpoint
-from sact_core.flops import count_flops
+from sact_core.flops import count_flops, dense_flops
 from sact_core.network import Plan
 from sact_core.plans import build_plan
 from sact_core.processes import Processes
@@ -136,6 +136,10 @@ class Learner:
         n, *size = seen.size
         positions = dense.count_positions(self.plan, seen.traces, n, (size[0], size[1]))
         return float(count_flops(self.plan, positions).total.mean())
+
+    def flops_share(self, seen: Seen) -> float:
+        """The same as a share of dense, at the size of the batch."""
+        return self.flops(seen) / int(dense_flops(self.plan, seen.size[1:]).total[0])
 
     @property
     def learning_rate(self) -> float:

@@ -27,8 +27,9 @@ from sact_core.train import evaluation, provenance, report
 from sact_core.train.events import EventWriter
 from sact_core.train.feed import Feed
 from sact_core.train.learner import Learner
-from sact_core.train.recipes import TrainingConfig, learning_rate_factor
+from sact_core.train.recipes import TrainingConfig
 from sact_core.train.run_dir import RunDir
+from sact_core.train.schedule import count_steps, learning_rate_factor
 from sact_core.train.start import initial_params, read_teacher
 
 SAVE_SECONDS = 300.0
@@ -63,16 +64,15 @@ class Progress:
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
 
-    def running(self, dense_flops: int) -> dict[str, float]:
+    def running(self) -> dict[str, float]:
         """Means of the epoch so far."""
         sums = self.sums
         steps, seconds = max(sums.get("steps", 0), 1), max(sums.get("seconds", 0), 1e-9)
-        flops = sums.get("flops", 0) / max(sums.get("flops_steps", 0), 1)
         return {
             "loss": sums.get("loss", 0) / steps,
             "accuracy": sums.get("accuracy", 0) / steps,
             "images/s": sums.get("images", 0) / seconds,
-            "flops": flops / dense_flops,
+            "flops": sums.get("flops_shares", 0) / max(sums.get("flops_steps", 0), 1),
             "waited": sums.get("waited", 0) / seconds,
         }
 
@@ -134,8 +134,7 @@ class Trainer:
         params = init_params(plan) if state else initial_params(config, plan, say)
         prices = unit_prices(plan, (side, side), config.price)
         self.learner = Learner(config, params, teacher, device, self.processes, prices)
-        self.steps_per_epoch = max(self.feed.num_train // config.batch_size, 1)
-        self.num_steps = config.max_steps or max(round(config.epochs * self.steps_per_epoch), 1)
+        self.steps_per_epoch, self.num_steps = count_steps(config, self.feed.num_train)
         self.progress = Progress()
         self.stop_asked = False
         self.resumed = state is not None
@@ -185,7 +184,7 @@ class Trainer:
                 progress.add(seconds=now - begin, waited=ahead.waited - waited)
                 begin, waited = now, ahead.waited
                 if bar is not None:
-                    bar.update(epoch, self.global_step, progress.running(self.dense_flops))
+                    bar.update(epoch, self.global_step, progress.running())
                 if stop:
                     self._save()
                     raise Interrupted
@@ -208,7 +207,7 @@ class Trainer:
         images = len(batch.labels) * self.processes.world
         progress.add(loss=loss, accuracy=accuracy, ponder=ponder, images=images, steps=1)
         if progress.step % FLOPS_EVERY == 0:
-            progress.add(flops=learner.flops(seen), flops_steps=1)
+            progress.add(flops_shares=learner.flops_share(seen), flops_steps=1)
         progress.step += 1
         if self.processes.is_first and self.global_step % EVENTS_EVERY == 0:
             now = {"batch/Total Loss": loss, "batch/Accuracy": accuracy}
@@ -221,7 +220,7 @@ class Trainer:
     def _finish_epoch(self, bar: report.Bar | None) -> None:
         """Evaluate where it is due, and keep everything."""
         progress = self.progress
-        running = progress.running(self.dense_flops)
+        running = progress.running()
         row: dict[str, Any] = {
             "epoch": progress.epoch + 1,
             "step": self.global_step,

@@ -16,7 +16,6 @@ after 60, 75 and 90 % of 100,000 steps of 128 images, L2 0.0002).
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -142,6 +141,17 @@ class TrainingConfig:
         choices=BORDERS,
         group="data",
     )
+    first_size: int | None = setting(
+        None,
+        "side of smaller random crops, in pixels, that the first steps learn from, which is "
+        "cheaper; evaluation has whole images",
+        low=1,
+        high=1 << 40,
+        group="data",
+    )
+    first_share: float = setting(
+        0.5, "share of the steps with --first-size", low=0, high=1, group="data"
+    )
     min_area: float = setting(
         0.08, "least share of a photograph in a resized crop", low=1e-3, high=1, group="data"
     )
@@ -211,6 +221,7 @@ class TrainingConfig:
             raise ValueError("resized crops need an image_size")
         if self.crop == "padded" and self.colour:
             raise ValueError("changes of colour need resized crops: give --crop resized")
+        self._check_first_size()
         if self.price != "units" and not self.network.halts:
             raise ValueError(
                 f"a vanilla network never halts, so its units have no price: leave --price "
@@ -221,6 +232,17 @@ class TrainingConfig:
                 "a network starts from one checkpoint: give --grow-from, or --finetune-from "
                 "with or without --finetune-first-units"
             )
+
+    def _check_first_size(self) -> None:
+        first, divisor = self.first_size, self.network.facts.divisor
+        if first is None:
+            if self.first_share != type(self).first_share:
+                raise ValueError("first_share is the share of smaller crops: give --first-size too")
+            return
+        if self.crop != "padded":
+            raise ValueError("smaller crops at first need padded crops: leave --first-size out")
+        if first % divisor:
+            raise ValueError(f"first_size must be a multiple of {divisor}, got {first}")
 
 
 #: Named recipes: what they change of the defaults, which are the authors'.
@@ -276,17 +298,6 @@ def preset(name: str) -> dict[str, Any]:
     if name not in PRESETS:
         raise ValueError(f"unknown preset {name!r}: choose one of {', '.join(PRESETS)}")
     return dict(PRESETS[name])
-
-
-def learning_rate_factor(config: TrainingConfig, step: int, num_steps: int) -> float:
-    """Give the share of the peak learning rate at a step, counted from 0."""
-    done = step / max(num_steps, 1)
-    if config.schedule == "step":
-        return 0.1 ** sum(done >= boundary for boundary in (0.6, 0.75, 0.9))
-    if done < config.warmup:
-        return (step + 1) / max(config.warmup * num_steps, 1)
-    left = (1 - done) / (1 - config.warmup) if config.warmup < 1 else 0.0
-    return left if config.schedule == "onecycle" else (1 - math.cos(math.pi * left)) / 2
 
 
 def config_to_dict(config: TrainingConfig) -> dict[str, Any]:
