@@ -11,7 +11,7 @@ import importlib.util
 #: Extra of ``pip install 'sact-explorer[EXTRA]'`` -> the modules that it is for.
 EXTRAS = {
     "train": ("torch", "google_crc32c"),
-    "data": ("tensorflow_datasets", "array_record"),
+    "data": ("tensorflow_datasets", "array_record", "google_crc32c"),
     "plots": ("matplotlib", "plotly"),
     "app": ("streamlit", "plotly", "matplotlib", "torch"),
     "import-tf": ("cramjam", "google_crc32c"),

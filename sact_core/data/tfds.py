@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import re
 from collections.abc import Sequence
@@ -12,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from sact_core.data.images import ImageError
-from sact_core.data.records import DataError, Record
+from sact_core.data.records import DataError, Record, Records
 from sact_core.data.source import Source
+from sact_core.data.tfrecord import Shard, TfrecordRecords, open_shard
 from sact_core.extras import need
 
 
@@ -40,29 +43,45 @@ def open_tfds(name: str, split: str, data_dir: str | Path | None) -> Source:
     import tensorflow_datasets as tfds
 
     root = Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
-    absent = DataError(
-        f"data set {name!r} is not in {root}: download it with {download_command(name, data_dir)} "
-        f"or say where it is with --data-dir"
-    )
+    get = download_command(name, data_dir)
     base = re.split("[/:]", name)[0]
+    if not (root / base).is_dir() and base not in tfds.list_builders(with_community_datasets=False):
+        raise DataError(f"{name!r} is neither a TFDS data set nor a folder of class folders")
+    absent = DataError(
+        f"{_absence(name, root)}: download it with {get} or say where it is with --data-dir"
+    )
     if not (root / base).is_dir():
-        if base not in tfds.list_builders(with_community_datasets=False):
-            raise DataError(f"{name!r} is neither a TFDS data set nor a folder of class folders")
         raise absent
+    builder = _builder(name, root, absent, get)
+    if not Path(builder.data_dir).is_dir():
+        raise absent
+    if not builder.info.splits:
+        raise DataError(f"{builder.data_dir} has no dataset_info.json: prepare it anew with {get}")
     try:
-        builder = tfds.builder(name, data_dir=root)
         features = builder.info.features
         names = tuple(features["label"].names)
-        encoded = isinstance(features["image"], tfds.features.Image)
-        decoders = {"image": tfds.decode.SkipDecoding()} if encoded else None
-        records = TfdsRecords(builder.as_data_source(split=split, decoders=decoders))
+        features["image"]
     except (KeyError, AttributeError, TypeError):
         raise DataError(f"data set {name!r} has no images with one label each") from None
-    except (NotImplementedError, FileNotFoundError, AssertionError):
-        raise absent from None
-    except (ValueError, tfds.core.registered.DatasetNotFoundError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise DataError(f"cannot open split {split!r} of {name!r}: {reason}") from None
+    try:
+        parts = builder.info.splits[split].file_instructions
+    except (ValueError, AssertionError, KeyError) as error:
+        raise DataError(f"cannot open split {split!r} of {name!r}: {_reason(error)}") from None
+    encoded = isinstance(features["image"], tfds.features.Image)
+    kind = builder.info.file_format.value
+    if kind == "array_record":
+        for part in parts:
+            _check_array_record(Path(part.filename), part.examples_in_shard, get)
+        decoders = {"image": tfds.decode.SkipDecoding()} if encoded else None
+        records: Records = TfdsRecords(builder.as_data_source(split=split, decoders=decoders))
+    elif kind == "tfrecord" and encoded:
+        records = TfrecordRecords([_open_tfrecord(part, get) for part in parts])
+    else:
+        what = kind if encoded else f"{kind} with images that are not encoded"
+        raise DataError(
+            f"{builder.data_dir} is prepared as {what}, which cannot be read without TensorFlow: "
+            f"prepare it as ArrayRecord with {get}"
+        )
     return Source(name, split, names, records)
 
 
@@ -111,3 +130,81 @@ def _record(raw: dict[str, Any], index: int) -> Record:
     if not isinstance(image, bytes):
         image = np.asarray(image, np.uint8)
     return Record(image, int(raw["label"]), name)
+
+
+def _builder(name: str, root: Path, absent: DataError, get: str) -> Any:
+    """TFDS's description of a prepared data set."""
+    import tensorflow_datasets as tfds
+
+    base = re.split("[/:]", name)[0]
+    try:
+        return tfds.builder(name, data_dir=root)
+    except Exception as error:  # of its own, of protobuf, of JSON, of files
+        for file in sorted((root / base).rglob("dataset_info.json")):
+            if reason := _info_problem(file):
+                raise DataError(
+                    f"{file} is damaged ({reason}): prepare it anew with {get}"
+                ) from None
+        lacking = tfds.core.registered.DatasetNotFoundError
+        if isinstance(error, AssertionError | FileNotFoundError | NotImplementedError | lacking):
+            raise absent from None
+        raise DataError(f"cannot open data set {name!r} in {root}: {_reason(error)}") from None
+
+
+def _absence(name: str, root: Path) -> str:
+    """Say that a data set is not there, or only a part of it, which TFDS leaves when stopped."""
+    base = re.split("[/:]", name)[0]
+    begun = sorted((root / base).rglob("*.incomplete*"))
+    more = f" (the preparation that left {begun[0]} was not finished)" if begun else ""
+    return f"data set {name!r} is not in {root}{more}"
+
+
+def _info_problem(file: Path) -> str | None:
+    """What is wrong with a data set's description of itself, or None."""
+    try:
+        values = json.loads(file.read_bytes())
+        splits = values["splits"]
+        {split["name"]: [int(length) for length in split["shardLengths"]] for split in splits}
+    except OSError as error:
+        return error.strerror or str(error)
+    except (ValueError, RecursionError):
+        return "it is no JSON, or not whole"
+    except (KeyError, TypeError, AttributeError):
+        return "it does not tell its splits"
+    return None
+
+
+def _check_array_record(path: Path, num_records: int, get: str) -> None:
+    from array_record.python import array_record_module
+
+    _check_present(path, get)
+    reader = array_record_module.ArrayRecordReader(str(path))
+    found = reader.num_records()
+    with contextlib.suppress(RuntimeError):  # what is wrong with the file, once more
+        reader.close()
+    if found != num_records:
+        has = f"has {found:,} images where {num_records:,} are noted" if found else "has no index"
+        raise DataError(
+            f"{path} {has}: it is cut off, damaged, or its preparation was not finished; prepare "
+            f"it anew with {get}"
+        )
+
+
+def _open_tfrecord(part: Any, get: str) -> Shard:
+    path = Path(part.filename)
+    _check_present(path, get)
+    try:
+        return open_shard(path, part.examples_in_shard, part.skip, part.take)
+    except DataError as error:
+        raise DataError(f"{error}; prepare it anew with {get}") from None
+
+
+def _check_present(path: Path, get: str) -> None:
+    if not path.is_file():
+        raise DataError(f"{path} is missing: prepare the data set anew with {get}")
+
+
+def _reason(error: Exception) -> str:
+    """The first line that says something; TFDS puts what it was doing before it."""
+    line = next((text for text in str(error).strip().splitlines() if text), type(error).__name__)
+    return re.sub(r"^(\w+: )?Failed to construct dataset .*?\}\": ", "", line)

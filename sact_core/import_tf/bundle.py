@@ -25,8 +25,8 @@ from pathlib import Path
 import numpy as np
 
 from sact_core.extras import need
-from sact_core.import_tf.table import masked_crc, table
-from sact_core.import_tf.wire import Malformed, fields, message, whole
+from sact_core.import_tf.table import table
+from sact_core.wire import Malformed, fields, masked_crc, message, whole
 
 _MAX_INDEX_BYTES = 1 << 28
 _MAX_SHARDS = 10_000

@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from sact_core.import_tf.wire import Malformed, varint
+from sact_core.wire import Malformed, masked_crc, varint
 
 _MAGIC = 0xDB4775248B80FB57
 _FOOTER_BYTES = 48
@@ -91,11 +91,3 @@ def _block_entries(contents: bytes) -> Iterator[tuple[bytes, bytes]]:
         key = key[:shared] + contents[at : at + rest]
         at += rest + length
         yield key, contents[at - length : at]
-
-
-def masked_crc(data: bytes) -> int:
-    """CRC-32C, rotated and offset as LevelDB stores it."""
-    import google_crc32c
-
-    crc = int(google_crc32c.value(data))
-    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF

@@ -19,6 +19,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from sact_core.wire import masked_crc
+
 
 class EventWriter:
     """An event file in a folder, opened when something is first written.
@@ -101,8 +103,4 @@ def _varint(value: int) -> bytes:
 
 
 def _checksum(data: bytes) -> bytes:
-    import google_crc32c
-
-    value = google_crc32c.value(data)
-    masked = ((value >> 15 | value << 17) + 0xA282EAD8) & 0xFFFFFFFF
-    return struct.pack("<I", masked)
+    return struct.pack("<I", masked_crc(data))

@@ -1,4 +1,4 @@
-"""Protobuf's wire format, as far as two small messages need it."""
+"""TensorFlow's files: protobuf's wire format, as far as small messages need it, and checksums."""
 
 from __future__ import annotations
 
@@ -53,3 +53,11 @@ def message(value: int | bytes) -> bytes:
     if isinstance(value, int):
         raise Malformed("is damaged: a number stands where a message should")
     return value
+
+
+def masked_crc(data: bytes) -> int:
+    """CRC-32C, rotated and offset as LevelDB and TensorFlow store it."""
+    import google_crc32c
+
+    crc = int(google_crc32c.value(data))
+    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
