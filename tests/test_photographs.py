@@ -338,6 +338,44 @@ def test_a_run_that_was_stopped_ends_bit_identical(
     assert losses[0] == losses[1]
 
 
+@pytest.mark.parametrize("change", ["added", "removed", "replaced", "unchanged"])
+def test_a_run_goes_on_with_the_same_images_only(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: str
+) -> None:
+    folder = tmp_path / "photos"
+    write_photographs(folder, 20)
+    argv = ["--family", "cifar", "--units", "1_1_1", "--base-channels", "4", "--batch-size", "8"]
+    argv += ["--image-size", "16", "--max-steps", "2", "--run-dir", str(tmp_path / "run")]
+    assert command.main([*argv, "--dataset", str(folder)]) == 0
+    some = sorted((folder / "red").iterdir())[0]
+    if change == "added":
+        shutil.copy(some, folder / "red" / "one_more.jpg")
+        shutil.copy(some, folder / "red" / "another.jpg")
+        shutil.copy(some, folder / "red" / "and_another.jpg")
+    elif change == "removed":
+        shutil.rmtree(folder / "red")
+        (folder / "red").mkdir()
+        for name in ("a.jpg", "b.jpg"):
+            shutil.copy(folder / "blue" / "00.jpg", folder / "red" / name)
+    elif change == "replaced":
+        for path in (folder / "red").iterdir():
+            shutil.copy(folder / "blue" / "00.jpg", path)
+    capsys.readouterr()
+    code = command.main([*argv, "--dataset", str(folder), "--resume"])
+    said = capsys.readouterr().err
+    if change == "unchanged":
+        assert (code, said) == (0, "")
+        return
+    assert code == 2
+    assert said.startswith(f"error: {tmp_path / 'run'} was started with other images: ")
+    assert said.count("\n") == 1
+    assert {
+        "added": "all-but:20% had 16 and has 18, held-out:20% had 4 and has 5; give it those",
+        "removed": "all-but:20% had 16 and has 9, held-out:20% had 4 and has 3; give it those",
+        "replaced": "all-but:20% has 16 as before, but not the same files, held-out:20% has 4 as",
+    }[change] in said
+
+
 def test_little_is_kept_where_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
     for free, kept in ((None, 1 << 30), (1 << 40, 1 << 30), (1 << 28, 1 << 26)):
         monkeypatch.setattr(decoding, "available_memory", lambda free=free: free)

@@ -23,7 +23,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from sact_core.data.records import MAX_NAMED, DataError, FileRecords
+from sact_core.data.records import MAX_NAMED, DataError, FileRecords, num_bytes
 from sact_core.data.source import Source
 from sact_core.texts import shown
 
@@ -110,7 +110,7 @@ def photographs(paths: Sequence[str | Path]) -> Source:
             found.append((path, -1, shown(path.name)))
     if not found:
         raise DataError(f"there are no photographs in {', '.join(map(str, paths))}")
-    listed = "\n".join(f"{path} {_size(path)}" for path, *_ in found)
+    listed = "\n".join(f"{path} {num_bytes(path)}" for path, *_ in found)
     digest = hashlib.sha256(os.fsencode(listed)).hexdigest()
     return Source("photographs", "all", (), FileRecords(found), digest)
 
@@ -219,14 +219,6 @@ def _held_out(files: Listed, root: Path, share: float) -> set[tuple[Path, int]]:
 def _drawn(path: Path) -> bytes:
     """A number that a name draws, the same on every machine."""
     return hashlib.sha256(os.fsencode(path.as_posix())).digest()
-
-
-def _size(path: Path) -> int | None:
-    """Bytes of a file; None of a link to nothing."""
-    try:
-        return path.stat().st_size
-    except OSError:
-        return None
 
 
 def _is_searched(name: str) -> bool:

@@ -68,7 +68,7 @@ class Source:
     records : Records
         Its examples, encoded.
     digest : str
-        Tells one list of photographs from another; empty where name and split do.
+        Tells one list of files from another; empty where name and split do.
     """
 
     name: str
@@ -83,9 +83,14 @@ class Source:
     @property
     def identity(self) -> dict[str, Any]:
         """What tells it from other splits, as plain JSON values."""
-        if self.digest:
+        if self.digest and not self.class_names:
             return {self.name: self.digest}
-        return {"data_set": self.name, "split": self.split, "size": len(self)}
+        return {
+            "data_set": self.name,
+            "split": self.split,
+            "size": len(self),
+            **({"digest": self.digest} if self.digest else {}),
+        }
 
     def encoded(
         self, indices: Sequence[int] | None = None

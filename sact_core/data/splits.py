@@ -48,7 +48,7 @@ def open_split(name: str, split: str, data_dir: str | Path | None = None) -> Sou
     if is_folder(name):
         root = Path(name).expanduser()
         class_names, records = list_folder(root, split)
-        return Source(shown(root), split, class_names, records)
+        return Source(shown(root), split, class_names, records, records.digest())
     return open_tfds(name, split, data_dir)
 
 

@@ -37,7 +37,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sact_core.commands import at_least_one, run
 from sact_core.extras import need
@@ -165,7 +165,8 @@ def _prepare(
 
         torch.set_num_threads(args.num_threads)
     if processes.is_first:
-        run_dir.start(config, command, args.resume)
+        images = {source.split: _which(source) for source in (train, test)}
+        run_dir.start(config, command, args.resume, images)
     if config.crop == "resized":
         return run_dir, config, lambda: (train, test)
     fit = None
@@ -176,6 +177,11 @@ def _prepare(
         config,
         lambda: (load_source(train, config.num_train_examples, fit), load_source(test, None, fit)),
     )
+
+
+def _which(source: Source) -> dict[str, Any]:
+    """What tells the images of a split from others, wherever they lie."""
+    return {key: source.identity[key] for key in ("size", "digest") if key in source.identity}
 
 
 def _data_workers(args: argparse.Namespace, processes: Processes) -> int:

@@ -3,6 +3,7 @@
 ::
 
     config.json        the whole recipe
+    images.json        how many images each split had at the start, and which
     command.txt        the command that started it
     metrics.jsonl      one JSON object an epoch, under the authors' names
     state.pt           last state: parameters, optimiser, place in the run
@@ -77,14 +78,23 @@ class RunDir:
             return config_to_dict(config_from_dict(values))
         return values
 
-    def start(self, config: TrainingConfig, command: str, resume: bool) -> None:
+    def start(
+        self,
+        config: TrainingConfig,
+        command: str,
+        resume: bool,
+        images: dict[str, dict[str, Any]] | None = None,
+    ) -> None:
         """Make the folder, or check that it holds this very run; keep others out of it.
+
+        ``images`` tells size and digest of every split.
 
         Raises
         ------
         RunError
             If the folder holds a run and ``resume`` is off, if the recipe differs
-            (every differing key is listed), if another process trains in it, or if
+            (every differing key is listed) or images were added, removed or replaced
+            (told by their number), if another process trains in it, or if
             it cannot be written to.
         """
         try:
@@ -96,6 +106,7 @@ class RunDir:
                 )
             if old is not None:
                 self._check_same(old, config_to_dict(config))
+                self._check_images(images or {})
             self.path.mkdir(parents=True, exist_ok=True)
             self._keep_others_out()
             for left in self.path.glob(".*.tmp"):  # by a writer that was killed
@@ -103,6 +114,7 @@ class RunDir:
             if old is None:
                 write_bytes(self.path / "command.txt", command.encode() + b"\n")
                 values = json.dumps(config_to_dict(config), indent=2)
+                write_bytes(self.path / "images.json", json.dumps(images or {}).encode())
                 write_bytes(self.path / "config.json", values.encode())
         except OSError as error:
             raise RunError(f"cannot use {self.path}: {error.strerror or error}") from None
@@ -135,6 +147,28 @@ class RunDir:
         if changed:
             details = ", ".join(f"{k} {flat_old.get(k)} -> {flat_new.get(k)}" for k in changed)
             raise RunError(f"{self.path} was started with another recipe: {details}")
+
+    def _check_images(self, now: dict[str, dict[str, Any]]) -> None:
+        try:
+            then = json.loads((self.path / "images.json").read_text())
+        except FileNotFoundError:  # a run of an earlier version
+            return
+        except ValueError:
+            then = None
+        if not isinstance(then, dict) or not all(isinstance(part, dict) for part in then.values()):
+            raise RunError(f"{self.path / 'images.json'} is damaged: choose another --run-dir")
+        changed = []
+        for split in sorted(then.keys() & now.keys()):
+            before, after = then[split].get("size"), now[split]["size"]
+            if before != after:
+                changed.append(f"{split} had {before:,} and has {after:,}")
+            elif then[split].get("digest") != now[split].get("digest"):
+                changed.append(f"{split} has {after:,} as before, but not the same files")
+        if changed:
+            raise RunError(
+                f"{self.path} was started with other images: {', '.join(changed)}; give it those "
+                f"that it had, or start again in another --run-dir"
+            )
 
     def save_state(self, state: dict[str, Any]) -> None:
         """Keep the state of the run.
