@@ -47,6 +47,8 @@ def comparable(run_dir: Path) -> dict[str, Any]:
     found = {f"parameter {k}": v.numpy().tobytes() for k, v in state["network"].items()}
     for number, buffers in state["optimiser"]["state"].items():
         found[f"momentum {number}"] = buffers["momentum_buffer"].numpy().tobytes()
+    for key, value in state.get("average", {"network": {}})["network"].items():
+        found[f"average {key}"] = value.numpy().tobytes()
     for name in ("last", "best"):
         params = checkpoints.read(run_dir / f"{name}.h5").params
         found |= {f"{name} {k}": v.tobytes() for k, v in params.items()}
@@ -118,10 +120,13 @@ def survivors(
         # Smaller crops for 5 of 8 steps: killed before, at and behind the switch.
         "small_whole": [("none", 0)],
         "small_killed": [("kill", 3), ("kill", 3), ("kill", 2), ("none", 0)],
+        "ema_whole": [("none", 0)],
+        "ema_killed": [("kill", 3), ("kill_half", 2), ("none", 0)],
     }
     own_flags = {
         "any_tau": ("--tau-range", "0.005", "0.5"),
         "small": ("--first-size", "4", "--first-share", "0.6"),
+        "ema": ("--ema", "0.9"),
     }
     jobs = [
         {
@@ -205,6 +210,17 @@ def test_a_run_on_smaller_crops_at_first_ends_bit_identical_too(survivors: Survi
     ref, comp = comparable(folder / "small_whole"), comparable(folder / "small_killed")
     assert comp == ref
     assert comp != comparable(folder / "whole")
+
+
+def test_a_run_that_averages_its_weights_ends_bit_identical_too(survivors: Survivors) -> None:
+    folder, said = survivors
+    assert [start["code"] for start in said["ema_killed"]] == [-9, -9, 0]
+    ref, comp = comparable(folder / "ema_whole"), comparable(folder / "ema_killed")
+    assert comp == ref
+    plain = comparable(folder / "whole")  # which it follows without a change
+    kept = [key for key in plain if key.startswith(("parameter ", "momentum "))]
+    assert [key for key in kept if ref[key] != plain[key]] == []
+    assert ref["last stem/weight"] != plain["last stem/weight"]
 
 
 def test_ctrl_c_says_how_to_go_on(survivors: Survivors) -> None:
@@ -436,13 +452,13 @@ def test_two_processes_follow_the_loss_curve_of_one(tmp_path: Path) -> None:
         port = probe.getsockname()[1]
 
     def argv(name: str) -> Sequence[str]:
-        more = ("--epochs", "6", "--batch-size", "64", "--crop-padding", "1", "--halting")
-        return flags(data_set, tmp_path / name, *more, "sact")
+        more = ("--epochs", "6", "--batch-size", "64", "--crop-padding", "1", "--ema", "0.9")
+        return flags(data_set, tmp_path / name, *more, "--halting", "sact")
 
     done = subprocess.run(
         [
             *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"),
-            *("--master-addr=127.0.0.1", f"--master-port={port}", "-m", "sact_core.train"),
+            *("--master-addr=127.0.0.1", f"--master-port={port}", "-m", "tests.pair"),
             *argv("two"),
         ],
         capture_output=True,
@@ -454,6 +470,9 @@ def test_two_processes_follow_the_loss_curve_of_one(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("done: ") == 1  # the first process speaks
     assert "Warning" not in done.stderr
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("["))
+    one_average, other_average = json.loads(line)
+    assert one_average == other_average
     before = torch.get_num_threads()
     assert command.main(list(argv("one"))) == 0
     torch.set_num_threads(before)
@@ -463,6 +482,7 @@ def test_two_processes_follow_the_loss_curve_of_one(tmp_path: Path) -> None:
     assert losses[0][-1] < 0.7 * losses[0][0]
     # Equal images and averaged gradients; each process normalises by its own half.
     np.testing.assert_allclose(losses[1], losses[0], rtol=0.05)
+    # Of the averages of their weights.
     accuracies = [row["eval/Accuracy"] for row in (one[-1], two[-1])]
     assert min(accuracies) > 0.8
     assert not math.isclose(losses[1][0], losses[0][0], rel_tol=1e-9)

@@ -23,6 +23,7 @@ from sact_core.plans import build_plan
 from sact_core.processes import Processes
 from sact_core.taus import check_taus
 from sact_core.train.batches import Batch
+from sact_core.train.ema import WeightAverage
 from sact_core.train.recipes import TrainingConfig
 
 
@@ -87,6 +88,7 @@ class Learner:
         if teacher is not None:
             made = dense.Network(build_plan(teacher.config), teacher.params, fused=True)
             self._teacher = made.to(self.device).eval().requires_grad_(False)
+        self._average = WeightAverage(self.network, config.ema) if config.ema else None
         self.optimiser = self._make_optimiser()
         self._weights = [v for k, v in self.network.named_parameters() if k.endswith("/weight")]
 
@@ -130,6 +132,13 @@ class Learner:
         self.optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(seen.objective)
         self.optimiser.step()
+        if self._average is not None:
+            self._average.update(self.network)
+
+    @property
+    def shown(self) -> dense.Network:
+        """The network to evaluate and to write: the average of its weights where one is kept."""
+        return self.network if self._average is None else self._average.network
 
     def flops(self, seen: Seen) -> float:
         """Mean FLOPs of an image of the batch."""
@@ -152,15 +161,18 @@ class Learner:
 
     def state(self) -> dict[str, Any]:
         """Everything that the next step depends on."""
-        return {
+        found = {
             "network": self.network.state_dict(),
             "optimiser": self.optimiser.state_dict(),
         }
+        return found if self._average is None else found | {"average": self._average.state()}
 
     def load(self, state: dict[str, Any]) -> None:
         """Go back to a state."""
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
+        if self._average is not None:
+            self._average.load(state["average"])
 
     def _distilled(self, logits: Tensor, x: Tensor, entropy: Tensor) -> Tensor:
         """What the teacher's soft labels change of the loss.

@@ -257,7 +257,7 @@ class Trainer:
 
     def evaluate(self) -> dict[str, Any]:
         """Evaluate on the test images, as `evaluation.measure`."""
-        return evaluation.measure(self.learner.network, self.config, self.feed)
+        return evaluation.measure(self.learner.shown, self.config, self.feed)
 
     def _keep(self, row: dict[str, Any]) -> None:
         """Write the epoch's checkpoint and metrics."""
@@ -280,7 +280,7 @@ class Trainer:
         self.feed.describe(record)
         return checkpoints.Checkpoint(
             config=self.config.network,
-            params=self.learner.network.params(),
+            params=self.learner.shown.params(),
             preprocessing=self.feed.preprocessing,
             class_names=self.feed.class_names,
             provenance=record,

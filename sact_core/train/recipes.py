@@ -116,6 +116,14 @@ class TrainingConfig:
         high=MOST,
         group="recipe",
     )
+    ema: float = setting(
+        0.0,
+        "decay of a moving average of the weights, which is evaluated and written in their "
+        "place, such as 0.999; 0 for none",
+        low=0,
+        high=1,
+        group="recipe",
+    )
     halting_lr: float = setting(
         1.0, "factor on the learning rate of the halting branches", low=0, high=MOST, group="recipe"
     )
@@ -221,6 +229,8 @@ class TrainingConfig:
             raise ValueError("resized crops need an image_size")
         if self.crop == "padded" and self.colour:
             raise ValueError("changes of colour need resized crops: give --crop resized")
+        if self.ema == 1:
+            raise ValueError("ema must be below 1: an average of decay 1 never moves")
         self._check_first_size()
         if self.price != "units" and not self.network.halts:
             raise ValueError(
