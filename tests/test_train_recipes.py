@@ -21,13 +21,8 @@ from sact_core.preprocess import normalise
 from sact_core.train import __main__ as command
 from sact_core.train.batches import Augmenter
 from sact_core.train.learner import Learner
-from sact_core.train.recipes import (
-    PRESETS,
-    TrainingConfig,
-    config_from_dict,
-    config_to_dict,
-    preset,
-)
+from sact_core.train.presets import PRESETS, preset
+from sact_core.train.recipes import TrainingConfig, config_from_dict, config_to_dict
 from sact_core.train.schedule import learning_rate_factor
 from sact_core.train.start import initial_params, resolve_amp
 from sact_core.train.transfer import transferable

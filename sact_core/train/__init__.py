@@ -3,7 +3,8 @@
 ``python -m sact_core.train --preset fast --halting sact --tau 0.005``
 """
 
-from sact_core.train.recipes import PRESETS, TrainingConfig, preset
+from sact_core.train.presets import PRESETS, preset
+from sact_core.train.recipes import TrainingConfig
 from sact_core.train.run_dir import RunDir, RunError, read_metrics
 
 __all__ = ["PRESETS", "RunDir", "RunError", "TrainingConfig", "preset", "read_metrics"]

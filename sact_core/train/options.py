@@ -11,13 +11,8 @@ from typing import Any
 from sact_core.config import NetworkConfig, parse_units
 from sact_core.families import FAMILIES
 from sact_core.settings import Setting, add_setting, settings
-from sact_core.train.recipes import (
-    AMP_CHOICES,
-    PRESET_FAMILIES,
-    PRESETS,
-    TrainingConfig,
-    preset,
-)
+from sact_core.train.presets import PRESET_FAMILIES, PRESETS, preset
+from sact_core.train.recipes import AMP_CHOICES, TrainingConfig
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -1,16 +1,7 @@
-"""What a training run is, as frozen data, and the named recipes.
+"""What a training run is, as frozen data.
 
 Every field is a flag of ``python -m sact_core.train`` and says itself what it is; a
-preset fills them and flags override it.
-
-- ``authors``: the published CIFAR recipe.
-- ``fast``: as much as possible in few epochs from scratch.
-- ``finetune``: from a vanilla network, halting branches new.
-- ``photographs``: the ImageNet family on photographs of any size, from scratch.
-
-Source of the ``authors`` recipe: arXiv:1612.02297, section 4.1, and the
-authors' published CIFAR settings (SGD with momentum 0.9 at 0.1, divided by ten
-after 60, 75 and 90 % of 100,000 steps of 128 images, L2 0.0002).
+preset (`sact_core.train.presets`) fills them and flags override it.
 """
 
 from __future__ import annotations
@@ -198,8 +189,8 @@ class TrainingConfig:
     grow_from: str = setting(
         "",
         "checkpoint of a network with fewer units, to start from: its units become the first of "
-        "each block, and those behind them change nothing at first; of its halting branches, as "
-        "for --finetune-from",
+        "each block, and those behind them change nothing at first; its halting branches are "
+        "taken with --finetune-halting",
         group="recipe",
     )
     eval_every: int = setting(
@@ -253,61 +244,6 @@ class TrainingConfig:
             raise ValueError("smaller crops at first need padded crops: leave --first-size out")
         if first % divisor:
             raise ValueError(f"first_size must be a multiple of {divisor}, got {first}")
-
-
-#: Named recipes: what they change of the defaults, which are the authors'.
-PRESETS: dict[str, dict[str, Any]] = {
-    "authors": {"max_steps": 100_000, "amp": "off"},
-    "fast": {
-        "epochs": 30.0,
-        "schedule": "onecycle",
-        "learning_rate": 0.2,
-        "warmup": 0.2,
-        "nesterov": True,
-        "l2": 5e-4,
-        "label_smoothing": 0.1,
-        "crop_padding": 4,
-        "amp": "auto",
-    },
-    "finetune": {
-        "epochs": 10.0,
-        "schedule": "onecycle",
-        "learning_rate": 0.05,
-        "warmup": 0.1,
-        "nesterov": True,
-        "l2": 5e-4,
-        "label_smoothing": 0.1,
-        "crop_padding": 4,
-        "amp": "auto",
-    },
-    "photographs": {
-        "epochs": 100.0,
-        "batch_size": 64,
-        "schedule": "cosine",
-        "learning_rate": 0.1,
-        "warmup": 0.05,
-        "nesterov": True,
-        "l2": 5e-4,
-        "label_smoothing": 0.1,
-        "amp": "auto",
-    },
-}
-
-#: Families that presets are for, where it is not CIFAR's.
-PRESET_FAMILIES = {"photographs": "imagenet"}
-
-
-def preset(name: str) -> dict[str, Any]:
-    """Give what a named recipe changes of the defaults.
-
-    Raises
-    ------
-    ValueError
-        If there is no such recipe; the message lists them.
-    """
-    if name not in PRESETS:
-        raise ValueError(f"unknown preset {name!r}: choose one of {', '.join(PRESETS)}")
-    return dict(PRESETS[name])
 
 
 def config_to_dict(config: TrainingConfig) -> dict[str, Any]:
