@@ -220,7 +220,7 @@ def _measure(args: argparse.Namespace) -> None:
     boxes = read_boxes(args.boxes)
 
     def images() -> Iterator[Image]:
-        return _examples(args, boxes.by_name) if args.dataset else _photographs(args.images)
+        return _examples(args, boxes) if args.dataset else _photographs(args.images, boxes.units)
 
     def readable() -> Iterator[np.ndarray]:
         for name, pixels in images():
@@ -250,36 +250,41 @@ def _measure(args: argparse.Namespace) -> None:
     )
 
 
-def _photographs(paths: Sequence[str]) -> Iterator[Image]:
+def _photographs(paths: Sequence[str], units: str) -> Iterator[Image]:
     """Photographs, and those below folders, by their file names."""
     from sact_core.data.folders import photographs
 
     for _, record in photographs(paths).encoded():
-        name, pixels = _decoded(record)
+        name, pixels = _decoded(record, units)
         yield Path(name).name, pixels
 
 
-def _examples(args: argparse.Namespace, wanted: Mapping[str, Any]) -> Iterator[Image]:
+def _examples(args: argparse.Namespace, boxes: Boxes) -> Iterator[Image]:
     """Those examples of a data set that are asked for."""
     from sact_core.checkpoint import read_header
 
     source = open_data_set(args, read_header(args.checkpoint).provenance)
     for _, record in source.encoded():
         if isinstance(record, ImageError):
-            yield _decoded(record)
+            yield _decoded(record, boxes.units)
             continue
         name = f"{source.class_names[record.label]}/{record.name}"
-        name = name if name in wanted else record.name
-        if name in wanted:
-            yield name, _decoded(record)[1]
+        name = name if name in boxes.by_name else record.name
+        if name in boxes.by_name:
+            yield name, _decoded(record, boxes.units)[1]
 
 
-def _decoded(record: Record | ImageError) -> Image:
+def _decoded(record: Record | ImageError, units: str) -> Image:
     """The name of an example, and its pixels or why there are none."""
+
+    def smaller(sentence: str) -> None:
+        if units == "pixels":
+            raise ImageError(f"{sentence}, and its boxes are in pixels: give them as shares")
+
     try:
         if isinstance(record, ImageError):
             raise record
-        return record.name, record.pixels()
+        return record.name, record.pixels(said=smaller)
     except ImageError as error:
         return error.name or "an example", str(error)
 

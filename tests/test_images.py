@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -13,6 +15,7 @@ from PIL import Image, ImageCms
 
 from sact_core.data import images
 from sact_core.data.images import ImageError, read_image
+from tests.conftest import ROOT
 
 # Four quarters: red, green / blue, white. JPEG's blocks of 8 (and 16, for colour) fit.
 QUARTERS = np.zeros((32, 64, 3), np.uint8)
@@ -289,6 +292,94 @@ def test_what_texts_say_of_the_camera_is_kept(key):
     at = whole.index(b"IDAT") - 4
     long = BROKEN["a text of 1.5 MB"]
     np.testing.assert_array_equal(read_image(whole[:at] + long + said + whole[at:]), QUARTERS)
+
+
+# --- photographs of very many pixels ---
+
+
+@pytest.mark.parametrize(
+    ("size", "options", "factor"),
+    [
+        ((32, 64), {}, 2),
+        ((31, 63), {}, 2),
+        ((24, 32), {}, 1),
+        ((56, 64), {}, 4),
+        ((32, 64), {"progressive": True}, 4),
+        ((40, 60), {"progressive": True}, None),
+        ((60, 80), {}, None),
+    ],
+)
+def test_a_large_jpeg_is_decoded_smaller_and_it_is_said(monkeypatch, caplog, size, options, factor):
+    """By limits of so many hundred pixels as there are millions."""
+    monkeypatch.setattr(images, "MAX_PIXELS", 800)
+    monkeypatch.setattr(images, "MAX_JPEG_PIXELS", 4000)
+    monkeypatch.setattr(images, "MAX_COEFFICIENT_BYTES", 13_000)
+    images._logged().clear()
+    pixels = np.full((*size, 3), 200, np.uint8)
+    pixels[: size[0] // 2] = [90, 20, 20]
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    data = encode(pixels, "JPEG", quality=95, subsampling=0, exif=exif, **options)
+    if factor is None:
+        with pytest.raises(ImageError, match=r"megapixels|is a progressive JPEG of 60 x 40 pixels"):
+            read_image(data)
+        return
+    comp = read_image(data, "it.jpg")
+    assert comp.shape == (-(-size[0] // factor), -(-size[1] // factor), 3)
+    assert_close(comp[-1:], np.full((1, comp.shape[1], 3), [90, 20, 20], np.uint8), 8)  # upright
+    assert_close(comp[:1], np.full((1, comp.shape[1], 3), 200, np.uint8), 8)
+    sentence = f"it.jpg has {size[1]} x {size[0]} pixels: decoded at 1/{factor} of that"
+    assert caplog.messages == ([sentence] if factor > 1 else [])
+    read_image(data, "it.jpg")
+    assert len(caplog.messages) <= 1  # once
+    heard = []
+    assert read_image(data, "it.jpg", lambda *_: 4, heard.append).shape[0] == -(-size[0] // 4)
+    assert heard == ([sentence] if factor > 1 else [])
+
+
+def test_only_the_first_ones_are_named(monkeypatch, caplog):
+    monkeypatch.setattr(images, "MAX_PIXELS", 1000)
+    images._logged().clear()
+    data = encode(QUARTERS, "JPEG")
+    for i in range(9):
+        read_image(data, f"{i}.jpg")
+    assert [message[:5] for message in caplog.messages] == [f"{i}.jpg" for i in range(5)]
+    assert caplog.messages[-1].endswith("decoded at 1/2 of that; more are not named")
+
+
+@pytest.mark.parametrize(("width", "height"), [(9504, 6336), (12000, 9000), (16000, 12500)])
+def test_photographs_of_61_108_and_200_megapixels(width, height):
+    """Their headers before pixels of a few rows; what is missing the decoder makes grey."""
+    data = bytearray(encode(QUARTERS, "JPEG", subsampling=0))
+    at = data.index(b"\xff\xc0") + 5
+    data[at : at + 4] = struct.pack(">HH", height, width)
+    heard = []
+    assert read_image(bytes(data), said=heard.append).shape == (height // 2, width // 2, 3)
+    assert heard == [f"the image has {width:,} x {height:,} pixels: decoded at 1/2 of that"]
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="tells no peak of memory")
+@pytest.mark.parametrize("kind", ["JPEG of 108 megapixels", "PNG", "PNG with transparency", "BMP"])
+def test_the_largest_stay_below_a_gigabyte(tmp_path, kind):
+    size, colours = ((12000, 9000), 3) if "108" in kind else ((8192, 6100), 3 + ("with" in kind))
+    if kind == "BMP":
+        size = (8192, 2030)  # as many bytes as a file may have
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = Image.new("RGBA" if colours == 4 else "RGB", size, (9, 8, 7, 6)[:colours])
+    options = {} if kind == "BMP" else {"exif": exif}
+    image.save(tmp_path / "a", kind.split()[0], **options)
+    code = "from tests.peak_memory import peak; from sact_core.data.images import read_image; "
+    code += f"shape = read_image({str(tmp_path / 'a')!r}).shape; print(*shape[:2], peak())"
+    argv = [sys.executable, "-c", code]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True)
+    height, width, peak = map(int, done.stdout.split())
+    assert (height, width) == {
+        "JPEG of 108 megapixels": (6000, 4500),
+        "BMP": (2030, 8192),
+    }.get(kind, (8192, 6100))
+    assert peak < 700_000_000
+    assert ("decoded at 1/2" in done.stderr) == ("108" in kind)
 
 
 # --- what is refused ---

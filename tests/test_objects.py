@@ -210,3 +210,21 @@ def test_the_boxes_that_ship_name_photographs():
         if listed:
             share = inside_mask(listed, "shares", (1, 1), (200, 200)).mean()
             assert 0.05 < share < 0.9, name
+
+
+def test_boxes_in_pixels_are_not_laid_on_a_photograph_decoded_smaller(
+    checkpoint, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("sact_core.data.images.MAX_PIXELS", 1000)
+    Image.new("RGB", (48, 32), "green").save(tmp_path / "a.jpg")
+    Image.new("RGB", (24, 32), "green").save(tmp_path / "b.jpg")
+    boxes = {"a.jpg": [[0, 0, 16, 16]], "b.jpg": [[0, 0, 16, 16]]}
+    argv = [tmp_path / "a.jpg", tmp_path / "b.jpg", "--checkpoint", checkpoint, "--json"]
+    file = write_boxes(tmp_path / "pixels.json", boxes, "pixels")
+    code, out, err = run(capsys, *argv, "--boxes", file)
+    assert code == 0
+    assert list(json.loads(out)["images"]) == ["b.jpg"]
+    assert "a.jpg has 48 x 32 pixels: decoded at 1/2 of that, and its boxes are in pixels" in err
+    file = write_boxes(tmp_path / "shares.json", {name: [[0, 0, 0.5, 0.5]] for name in boxes})
+    code, out, err = run(capsys, *argv, "--boxes", file)
+    assert sorted(json.loads(out)["images"]) == ["a.jpg", "b.jpg"]

@@ -68,8 +68,9 @@ def add_your_own(page: str) -> None:
             args=(page,),
         )
         st.caption(
-            f"Up to {MAX_IMAGE_MB} MB and 50 megapixels an image. Files stay in the memory of this "
-            f"server until you close the page; links cannot carry them."
+            f"Up to {MAX_IMAGE_MB} MB and 50 megapixels an image (JPEG: 250, made smaller). "
+            f"Files stay in the memory of this server until you close the page; links cannot "
+            f"carry them."
         )
     for sentence in st.session_state.pop(f"{page}_problems", []):
         st.error(sentence, icon=":material/error:")

@@ -48,14 +48,17 @@ def uploaded_picture(name: str, data: bytes) -> Picture:
     from sact_core.data.images import read_image
 
     name = Path(name.replace("\\", "/")).name[:80] or "Image"
+    said: list[str] = []
     try:
-        pixels = read_image(data)
+        pixels = read_image(data, said=said.append)
     except (ValueError, OSError) as error:
         raise InputError(sentence(error).replace("The image", name, 1)) from None
     height, width = pixels.shape[:2]
     factor = math.ceil(math.sqrt(height * width / MAX_KEPT_PIXELS))
     if factor == 1:
-        return picture(name, pixels, "upload")
+        return picture(
+            name, pixels, "upload", said[0].replace("the image has", "of") if said else ""
+        )
     note = f"made {factor} times smaller first, since {width} × {height} pixels are very many"
     return picture(name, _smaller(pixels, factor), "upload", note)
 

@@ -2,13 +2,16 @@
 
 The first frame is taken of an animation, the camera's orientation is applied,
 transparency is laid on white, and every colour mode becomes 8-bit RGB. A file
-may come from anybody: its size is looked at before a pixel is decoded.
+may come from anybody: its size is looked at before a pixel is decoded. What takes
+memory is done strip by strip, so that the largest photograph stays below 1 GB.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
+import logging
 import os
 import stat
 from collections.abc import Callable
@@ -25,7 +28,20 @@ if TYPE_CHECKING:
 
 #: Formats as Pillow names them. JPEG includes MPO, which many cameras write as ``.jpg``.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+
+#: Decoded at most. JPEG files of more, to so many, are decoded smaller, as they allow.
 MAX_PIXELS = 50_000_000
+MAX_JPEG_PIXELS = 250_000_000
+
+#: A progressive JPEG file is held whole before it is decoded, at any scale.
+MAX_COEFFICIENT_BYTES = 700_000_000
+
+#: Photographs that a process names as decoded smaller.
+MAX_LOGGED = 5
+
+#: Pixels brought to RGB at a time.
+STRIP_PIXELS = 1 << 20
+
 MAX_BYTES = 50_000_000
 
 
@@ -42,6 +58,7 @@ def read_image(
     source: str | Path | bytes,
     name: str | None = None,
     shrink: Callable[[int, int], int] | None = None,
+    said: Callable[[str], None] | None = None,
 ) -> np.ndarray:
     """Read a photograph.
 
@@ -54,6 +71,9 @@ def read_image(
     shrink : callable, optional
         Told width and height of an upright JPEG photograph, says by which factor it
         may be decoded smaller, which is quicker: 1, 2, 4 or 8.
+    said : callable, optional
+        Told in one sentence where a photograph of too many pixels is decoded smaller.
+        Where left out, the first few are logged.
 
     Returns
     -------
@@ -64,36 +84,83 @@ def read_image(
     ------
     ImageError
         If it is none of these formats, is truncated or damaged, or has more than
-        50 megapixels or 50 MB.
+        50 MB or 50 megapixels (JPEG: 250).
     OSError
         If there is no such file or it cannot be opened.
     """
-    from PIL import Image
+    from PIL import Image, JpegImagePlugin
 
     label, data = _contents(source, name)
     data = only_pixels(data)
+    image: Image.Image
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        if data.startswith(b"\xff\xd8\xff"):
+            # Without Pillow's own limit, which knows nothing of scaled decoding. Of several
+            # photographs in a file (MPO) this is the first.
+            image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
+        else:
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ImageError(_too_large(label)) from None
     except Exception:  # Pillow raises nearly anything at damaged files
         raise ImageError(f"{label} {_foreign(data)}") from None
     with image:
-        if image.width * image.height > MAX_PIXELS:
-            raise ImageError(_too_large(label, image.size))
         if image.width * image.height == 0:
             raise ImageError(f"{label} has no pixels")
+        factor = _factor_needed(image, label)
+        if factor > 1:
+            (said or _log)(
+                f"{label} has {image.width:,} x {image.height:,} pixels: decoded at 1/{factor} "
+                f"of that"
+            )
         try:
-            if shrink is not None and image.format in ("JPEG", "MPO"):
-                width, height = _upright_size(image)
-                factor = shrink(width, height)
+            if isinstance(image, JpegImagePlugin.JpegImageFile):
+                if shrink is not None:
+                    factor = max(factor, shrink(*_upright_size(image)))
                 image.draft(None, (image.width // factor, image.height // factor))
+            bits = _bits(image)
             image.load()
-            return np.array(_to_rgb(_upright(image), _bits(image)))
+            _turn_upright(image)
+            return _pixels(image, bits)
         except Exception as error:
             reason = str(error).strip().splitlines()
             detail = f" ({reason[0]})" if reason else ""
             raise ImageError(f"{label} is truncated or damaged{detail}") from None
+
+
+def _factor_needed(image: Image.Image, label: str) -> int:
+    """By which factor a photograph must be decoded smaller: 1, 2 or 4; or it is refused."""
+    from PIL import JpegImagePlugin
+
+    num_pixels = image.width * image.height
+    if num_pixels <= MAX_PIXELS:
+        return 1
+    if not isinstance(image, JpegImagePlugin.JpegImageFile):
+        raise ImageError(_too_large(label, image.size))
+    if num_pixels > MAX_JPEG_PIXELS:
+        raise ImageError(_too_large(label, image.size, MAX_JPEG_PIXELS))
+    if not image.info.get("progression"):
+        return 2 if num_pixels <= 4 * MAX_PIXELS else 4
+    shares = [wide * high for _, wide, high, _ in image.layer]
+    if 2 * num_pixels * sum(shares) / max(shares) > MAX_COEFFICIENT_BYTES:
+        raise ImageError(
+            f"{label} is a progressive JPEG of {image.width} x {image.height} pixels, which takes "
+            f"too much memory: save it as a usual (baseline) JPEG, or smaller"
+        )
+    return 4
+
+
+@functools.lru_cache(maxsize=1)
+def _logged() -> set[str]:
+    return set()
+
+
+def _log(sentence: str) -> None:
+    """Say on stderr, of the first photographs of a process and of each once."""
+    if len(_logged()) < MAX_LOGGED and sentence not in _logged():
+        _logged().add(sentence)
+        more = "; more are not named" if len(_logged()) == MAX_LOGGED else ""
+        logging.getLogger(__name__).warning("%s%s", sentence, more)
 
 
 def _contents(source: str | Path | bytes, name: str | None) -> tuple[str, bytes]:
@@ -131,18 +198,17 @@ def _foreign(data: bytes) -> str:
     return "is no image, or none that can be read: JPEG, PNG, WebP, GIF, BMP and TIFF can"
 
 
-def _too_large(label: str, size: tuple[int, int] | None = None) -> str:
+def _too_large(label: str, size: tuple[int, int] | None = None, limit: int = MAX_PIXELS) -> str:
     dimensions = f" ({size[0]} x {size[1]})" if size else ""
-    return f"{label} has more than {MAX_PIXELS // 1_000_000} megapixels{dimensions}"
+    return f"{label} has more than {limit // 1_000_000} megapixels{dimensions}"
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _turn_upright(image: Image.Image) -> None:
     """Turn and mirror as the camera noted; a note that makes no sense is ignored."""
     from PIL import ImageOps
 
     with contextlib.suppress(Exception):
-        return ImageOps.exif_transpose(image)
-    return image
+        ImageOps.exif_transpose(image, in_place=True)
 
 
 def _upright_size(image: Image.Image) -> tuple[int, int]:
@@ -162,6 +228,16 @@ def _bits(image: Image.Image) -> int:
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
         return 16
     return int(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (16,))[0])
+
+
+def _pixels(image: Image.Image, bits: int) -> np.ndarray:
+    """RGB of a decoded image [shape=(h, w, 3), uint8], brought there strip by strip."""
+    out = np.empty((image.height, image.width, 3), np.uint8)
+    num_rows = max(1, STRIP_PIXELS // image.width)
+    for top in range(0, image.height, num_rows):
+        bottom = min(top + num_rows, image.height)
+        out[top:bottom] = np.asarray(_to_rgb(image.crop((0, top, image.width, bottom)), bits))
+    return out
 
 
 def _to_rgb(image: Image.Image, bits: int) -> Image.Image:

@@ -43,12 +43,16 @@ class Record:
     label: int
     name: str
 
-    def pixels(self, shrink: Callable[[int, int], int] | None = None) -> np.ndarray:
+    def pixels(
+        self,
+        shrink: Callable[[int, int], int] | None = None,
+        said: Callable[[str], None] | None = None,
+    ) -> np.ndarray:
         """Decode the image [shape=(h, w, 3), uint8].
 
         Parameters
         ----------
-        shrink : callable, optional
+        shrink, said : callable, optional
             As for `sact_core.data.images.read_image`.
 
         Raises
@@ -60,7 +64,7 @@ class Record:
             image = self.image
             return image.repeat(3, -1) if image.shape[-1] == 1 else image
         try:
-            return read_image(self.image, self.name, shrink)
+            return read_image(self.image, self.name, shrink, said)
         except OSError as error:
             problem = ImageError(f"{self.name} cannot be opened: {error.strerror or error}")
         except ImageError as error:
