@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import streamlit as st
@@ -12,11 +13,13 @@ from app.runs import run_dir
 PAGE = "runs"
 
 
-def curves(names: list[str]) -> None:
+def curves(names: list[str], was_live: bool) -> None:
     """The curves; while a run is on they refresh by themselves."""
     found = [run for run in (run_dir.read(name) for name in names) if run is not None]
     drawn = [run for run in found if run.rows]
     live = [run for run in found if run.live]
+    if was_live and not live:
+        st.rerun()  # all of the page: what is said of a run that is on no longer holds
     for run in found:
         for problem in run.problems:
             st.warning(f"{run.name}: {problem}", icon=":material/warning:")
@@ -64,12 +67,22 @@ def recipe(name: str) -> None:
     with right:
         st.markdown("Started with:")
         st.code(run.command or "unknown", language="bash", wrap_lines=True)
-        st.markdown("To go on where it stopped:")
-        st.code(run.resume or "unknown", language="bash", wrap_lines=True)
+        if run.done:
+            st.caption("It has taken all of its steps.")
+        else:
+            st.markdown(
+                "To go on, should it be stopped:" if run.live else "To go on where it stopped:"
+            )
+            st.code(run.resume or "unknown", language="bash", wrap_lines=True)
         if run.rows:
             last = run.rows[-1]
             with st.grid(3, min_column_width=110):
-                controls.number("Epoch", f"{last.get('epoch', 0):g}", f"of {run.epochs:g}")
+                counted, taken, planned = run.progress
+                controls.number(
+                    counted,
+                    f"{taken:,.10g}" if math.isfinite(taken) else "–",
+                    f"of {planned:,.10g}" if math.isfinite(planned) else "planned: unknown",
+                )
                 tested = run.tested
                 older = tested and tested is not last
                 when = f", epoch {tested.get('epoch', 0):g}" if older else ""
@@ -109,5 +122,5 @@ if not chosen:
     st.caption("Choose a run above.")
     st.stop()
 live = any(run.live for run in map(run_dir.read, chosen) if run is not None)
-st.fragment(curves, run_every="5s" if live else None)(chosen)
+st.fragment(curves, run_every="5s" if live else None)(chosen, live)
 recipe(chosen[0])

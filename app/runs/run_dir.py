@@ -15,11 +15,12 @@ import plotly.graph_objects as go
 
 from app import figures
 from app.folders import runs_dir
+from sact_core.checkpoint import read_header
 from sact_core.data.folders import files_in
-from sact_core.train import read_metrics
+from sact_core.train import is_training, read_metrics
 
 MAX_FILE_BYTES = 16 << 20
-#: A run whose files are younger, in seconds, is taken to be on.
+#: Where no lock tells, a run whose files are younger, in seconds, is taken to be on.
 LIVE_SECONDS = 300.0
 
 
@@ -37,8 +38,10 @@ class TrainingRun:
         What started it, and what goes on; may be empty.
     rows : list of dict
         Metrics, one an epoch.
+    done : bool
+        Whether it has taken all of its steps.
     live : bool
-        Whether it is on, by the age of its files.
+        Whether it is on: by its lock, or by the age of its files where that cannot tell.
     problems : tuple of str
         What could not be read.
     checkpoints : tuple of str
@@ -50,6 +53,7 @@ class TrainingRun:
     command: str
     resume: str
     rows: list[dict[str, Any]]
+    done: bool
     live: bool
     problems: tuple[str, ...]
     checkpoints: tuple[str, ...]
@@ -60,12 +64,9 @@ class TrainingRun:
         return next((row for row in reversed(self.rows) if "eval/Accuracy" in row), {})
 
     @property
-    def epochs(self) -> float:
-        """Epochs that were asked for."""
-        try:
-            return float(self.recipe.get("epochs", "nan"))
-        except ValueError:
-            return math.nan
+    def progress(self) -> tuple[str, float, float]:
+        """What was asked for, epochs or steps, how many were taken, and how many asked for."""
+        return _progress(self.recipe, self.rows)
 
 
 def names() -> list[str]:
@@ -100,16 +101,17 @@ def read(name: str) -> TrainingRun | None:
     except (ValueError, OSError):
         command = ""
     resume = command if not command or "--resume" in command.split() else f"{command} --resume"
-    age = time.time() - _touched(path)
-    epochs = float(rows[-1].get("epoch", 0)) if rows else 0.0
-    over = _number(recipe.get("epochs")) <= epochs
+    done = _is_done(path, recipe, rows)
+    locked = is_training(path)
+    on = time.time() - _touched(path) < LIVE_SECONDS if locked is None else locked
     return TrainingRun(
         name,
         recipe,
         command,
         resume,
         rows,
-        age < LIVE_SECONDS and not over,
+        done,
+        on and not done,
         tuple(problems),
         tuple(
             f"{runs_dir().name}/{name}/{file}"
@@ -159,6 +161,27 @@ def charts(found: Sequence[TrainingRun], many: bool) -> dict[str, go.Figure]:
     return made
 
 
+def _progress(recipe: dict[str, str], rows: list[dict[str, Any]]) -> tuple[str, float, float]:
+    last = rows[-1] if rows else {}
+    steps = _number(recipe.get("max_steps"))  # in place of epochs
+    if math.isfinite(steps):
+        return "Step", _number(last.get("step", 0)), steps
+    return "Epoch", _number(last.get("epoch", 0)), _number(recipe.get("epochs"))
+
+
+def _is_done(path: Path, recipe: dict[str, str], rows: list[dict[str, Any]]) -> bool:
+    """Whether all steps were taken, by the last checkpoint, or else by the metrics."""
+    try:
+        record = read_header(path / "last.h5").provenance
+        planned = record.get("steps_planned")
+        if planned is not None:
+            return _number(record.get("steps", 0)) >= _number(planned)
+    except (ValueError, OSError):
+        pass  # there is none, or it is damaged
+    _, taken, planned = _progress(recipe, rows)
+    return math.isfinite(taken) and taken >= planned
+
+
 def _touched(path: Path) -> float:
     times = [0.0]
     for file in ("metrics.jsonl", "state.pt", "config.json"):
@@ -187,8 +210,9 @@ def _flat(values: Any, prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def _number(text: str | None) -> float:
+def _number(value: Any) -> float:
+    """A number as it stands in a file; infinite where there is none."""
     try:
-        return float(text) if text is not None else math.inf
-    except ValueError:
+        return float(value)
+    except (ValueError, TypeError):
         return math.inf

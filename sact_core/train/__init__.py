@@ -5,6 +5,14 @@
 
 from sact_core.train.presets import PRESETS, preset
 from sact_core.train.recipes import TrainingConfig
-from sact_core.train.run_dir import RunDir, RunError, read_metrics
+from sact_core.train.run_dir import RunDir, RunError, is_training, read_metrics
 
-__all__ = ["PRESETS", "RunDir", "RunError", "TrainingConfig", "preset", "read_metrics"]
+__all__ = [
+    "PRESETS",
+    "RunDir",
+    "RunError",
+    "TrainingConfig",
+    "is_training",
+    "preset",
+    "read_metrics",
+]

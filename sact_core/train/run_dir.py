@@ -25,6 +25,7 @@ import contextlib
 import io
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -131,11 +132,15 @@ class RunDir:
         except ImportError:  # not on this system
             return
         self._lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self.close()
-            raise RunError(f"another process is training in {self.path}") from None
+        for tries_left in reversed(range(3)):  # `is_training` has it for a moment only
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if tries_left:
+                    time.sleep(0.05)
+        self.close()
+        raise RunError(f"another process is training in {self.path}")
 
     def _check_same(self, old: dict[str, Any], new: dict[str, Any]) -> None:
         flat_old, flat_new = _flat(old), _flat(new)
@@ -219,6 +224,36 @@ class RunDir:
             write_bytes(self.path / name, data)
         except OSError as error:
             raise RunError(str(error.strerror or error)) from None
+
+
+def is_training(path: str | Path) -> bool | None:
+    """Say whether a process trains in a run directory; None where this cannot be told.
+
+    It is told by the lock that a run holds, of this machine's processes alone: None
+    without locks on this system, or where the folder has none.
+
+    Parameters
+    ----------
+    path : path
+        The run directory.
+    """
+    try:
+        import fcntl
+    except ImportError:  # not on this system
+        return None
+    try:
+        lock = os.open(Path(path) / ".lock", os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # a folder of a network that has no locks
+        return None
+    finally:
+        os.close(lock)
+    return False
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:

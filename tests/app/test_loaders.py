@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import os
 import shutil
 import threading
 import time
@@ -20,10 +22,13 @@ from app.loaders import checkpoints, comparing, pictures, running, timing
 from app.records import Look
 from app.runs import run_dir
 from sact_core.backends import Net, load, memory
+from sact_core.checkpoint import write
+from sact_core.config import NetworkConfig
 from sact_core.data.images import read_image
 from sact_core.flops import dense_flops
 from sact_core.result import BlockResult, Result
-from tests.app.conftest import CLASSES, ROOT
+from sact_core.train import RunDir, is_training
+from tests.app.conftest import CLASSES, ROOT, make_checkpoint
 from tests.in_memory import in_memory
 
 
@@ -850,8 +855,6 @@ class TestLab:
 
 class TestTrainingRuns:
     def make(self, folder, name, rows=3):
-        import json
-
         path = folder / name
         path.mkdir(parents=True)
         (path / "config.json").write_text(json.dumps({"network": {"halting": "sact"}, "epochs": 5}))
@@ -882,6 +885,52 @@ class TestTrainingRuns:
         self.make(tmp_path / "runs", "one", rows=5)
 
         assert not run_dir.read("one").live
+
+    @pytest.mark.parametrize(("rows", "done"), [(2, False), (3, True)])
+    def test_steps_in_place_of_epochs(self, app_env, tmp_path, rows, done):
+        path = self.make(tmp_path / "runs", "one", rows)
+        (path / "config.json").write_text('{"epochs": 256.0, "max_steps": 250}')
+        lines = [{"epoch": e + 1, "step": min(100 * (e + 1), 250)} for e in range(rows)]
+        (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        run = run_dir.read("one")
+
+        assert (run.done, run.live) == (done, not done)
+        assert run.progress == ("Step", min(100 * rows, 250), 250)
+
+    @pytest.mark.parametrize(("steps", "done"), [(250, False), (500, True)])
+    def test_the_last_checkpoint_tells_whether_it_is_done(self, app_env, tmp_path, steps, done):
+        path = self.make(tmp_path / "runs", "one", 1)
+        made = make_checkpoint(NetworkConfig(base_channels=4, units_per_block=(1, 1, 1)))
+        record = {"steps": steps, "steps_planned": 500}
+        write(path / "last.h5", replace(made, provenance=record))
+
+        assert run_dir.read("one").done is done
+
+    def test_live_is_told_by_the_lock(self, app_env, tmp_path):
+        path = self.make(tmp_path / "runs", "one")
+        kept = RunDir(path)
+        kept._keep_others_out()
+        old = time.time() - 1000
+        for file in path.iterdir():
+            os.utime(file, (old, old))
+        assert run_dir.read("one").live  # an epoch may take hours
+        kept.close()
+        assert not run_dir.read("one").live
+        os.utime(path / "metrics.jsonl")
+        assert not run_dir.read("one").live  # it was stopped just now
+
+    def test_looking_never_keeps_a_run_from_starting(self, tmp_path):
+        import fcntl
+        import threading
+
+        lock = os.open(tmp_path / ".lock", os.O_RDWR | os.O_CREAT)
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        threading.Timer(0.02, os.close, [lock]).start()
+        kept = RunDir(tmp_path)
+        kept._keep_others_out()
+
+        assert is_training(tmp_path)
+        kept.close()
 
     def test_damaged_files_are_said(self, app_env, tmp_path):
         path = self.make(tmp_path / "runs", "one")

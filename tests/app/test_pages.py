@@ -853,6 +853,23 @@ class TestRuns:
             ("FLOPs", "90%", "of dense, epoch 2"),
         ]
 
+    def test_a_run_that_took_all_steps_is_over(self, app_env, tmp_path):
+        import json
+
+        make_run(tmp_path / "runs", "one", step=60)
+        config = {"network": {"halting": "sact"}, "epochs": 256.0, "max_steps": 120}
+        (tmp_path / "runs" / "one" / "config.json").write_text(json.dumps(config))
+        at = run_page("runs")
+
+        assert not at.exception
+        assert len(at.code) == 1
+        assert "taken all of its steps" in texts(at)
+        assert "To go on" not in texts(at)
+        assert "refreshes by itself" not in texts(at)
+        assert (at.metric[0].label, at.metric[0].value, at.metric[0].delta) == (
+            "Step", "120", "of 120"
+        )  # fmt: skip
+
     def test_first_epoch_is_awaited(self, app_env, tmp_path):
         make_run(tmp_path / "runs", "one", rows=0)
         at = run_page("runs")
@@ -869,7 +886,7 @@ class TestRuns:
         assert "config.json cannot be read" in at.warning[0].value
 
 
-def make_run(folder: Path, name: str, rows: int = 2) -> None:
+def make_run(folder: Path, name: str, rows: int = 2, step: int = 100) -> None:
     """A run directory with a few epochs."""
     import json
 
@@ -878,7 +895,10 @@ def make_run(folder: Path, name: str, rows: int = 2) -> None:
     (path / "config.json").write_text(json.dumps({"network": {"halting": "sact"}, "epochs": 9}))
     (path / "command.txt").write_text("python -m sact_core.train\n")
     lines = [
-        {"epoch": e + 1, "train/Total Loss": 1.0, "eval/Accuracy": 0.5, "flops_share": 0.9}
+        {
+            "epoch": e + 1, "step": step * (e + 1), "train/Total Loss": 1.0,
+            "eval/Accuracy": 0.5, "flops_share": 0.9,
+        }
         for e in range(rows)
-    ]
+    ]  # fmt: skip
     (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
