@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ from PIL import Image
 from sact_core.data.folders import default_splits, list_folder, photographs
 from sact_core.data.records import DataError
 from sact_core.data.splits import open_split, splits_of
+from tests.conftest import ROOT
 
 
 def write_folder(root: Path, **counts: int) -> Path:
@@ -158,3 +162,62 @@ def test_a_class_without_images_is_named(tmp_path: Path) -> None:
     write_folder(tmp_path / "split" / "train", owl=0)
     with pytest.raises(DataError, match=r"of the class 'owl': put some there, or remove the empty"):
         open_split(str(tmp_path / "split"), "train")
+
+
+KINDS = {
+    "a.jfif": "JPEG", "b.JPG": "JPEG", "c.mpo": "MPO", "d.apng": "PNG", "e.AVIF": "AVIF",
+    "f.jp2": "JPEG2000", "g.j2k": "JPEG2000", "h.ppm": "PPM", "i.TiFf": "TIFF", "j.webp": "WEBP",
+    "IMG0001": "JPEG", "IMG0002": "AVIF", "IMG0003": "JPEG2000", "IMG0004": "TIFF",
+    "IMG0005": "GIF", "IMG0006": "BMP", "IMG0007": "PPM", "IMG0008": "PNG", "IMG0009": "WEBP",
+}  # fmt: skip
+
+
+def write_all_kinds(root: Path) -> None:
+    """A class of every format, its suffix or none; and files that are no photographs."""
+    root.mkdir()
+    for name, kind in KINDS.items():
+        Image.new("RGB", (16, 16), (200, 20, 20)).save(root / name, kind)
+
+
+def test_what_pillow_opens_is_read(tmp_path: Path) -> None:
+    write_all_kinds(tmp_path / "red")
+    source = open_split(str(tmp_path), "all")
+    found = source.read(range(len(source)))
+    assert [name for *_, name in found] == sorted(f"red/{name}" for name in KINDS)
+    for image, _, name in found:
+        assert np.abs(image.astype(int) - [200, 20, 20]).max() < 12, name
+    assert len(photographs([tmp_path])) == len(KINDS)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_what_is_left_out_is_counted_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_folder(tmp_path, cat=3, dog=2)
+    (tmp_path / "dog" / "IMG0001").write_bytes(b"no photograph")
+    open_split(str(tmp_path), "all-but:20%")
+    said = f"{tmp_path}: one file is left out, by name or place no photograph of a class: dog/IMG"
+    assert [text[: len(said)] for text in caplog.messages] == [said]
+    for name in ("cat/a.heic", "cat/b.mp4", "cat/README", "dog/c.txt", "loose.jpg", "notes.txt"):
+        (tmp_path / name).write_bytes(b"")
+    os.mkfifo(tmp_path / "cat" / "pipe")
+    caplog.clear()
+    for split in ("all-but:20%", "held-out:20%"):  # said once
+        assert open_split(str(tmp_path), split).class_names == ("cat", "dog")
+    assert caplog.messages == [
+        f"{tmp_path}: 7 files are left out, by name or place no photograph of a class: "
+        f"cat/README, cat/a.heic, cat/b.mp4, cat/pipe, dog/IMG0001 and 2 more"
+    ]
+    caplog.clear()
+    assert len(photographs([tmp_path])) == 6
+    assert "7 files are left out, by name no photograph: cat/README, " in caplog.text
+
+
+def test_a_command_says_it(tmp_path: Path) -> None:
+    write_folder(tmp_path / "photos", cat=3)
+    (tmp_path / "photos" / "cat" / "a.heic").write_bytes(b"")
+    argv = [sys.executable, "-m", "sact_core.evaluate", "--dataset", str(tmp_path / "photos")]
+    argv += ["--checkpoint", "pretrained/cifar10_resnet32_sact_tau0.02.h5"]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert f"{tmp_path / 'photos'}: one file is left out" in done.stderr
+    assert "cat/a.heic\n" in done.stderr

@@ -53,7 +53,7 @@ def assert_close(comp, ref, atol):
 # --- formats ---
 
 
-@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "WEBP", "GIF"])
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM"])
 def test_lossless_formats(tmp_path, kind):
     data = encode(QUARTERS, kind, **({"lossless": True} if kind == "WEBP" else {}))
     np.testing.assert_array_equal(read_image(data), QUARTERS)
@@ -335,6 +335,15 @@ def test_a_large_jpeg_is_decoded_smaller_and_it_is_said(monkeypatch, caplog, siz
     heard = []
     assert read_image(data, "it.jpg", lambda *_: 4, heard.append).shape[0] == -(-size[0] // 4)
     assert heard == ([sentence] if factor > 1 else [])
+
+
+def test_a_large_jpeg_2000_is_decoded_smaller(monkeypatch):
+    monkeypatch.setattr(images, "MAX_JPEG_2000_PIXELS", 2000)
+    heard = []
+    comp = read_image(encode(QUARTERS, "JPEG2000"), said=heard.append)
+    assert comp.shape == (16, 32, 3)
+    assert_close(comp[2:6, 2:14], QUARTERS[2:6, 2:14], 8)
+    assert heard == ["the image has 64 x 32 pixels: decoded at 1/2 of that"]
 
 
 def test_only_the_first_ones_are_named(monkeypatch, caplog):

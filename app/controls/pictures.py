@@ -16,7 +16,6 @@ from app.records import Model, Picture, pretty_class
 
 TEST_IMAGE = "Test image"
 FIRST_IMAGE = "Cat"
-IMAGE_TYPES = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"]
 MAX_IMAGE_MB = 50
 
 
@@ -49,7 +48,6 @@ def add_your_own(page: str) -> None:
     with st.popover("Add", icon=":material/add_photo_alternate:", width="stretch"):
         st.file_uploader(
             "Images",
-            type=IMAGE_TYPES,
             accept_multiple_files=True,
             max_upload_size=MAX_IMAGE_MB,
             key=f"{page}_upload",

@@ -17,17 +17,18 @@ of photographs), `SYSTEM_NAMES`, and folders named like images, which hold thumb
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from sact_core.data.images import IMAGE_SUFFIXES, is_image_file
 from sact_core.data.records import MAX_NAMED, DataError, FileRecords, num_bytes
 from sact_core.data.source import Source
 from sact_core.texts import shown
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
 #: Folders that archives and systems add: macOS, Synology, Windows, Linux.
 SYSTEM_NAMES = (
@@ -44,15 +45,23 @@ HOLDOUT = 0.2
 Listed = list[tuple[Path, int]]
 
 
-def images_in(folder: Path, deep: bool = True) -> list[Path]:
+def images_in(folder: Path, deep: bool = True, others: list[Path] | None = None) -> list[Path]:
     """List the photographs of a folder, sorted.
 
     Parameters
     ----------
     folder, deep
         As for `files_in`.
+    others : list of Path, optional
+        Gets the files that are none.
     """
-    return sorted(files_in(folder, IMAGE_SUFFIXES, deep))
+    found = []
+    for path in sorted(files_in(folder, "", deep)):
+        if is_image_file(path):
+            found.append(path)
+        elif others is not None:
+            others.append(path)
+    return found
 
 
 def files_in(folder: Path, endings: str | tuple[str, ...], deep: bool = True) -> Iterator[Path]:
@@ -104,7 +113,9 @@ def photographs(paths: Sequence[str | Path]) -> Source:
     found: list[tuple[Path, int, str]] = []
     for path in map(Path, paths):
         if path.is_dir():
-            found += [(p, -1, shown(p.relative_to(path))) for p in images_in(path)]
+            others: list[Path] = []
+            found += [(p, -1, shown(p.relative_to(path))) for p in images_in(path, True, others)]
+            _say_left_out(path, others, "no photograph")
         else:
             path.stat()
             found.append((path, -1, shown(path.name)))
@@ -141,7 +152,13 @@ def list_folder(root: Path, split: str) -> tuple[tuple[str, ...], FileRecords]:
         there += "" if splits else " all-but:20% and held-out:20%"
         raise DataError(f"{root} has no split {split!r}: {there}")
     classes = [path.name for path in sub_folders(where)]
-    files = [(path, i) for i, name in enumerate(classes) for path in images_in(where / name)]
+    others = images_in(where, deep=False)  # of no class
+    files = [
+        (path, i)
+        for i, name in enumerate(classes)
+        for path in images_in(where / name, True, others)
+    ]
+    _say_left_out(where, sorted(others), "or place no photograph of a class")
     if not files:
         raise DataError(f"{where} holds no class folders with images")
     _refuse_empty_classes(root, where, classes, {label for _, label in files})
@@ -185,6 +202,23 @@ def default_splits(root: Path, holdout: float | None) -> tuple[str, str] | None:
     if has_splits:
         raise DataError(f"{root} has splits of its own: leave --holdout out")
     return f"all-but:{100 * holdout:g}%", f"held-out:{100 * holdout:g}%"
+
+
+def _say_left_out(folder: Path, others: Sequence[Path], what: str) -> None:
+    """Count and name, once, the files that are not taken for photographs of a folder."""
+    if not others:
+        return
+    names = [shown(path.relative_to(folder)) for path in others]
+    more = f" and {len(names) - MAX_NAMED:,} more" if len(names) > MAX_NAMED else ""
+    count = f"{len(names):,} files are" if len(names) > 1 else "one file is"
+    _log_once(
+        f"{shown(folder)}: {count} left out, by name {what}: {', '.join(names[:MAX_NAMED])}{more}"
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def _log_once(sentence: str) -> None:
+    logging.getLogger(__name__).warning(sentence)
 
 
 def _refuse_empty_classes(root: Path, where: Path, classes: list[str], full: set[int]) -> None:
@@ -233,4 +267,4 @@ def _has_images(split: Path) -> bool:
 
 
 def _any_image(folder: Path) -> bool:
-    return any(True for _ in files_in(folder, IMAGE_SUFFIXES))
+    return any(is_image_file(path) for path in files_in(folder, ""))

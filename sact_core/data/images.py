@@ -13,6 +13,7 @@ import functools
 import io
 import logging
 import os
+import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -27,11 +28,28 @@ if TYPE_CHECKING:
     from PIL import Image
 
 #: Formats as Pillow names them. JPEG includes MPO, which many cameras write as ``.jpg``.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
+
+#: How names of such files end, in lower case.
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp"),
+    *(".tif", ".tiff", ".avif", ".avifs", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
+    *(".ppm", ".pgm", ".pbm", ".pnm"),
+)
+
+#: How the files themselves begin.
+_BEGINNINGS = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n|RIFF....WEBP|GIF8[79]a|BM|II\*\0|MM\0\*|....ftypavi[fs]"
+    rb"|\0\0\0\x0cjP  |\xff\x4f\xff\x51|P[1-6]\s",
+    re.DOTALL,
+)
 
 #: Decoded at most. JPEG files of more, to so many, are decoded smaller, as they allow.
 MAX_PIXELS = 50_000_000
 MAX_JPEG_PIXELS = 250_000_000
+
+#: JPEG 2000 takes 20 bytes a pixel while it is decoded, and may be decoded smaller too.
+MAX_JPEG_2000_PIXELS = 25_000_000
 
 #: A progressive JPEG file is held whole before it is decoded, at any scale.
 MAX_COEFFICIENT_BYTES = 700_000_000
@@ -65,7 +83,8 @@ def read_image(
     Parameters
     ----------
     source : str, Path or bytes
-        A JPEG, PNG, WebP, GIF (first frame), BMP or TIFF file, or its contents.
+        A JPEG, PNG, WebP, GIF (first frame), BMP, TIFF, AVIF, JPEG 2000 or PPM file, or
+        its contents.
     name : str, optional
         What to call it in messages; the file's path where left out.
     shrink : callable, optional
@@ -99,7 +118,7 @@ def read_image(
             # photographs in a file (MPO) this is the first.
             image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
         else:
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            image = Image.open(io.BytesIO(data), formats=_formats())
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ImageError(_too_large(label)) from None
     except Exception:  # Pillow raises nearly anything at damaged files
@@ -118,6 +137,8 @@ def read_image(
                 if shrink is not None:
                     factor = max(factor, shrink(*_upright_size(image)))
                 image.draft(None, (image.width // factor, image.height // factor))
+            elif factor > 1:
+                image.reduce = factor.bit_length() - 1  # type: ignore[method-assign, assignment]
             bits = _bits(image)
             image.load()
             _turn_upright(image)
@@ -128,13 +149,35 @@ def read_image(
             raise ImageError(f"{label} is truncated or damaged{detail}") from None
 
 
+def is_image_file(path: Path) -> bool:
+    """Tell whether a file holds a photograph: by its suffix, and where it has none by its bytes."""
+    if path.suffix:
+        return path.name.lower().endswith(IMAGE_SUFFIXES)
+    try:
+        if not path.is_file():
+            return False
+        with open(path, "rb") as file:
+            return _BEGINNINGS.match(file.read(16)) is not None
+    except OSError:
+        return False
+
+
+@functools.lru_cache(maxsize=1)
+def _formats() -> tuple[str, ...]:
+    """Those of `FORMATS` that this Pillow can read."""
+    from PIL import Image
+
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
 def _factor_needed(image: Image.Image, label: str) -> int:
     """By which factor a photograph must be decoded smaller: 1, 2 or 4; or it is refused."""
     from PIL import JpegImagePlugin
 
     num_pixels = image.width * image.height
     if num_pixels <= MAX_PIXELS:
-        return 1
+        return 2 if image.format == "JPEG2000" and num_pixels > MAX_JPEG_2000_PIXELS else 1
     if not isinstance(image, JpegImagePlugin.JpegImageFile):
         raise ImageError(_too_large(label, image.size))
     if num_pixels > MAX_JPEG_PIXELS:
@@ -195,7 +238,10 @@ def _foreign(data: bytes) -> str:
         b"hevc",
     ):
         return "is a HEIC photograph; save it as JPEG first"
-    return "is no image, or none that can be read: JPEG, PNG, WebP, GIF, BMP and TIFF can"
+    return (
+        "is no image, or none that can be read: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, JPEG 2000 "
+        "and PPM can"
+    )
 
 
 def _too_large(label: str, size: tuple[int, int] | None = None, limit: int = MAX_PIXELS) -> str:
