@@ -12,8 +12,20 @@ from app.viewer import component as viewer
 VIEWS = {"side": "Side by side", "swipe": "Swipe", "difference": "Difference"}
 
 
-def maps(models: list[Model], names: list[str], runs: list[Run], picture: Picture) -> None:
-    """The maps in one view: beside one another, swiped, or subtracted."""
+def maps(
+    models: list[Model], names: list[str], runs: list[Run], picture: Picture, numbers: list[int]
+) -> None:
+    """The maps in one view: beside one another, swiped, or subtracted.
+
+    Parameters
+    ----------
+    models, names, runs : list
+        Networks that halt, what they are called and their runs.
+    picture : Picture
+        What all of them saw.
+    numbers : list of int
+        Of the networks, as the page counts all that were chosen.
+    """
     with st.container(horizontal=True, vertical_alignment="bottom"):
         view = st.segmented_control(
             "View",
@@ -49,12 +61,12 @@ def maps(models: list[Model], names: list[str], runs: list[Run], picture: Pictur
     scales = [Scale(low, high, "units", colours)]
     panels = [
         Panel(
-            f"{i + 1}  {names[i]}",
+            f"{numbers[i]}  {names[i]}",
             spans[i],
             0,
             picture=opacity < 100,
             opacity=opacity / 100,
-            says=str(i + 1),
+            says=str(numbers[i]),
             alt=f"{views.METRICS[metric]} of {names[i]}: {views.summary(run)}",
         )
         for i, run in enumerate(runs)
@@ -62,9 +74,12 @@ def maps(models: list[Model], names: list[str], runs: list[Run], picture: Pictur
     swipe = ""
     hint = "Zoom and pan move all maps together. Point at one to read them all."
     if view == "swipe":
-        swipe = f"{views.METRICS[metric]} of networks 1 and 2"
+        swipe = f"{views.METRICS[metric]} of networks {numbers[0]} and {numbers[1]}"
         panels = panels[:2]
-        hint = "Drag the slider: network 1 on the left of the line, network 2 on the right."
+        hint = (
+            f"Drag the slider: network {numbers[0]} on the left of the line, network {numbers[1]} "
+            "on the right."
+        )
     elif view == "difference":
         difference = [*spans[1], *(-1 - i for i in spans[0])]
         total = runs[1].result.map(metric)[0].mean() - runs[0].result.map(metric)[0].mean()
@@ -73,7 +88,7 @@ def maps(models: list[Model], names: list[str], runs: list[Run], picture: Pictur
         panels = [
             *panels[:2],
             Panel(
-                "Network 2 − network 1",
+                f"Network {numbers[1]} − network {numbers[0]}",
                 difference,
                 1,
                 says="difference",
@@ -81,7 +96,7 @@ def maps(models: list[Model], names: list[str], runs: list[Run], picture: Pictur
                 alt=f"Signed difference, {total:+.2f} units on average",
             ),
         ]
-        hint = "Orange: network 2 thinks more there. Blue: less."
+        hint = f"Orange: network {numbers[1]} thinks more there. Blue: less."
     viewer.show(
         payload(
             runs[0].seen.pixels,

@@ -112,6 +112,7 @@ if len(halting) >= 2 or (halting and st.session_state.get("compare_view", "side"
         [shown[i] for i in halting],
         [runs[i] for i in halting],
         picture,
+        [i + 1 for i in halting],
     )
 elif halting:
     st.caption("Swipe and difference need two networks that halt.")

@@ -13,6 +13,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from app import figures, loaders
+from app.compare import maps
 from app.records import Look
 from tests.app.conftest import CLASSES, ROOT
 
@@ -516,6 +517,30 @@ class TestCompare:
 
         assert "does not halt" in at.info[0].value
         assert len(at.dataframe[0].value) == 2
+
+    @pytest.mark.parametrize(
+        ("view", "told"),
+        [
+            ("Side by side", ["1  tiny_sact_tau0.001", "3  tiny_sact_tau0.005", "4  tiny_act"]),
+            ("Swipe", ["networks 1 and 3", "network 1 on the left", "network 3 on the right"]),
+            ("Difference", ["Network 3 − network 1", "Orange: network 3 thinks more"]),
+        ],
+    )
+    def test_maps_have_the_numbers_of_the_networks(self, app_env, monkeypatch, view, told):
+        made: list[str] = []
+        real = maps.payload
+        monkeypatch.setattr(
+            maps,
+            "payload",
+            lambda *args, **more: made.append(repr((args, more))) or real(*args, **more),
+        )
+        names = ["tiny_sact_tau0.001", "tiny_vanilla", "tiny_sact_tau0.005", "tiny_act"]
+        chosen = {f"compare_checkpoint_{i + 1}": name for i, name in enumerate(names)}
+        at = run_page("compare", compare_count="4", compare_view=view, **chosen)
+
+        assert not at.exception
+        assert [each for each in told if each not in made[-1]] == []
+        assert list(at.dataframe[0].value["network"])[2] == "3  tiny_sact_tau0.005"
 
     def test_networks_of_two_kinds(self, photo_env):
         two = {
