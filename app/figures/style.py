@@ -53,7 +53,7 @@ def colour_scale(name: str) -> list[list[Any]]:
         return [[i / (len(DIVERGING) - 1), colour] for i, colour in enumerate(DIVERGING)]
     if name not in COLOUR_MAPS:
         raise ValueError(f"colour_map must be one of {', '.join(COLOUR_MAPS)}, got {name!r}")
-    return [list(pair) for pair in get_colorscale(name)]
+    return [[share, _unlike_placeholders(colour)] for share, colour in get_colorscale(name)]
 
 
 def colour_table(name: str) -> np.ndarray:
@@ -108,6 +108,16 @@ def si(value: float) -> str:
             digits = 0 if abs(scaled) >= 100 else 1 if abs(scaled) >= 10 else 2
             return f"{scaled:.{digits}f} {letter}"
     return f"{value:.0f}"
+
+
+def _unlike_placeholders(colour: str) -> str:
+    """A colour, one level redder where Streamlit's theme for Plotly would replace it.
+
+    The theme takes #000001 to #000040 for places that it puts its own colours into:
+    the lowest colour of inferno and of magma, #000004, came out pink.
+    """
+    near_black = colour.startswith("#0000") and int(colour[5:], 16) <= 0x40
+    return f"#01{colour[3:]}" if near_black else colour
 
 
 def _rgb(colour: str) -> tuple[int, int, int]:

@@ -38,6 +38,17 @@ def test_colour_maps_get_steadily_lighter(name):
     assert (np.diff(light[::8]) > 0).all()
 
 
+@pytest.mark.parametrize("name", [*style.COLOUR_MAPS, "difference"])
+def test_no_colour_is_a_placeholder_of_the_theme(name):
+    from streamlit.elements.lib import streamlit_plotly_theme as theme
+
+    replaced = {value for key, value in vars(theme).items() if key.isupper() and value[:1] == "#"}
+    colours = {colour.lower() for _, colour in style.colour_scale(name)}
+
+    assert "#000004" in replaced
+    assert not colours & replaced
+
+
 def test_unknown_colour_map():
     with pytest.raises(ValueError, match="colour_map must be one of viridis"):
         style.colour_scale("rainbow")
