@@ -19,6 +19,10 @@ from sact_core.texts import shown
 
 T = TypeVar("T")
 
+#: Threads that a process may be asked to use: more than any machine has cores. Each takes
+#: memory of its own before it does anything.
+MAX_THREADS = 1024
+
 
 class Agreed(ValueError):
     """What every process knows to be wrong, so that the first one alone says it."""

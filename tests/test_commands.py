@@ -239,7 +239,8 @@ def asked(checkpoint, *flags):
     ("flags", "said"),
     [
         (["--device", "cpu"], "--device is for --backend dense, not masked"),
-        (["--num-threads", "0"], "--num-threads must be at least 1, got 0"),
+        (["--num-threads", "0"], "--num-threads must be from 1 to 1024, got 0"),
+        (["--num-threads", "1" + 22 * "0"], "--num-threads must be from 1 to 1024, got 1000"),
         (["--backend", "reference", "--num-threads", "1"], "for the masked and dense backends"),
         (["--tau", "5"], "outside of the range"),
         (["--target-flops", "1.5"], "must be a share of dense"),

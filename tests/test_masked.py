@@ -327,10 +327,10 @@ def test_parameters_that_do_not_fit_are_refused():
         masked.Engine(plan, params)
 
 
-@pytest.mark.parametrize("threads", [0, -1, 1.5, True])
+@pytest.mark.parametrize("threads", [0, -1, 1.5, True, 1025, 10**23])
 def test_bad_num_threads(threads):
     plan = make_plan()
-    with pytest.raises(ValueError, match="num_threads must be a whole number above 0"):
+    with pytest.raises(ValueError, match="num_threads must be a whole number from 1 to 1024"):
         masked.Engine(plan, init_params(plan), num_threads=threads)
 
 

@@ -277,3 +277,19 @@ def test_an_average_that_overflows_is_not_written(noise_data_set, tmp_path, monk
     assert said.err.startswith("error: the results of ResNet-")
     assert said.err.count("\n") == 1
     assert not out.exists()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("family", [CIFAR, IMAGENET])
+def test_scales_that_overflow_are_refused_without_a_warning(rng, backend, family):
+    # Warnings are errors here: folding the scale into weights must not say a word of its own.
+    config = NetworkConfig(**family)
+    params = random_params(rng, config)
+    for name, value in params.items():
+        if name.endswith("conv1/bn/gamma"):
+            value[:] = 3e38
+        elif name.endswith("conv1/bn/moving_variance"):
+            value[:] = 1e-30
+    net = random_net(rng, backend, params, **family)
+    with pytest.raises(NotFinite, match="came out"):
+        net.forward(rng.standard_normal((1, 32, 32, 3), dtype=np.float32))

@@ -26,8 +26,11 @@ from typing import Any
 from sact_core.benchmark.cases import CASES, RATIOS
 from sact_core.benchmark.infer import SIDES
 from sact_core.benchmark.train import SIDES as TRAIN_SIDES
-from sact_core.commands import add_data_set, run
+from sact_core.commands import add_data_set, at_least_one, run
 from sact_core.extras import need
+
+#: Length of the longest turn.
+MAX_SECONDS = 3600
 
 KEYS = [case.key for case in CASES]
 
@@ -110,8 +113,8 @@ def run_family(args: argparse.Namespace) -> None:
     from sact_core.checkpoint import read_header
     from sact_core.data.splits import evaluation_split, open_split
 
-    if args.rounds < 1 or args.num_images < 1:
-        raise ValueError("--rounds and --num-images must be at least 1")
+    at_least_one(args, "rounds", "num_images")
+    _check_seconds(args.seconds)
     threads = thread_count(args.threads)
     path, values = _earlier(args.out, "family")
     together: dict[tuple[str, str], list[Path]] = {}  # those tested on the same images
@@ -137,8 +140,10 @@ def run_infer(args: argparse.Namespace) -> int:
 
     if "masked" not in args.sides or not set(infer.DENSE) & set(args.sides):
         raise ValueError(f"--sides must name masked and one of {', '.join(infer.DENSE)}")
-    if args.rounds < 1 or not all(0 < ratio <= 1 for ratio in args.ratios):
-        raise ValueError("--rounds must be at least 1, and --ratios above 0 and at most 1")
+    at_least_one(args, "rounds")
+    _check_seconds(args.seconds)
+    if not all(0 < ratio <= 1 for ratio in args.ratios):
+        raise ValueError("--ratios must be above 0 and at most 1")
     threads = args.threads or sorted({1, thread_count(None)})
     for count in threads:
         thread_count(count)
@@ -180,8 +185,9 @@ def run_halting(args: argparse.Namespace) -> None:
     _need_packages()
     from sact_core.benchmark import halting
 
+    at_least_one(args, "rounds", "threads")
     path, values = _earlier(args.out, "halting")
-    rows = halting.measure_halting(threads=args.threads, rounds=max(1, args.rounds))
+    rows = halting.measure_halting(threads=args.threads, rounds=args.rounds)
     _finish(path, values, _signed(rows))
 
 
@@ -191,6 +197,7 @@ def run_train(args: argparse.Namespace) -> None:
     from sact_core.benchmark import train
     from sact_core.config import NetworkConfig, parse_units
 
+    at_least_one(args, "rounds", "threads", "batch_size")
     units = parse_units(args.units)
     network = NetworkConfig(units_per_block=units, base_channels=args.base_channels)
     path, values = _earlier(args.out, "train")
@@ -207,6 +214,12 @@ def run_report(args: argparse.Namespace) -> None:
 
     for path in render_again(Path(args.out)):
         print(f"{path.with_suffix('.md')} holds the results of {path.name}.")
+
+
+def _check_seconds(seconds: float) -> None:
+    """Refuse a length of a turn that is none."""
+    if not 0 < seconds <= MAX_SECONDS:
+        raise ValueError(f"--seconds must be above 0 and at most {MAX_SECONDS}, got {seconds:g}")
 
 
 def _need_packages() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sact_core.extras import sentence
-from sact_core.processes import Agreed, Processes, Stopped
+from sact_core.processes import MAX_THREADS, Agreed, Processes, Stopped
 
 
 def run(work: Callable[[], int | None], stopped: str = "stopped", who: str = "") -> int:
@@ -101,17 +101,20 @@ def run_together(
 
 
 def at_least_one(args: argparse.Namespace, *names: str) -> None:
-    """Refuse flags that count something and are below 1.
+    """Refuse flags that count something and are below 1, or ask for too many threads.
 
     Raises
     ------
     ValueError
-        If one is; the message names it.
+        If one is or does; the message names it.
     """
     for name in names:
-        value = getattr(args, name)
+        value, flag = getattr(args, name), f"--{name.replace('_', '-')}"
+        threads = name.endswith(("threads", "workers"))
+        if value is not None and threads and not 1 <= value <= MAX_THREADS:
+            raise ValueError(f"{flag} must be from 1 to {MAX_THREADS}, got {value}")
         if value is not None and value < 1:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+            raise ValueError(f"{flag} must be at least 1, got {value}")
 
 
 def progress(

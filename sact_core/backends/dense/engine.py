@@ -12,6 +12,7 @@ from torch import Tensor
 from sact_core.backends.dense.network import BlockTrace, Network
 from sact_core.flops import count_flops
 from sact_core.network import Block, Conv, Plan
+from sact_core.processes import MAX_THREADS
 from sact_core.result import BlockResult, Result
 
 
@@ -33,7 +34,7 @@ class Engine:
     Raises
     ------
     ValueError
-        If the device is not to be had, or ``num_threads`` is below 1.
+        If the device is not to be had, or ``num_threads`` is out of range.
     """
 
     def __init__(
@@ -43,8 +44,8 @@ class Engine:
         device: str = "cpu",
         num_threads: int | None = None,
     ) -> None:
-        if num_threads is not None and num_threads < 1:
-            raise ValueError(f"num_threads must be at least 1, got {num_threads!r}")
+        if num_threads is not None and not 1 <= num_threads <= MAX_THREADS:
+            raise ValueError(f"num_threads must be from 1 to {MAX_THREADS}, got {num_threads!r}")
         self.plan = plan
         self.num_threads = num_threads
         try:

@@ -155,6 +155,8 @@ class _Weights:
         return weights
 
 
+#: What overflows here is refused where results are looked at.
+@np.errstate(over="ignore", invalid="ignore")
 def pack(plan: Plan, params: Mapping[str, np.ndarray]) -> Packed:
     """Lay a network out for the kernels.
 

@@ -32,6 +32,7 @@ class Shifts:
         self._begins = np.zeros_like(self._slopes)
         np.cumsum(self._slopes[:-1], axis=0, out=self._begins[1:])
 
+    @np.errstate(over="ignore", invalid="ignore")  # refused where results are looked at
     def at(self, taus: np.ndarray | None, num_images: int) -> np.ndarray:
         """Shifts of the halting logits [shape=(num_images, units), float32].
 

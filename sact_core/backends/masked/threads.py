@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from sact_core.backends.masked.kernels.cpu import INTERPRETED
+from sact_core.processes import MAX_THREADS
 
 
 def thread_count(num_threads: int | None) -> int:
@@ -16,7 +17,7 @@ def thread_count(num_threads: int | None) -> int:
     Raises
     ------
     ValueError
-        If the number is no whole number above 0.
+        If the number is no whole number from 1 to `sact_core.processes.MAX_THREADS`.
     """
     name, value = "num_threads", num_threads
     if num_threads is None:
@@ -29,8 +30,11 @@ def thread_count(num_threads: int | None) -> int:
         else:
             name, value = "SACT_NUM_THREADS", int(text) if text.strip().isdigit() else 0
             num_threads = text  # type: ignore[assignment]
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise ValueError(f"{name} must be a whole number above 0, got {num_threads!r}")
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if value is None or not whole or not 1 <= value <= MAX_THREADS:
+        raise ValueError(
+            f"{name} must be a whole number from 1 to {MAX_THREADS}, got {num_threads!r}"
+        )
     return 1 if INTERPRETED else int(value)
 
 
