@@ -14,6 +14,13 @@ LABELS = {
     "frozen": "PyTorch, compiled",
 }
 
+#: What stands beside every time of a single look: not as good as times taken in turns.
+ONCE = (
+    "Of the network alone, warm: one run, or the median of up to three where it is quick, when "
+    "this was first asked for. What else the machine did then is in it, so two such times may "
+    "differ by more than the networks do."
+)
+
 
 @dataclass(frozen=True)
 class Times:

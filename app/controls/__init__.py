@@ -19,7 +19,15 @@ from app import loaders
 from app.controls.basics import choose_metric, guarded, heading, number, page_link
 from app.controls.networks import KINDS, choose_model, offered
 from app.controls.pictures import TEST_IMAGE, add_your_own, choose_picture
-from app.controls.sizes import Fitting, choose_input, describe, price, price_list, side_row
+from app.controls.sizes import (
+    Fitting,
+    choose_input,
+    describe,
+    measure_again,
+    price,
+    price_list,
+    side_row,
+)
 from app.controls.taus import any_tau, choose_tau
 from app.folders import InputError
 from app.records import Look, Run
@@ -41,6 +49,7 @@ __all__ = [
     "describe",
     "guarded",
     "heading",
+    "measure_again",
     "number",
     "offered",
     "page_link",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import streamlit as st
 
-from app import figures, loaders, stated
+from app import figures, loaders, stated, times
 from app.controls.basics import carry, guarded
 from app.loaders import Cost
 from app.records import Look, Model, Picture, Run
@@ -218,7 +219,7 @@ def price_list(page: str, look: Look, fitting: Fitting) -> None:
             "dense": st.column_config.NumberColumn("Dense, MFLOPs", format="%.0f"),
             "memory": st.column_config.TextColumn("Memory", help="An estimate of the peak."),
             "milliseconds": st.column_config.TextColumn(
-                "Took, ms", help="Of sizes that have run on this image."
+                "Took, ms", help=f"Of sizes that have run on this image. {times.ONCE}"
             ),
         },
         key=f"{page}_prices",
@@ -229,6 +230,23 @@ def price_list(page: str, look: Look, fitting: Fitting) -> None:
         f"The checkpoint was trained at {own} pixels, square. A larger side gives a finer map; "
         "the answer may get worse."
     )
+
+
+def measure_again(page: str, looks: Sequence[Look]) -> None:
+    """Button that runs every network over the image once more, one after another."""
+    st.button(
+        "Measure again",
+        icon=":material/timer:",
+        key=f"{page}_measure_again",
+        help="Runs every network of the table over the image anew, one after another.",
+        on_click=_forget,
+        args=(looks,),
+    )
+
+
+def _forget(looks: Sequence[Look]) -> None:
+    for look in looks:
+        loaders.forget(look)
 
 
 def _time(run: Run) -> str:

@@ -43,7 +43,7 @@ def numbers(choice: controls.Choice) -> None:
             "Time",
             f"{1000 * run.seconds:.0f} ms",
             "masked engine" if masked else "plain NumPy",
-            help="Of the network alone, once the image is read and fitted. "
+            help=f"{times.ONCE} Below it is timed in turns with dense networks. "
             + (
                 "The masked engine computes active positions only."
                 if masked

@@ -32,6 +32,7 @@ from app.loaders.measuring import torch_flops, unit_seconds
 from app.loaders.pictures import example, example_names, picture, uploaded_picture
 from app.loaders.running import (
     dense_total,
+    forget,
     forward,
     num_runs,
     run,
@@ -54,6 +55,7 @@ __all__ = [
     "example_names",
     "find_tau",
     "first_checkpoint",
+    "forget",
     "forward",
     "gigabytes",
     "grid",

@@ -16,7 +16,7 @@ from app.loaders import warming
 from app.loaders.checkpoints import net
 from app.loaders.costs import require_memory
 from app.records import Look, Run
-from sact_core.backends import Net
+from sact_core.backends import BACKENDS, Net
 from sact_core.config import NetworkConfig
 from sact_core.flops import FlopCount, count_flops, dense_flops
 from sact_core.plans import build_plan
@@ -60,6 +60,12 @@ def run(look: Look, backend: str | None = None) -> Run:
         return _run(look.key, backend, network, look)
     except (ValueError, MemoryError) as error:
         raise InputError(sentence(error)) from None
+
+
+def forget(look: Look) -> None:
+    """Have the next `run` of a look, by any backend, take its time anew."""
+    for backend in BACKENDS:
+        _run.clear(look.key, backend, None, look)
 
 
 def forward(network: Net, x: np.ndarray, tau: float | np.ndarray | None = None) -> Result:

@@ -6,14 +6,14 @@ import math
 
 import streamlit as st
 
-from app import controls, loaders, stated
+from app import controls, loaders, stated, times
 from app.compare.maps import maps
 from app.records import Look, Model, Picture, Run
 
 PAGE = "compare"
 
 
-def choose() -> tuple[list[Model], list[float | None], list[Run], Picture]:
+def choose() -> tuple[list[Look], list[Run], Picture]:
     """Two to four checkpoints, at a tau each where they take any, and one image."""
     with st.container(border=True):
         columns = st.columns([2, 4, 4], vertical_alignment="bottom")
@@ -45,10 +45,11 @@ def choose() -> tuple[list[Model], list[float | None], list[Run], Picture]:
         own = models[0].header.preprocessing
         image_size, fit = fitting.image_size or own.image_size, fitting.fit or own.fit
         with controls.guarded():
-            runs = [
-                loaders.run(Look(model, picture, image_size, fit, tau))
+            looks = [
+                Look(model, picture, image_size, fit, tau)
                 for model, tau in zip(models, taus, strict=True)
             ]
+            runs = [loaders.run(look) for look in looks]
         controls.price_list(
             PAGE, Look(models[0], picture, fitting.image_size, fitting.fit), fitting
         )
@@ -63,7 +64,7 @@ def choose() -> tuple[list[Model], list[float | None], list[Run], Picture]:
             note = " These networks take slightly different sizes; maps are laid over the first."
         height, width = runs[0].result.input_size
         st.caption(f"All see {picture.name} at {width} × {height} pixels.{note}")
-    return models, taus, runs, picture
+    return looks, runs, picture
 
 
 def choose_tau(models: list[Model], i: int) -> float | None:
@@ -96,7 +97,9 @@ controls.heading(
     "Two to four networks look at the same image. All maps have **one colour scale** and move "
     "together.",
 )
-models, taus, runs, picture = choose()
+looks, runs, picture = choose()
+models = [look.model for look in looks]
+taus = [look.tau for look in looks]
 shown = [name_of(model, tau) for model, tau in zip(models, taus, strict=True)]
 halting = [i for i, model in enumerate(models) if model.config.halts]
 if len(halting) < len(models):
@@ -139,7 +142,7 @@ st.dataframe(
         "sure": st.column_config.ProgressColumn("Sure", min_value=0, max_value=1, format="percent"),
         "flops": st.column_config.NumberColumn("FLOPs", format="localized"),
         "share": st.column_config.NumberColumn("of dense", format="percent"),
-        "milliseconds": st.column_config.NumberColumn("Took, ms", format="%.0f"),
+        "milliseconds": st.column_config.NumberColumn("Took, ms", format="%.0f", help=times.ONCE),
         "units": st.column_config.TextColumn("Units by block", help="On average over positions."),
         "tau": "τ",
         "accuracy": "Accuracy of the checkpoint",
@@ -147,6 +150,7 @@ st.dataframe(
     key="compare_table",
     alt="Predictions, FLOPs and units of each network",
 )
+controls.measure_again(PAGE, looks)
 says = {row["says"] for row in rows}
 if len(says) > 1 and len({model.header.class_names for model in models}) == 1:
     st.caption("The networks disagree on what this is.")

@@ -77,6 +77,7 @@ else:
     controls.price_list(PAGE, looks[len(looks) // 2], fitting)
     maps(family, runs, picture)
     mind.show(answers(family, runs), len(runs), "every τ")
+    controls.measure_again(PAGE, looks)
 st.header("Accuracy against FLOPs", anchor=False)
 if family.any_tau and not families.curve(family.models[0]):
     name = family.models[0].name

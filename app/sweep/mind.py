@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import streamlit as st
 
+from app import times
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -90,7 +92,9 @@ def show(answers: Sequence[Answer], limit: int, every: str) -> None:
             "flops": st.column_config.NumberColumn("FLOPs", format="localized"),
             "share": st.column_config.NumberColumn("of dense", format="percent"),
             "units": st.column_config.NumberColumn("Units a position", format="%.2f"),
-            "milliseconds": st.column_config.NumberColumn("Took, ms", format="%.0f"),
+            "milliseconds": st.column_config.NumberColumn(
+                "Took, ms", format="%.0f", help=times.ONCE
+            ),
         },
         height="content",
         key="sweep_table",

@@ -12,7 +12,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from app import figures, loaders
+from app import figures, loaders, times
 from app.compare import maps
 from app.records import Look
 from tests.app.conftest import CLASSES, ROOT
@@ -628,6 +628,22 @@ class TestTimes:
         at.button(key="explore_time").click().run()
         assert len(measured) == 2
         assert texts(at) != first
+
+    @pytest.mark.parametrize(("page", "count"), [("compare", 2), ("sweep", 3)])
+    def test_times_of_single_runs_are_taken_again_when_asked(self, app_env, page, count):
+        at = run_page(page)
+        at.run()  # looking runs nothing
+        before, ran = list(at.dataframe[0].value["milliseconds"]), loaders.num_runs()
+        at.run()
+        assert loaders.num_runs() == ran
+        at.button(key=f"{page}_measure_again").click().run()
+
+        assert not at.exception
+        assert loaders.num_runs() == ran + count
+        assert all(
+            a != b for a, b in zip(before, at.dataframe[0].value["milliseconds"], strict=True)
+        )
+        assert times.ONCE in str(at.dataframe[0].proto.columns)
 
     def test_nobody_sees_the_times_of_another(self, measured):
         run_page().button(key="explore_time").click().run()
