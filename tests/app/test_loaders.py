@@ -143,6 +143,16 @@ class TestImages:
 
         assert loaders.uploaded_picture("x", buffer.getvalue()).pixels.shape == (3, 5, 3)
 
+    def test_what_a_large_photograph_was_made_is_said(self, monkeypatch):
+        from PIL import Image
+
+        monkeypatch.setattr("sact_core.data.images.MAX_PIXELS", 1000)
+        buffer = io.BytesIO()
+        Image.new("RGB", (60, 40)).save(buffer, "JPEG")
+        picture = loaders.uploaded_picture("a.jpg", buffer.getvalue())
+        assert picture.pixels.shape == (20, 30, 3)
+        assert picture.note == "of 60 x 40 pixels: decoded at 1/2 of that"
+
     def test_a_very_large_upload_is_made_smaller(self, monkeypatch):
         from PIL import Image
 

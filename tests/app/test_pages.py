@@ -192,6 +192,32 @@ class TestExplore:
         assert not at.error
         assert at.selectbox(key="explore_image").value == "odd.png"
 
+    @pytest.mark.parametrize(
+        ("name", "kind"),
+        [
+            ("a.jfif", "JPEG"),
+            ("A.JPG", "JPEG"),
+            ("a.avif", "AVIF"),
+            ("a.jp2", "JPEG2000"),
+            ("IMG1", "JPEG"),
+        ],
+    )
+    def test_upload_of_any_suffix(self, app_env, name, kind):
+        import io
+
+        from PIL import Image
+
+        out = io.BytesIO()
+        Image.new("RGB", (20, 16), "red").save(out, kind)
+        at = run_page()
+        uploader = at.file_uploader(key="explore_upload")
+        assert not uploader.proto.type  # no suffix is kept out before it is looked at
+        uploader.upload(name, out.getvalue()).run()
+
+        assert not at.exception
+        assert not at.error
+        assert at.selectbox(key="explore_image").value == name
+
     def test_upload_of_a_fake_image(self, app_env):
         at = run_page()
         at.file_uploader(key="explore_upload").upload("fake.png", b"no image at all").run()
