@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import streamlit as st
 
@@ -109,8 +108,13 @@ def _picked(page: str) -> None:
 
 
 def _take_images(page: str) -> None:
-    for file in st.session_state.get(f"{page}_upload") or []:
-        _keep_picture(page, file.name, file.getvalue)
+    """Take what has come since the last time: the uploader keeps what it was given before."""
+    files = st.session_state.get(f"{page}_upload") or []
+    taken = st.session_state.get(f"{page}_taken", frozenset())
+    st.session_state[f"{page}_taken"] = frozenset(file.file_id for file in files)
+    for file in files:
+        if file.file_id not in taken:
+            _keep_picture(page, file.name, file.getvalue)
 
 
 def _take_photograph(page: str) -> None:
@@ -135,7 +139,7 @@ def _take_checkpoint(page: str) -> None:
     if file is None:
         return
     try:
-        model = loaders.uploaded_model(Path(file.name).name, file.getvalue())
+        model = loaders.uploaded_model(file.name, file.getvalue())
     except InputError as error:
         st.session_state.setdefault(f"{page}_problems", []).append(str(error))
         return

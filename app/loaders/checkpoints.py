@@ -138,6 +138,7 @@ def uploaded_model(name: str, data: bytes) -> Model:
     InputError
         If it is too large or no usable checkpoint.
     """
+    name = Path(name.replace("\\", "/")).name[:80] or "Checkpoint"
     if len(data) > MAX_CHECKPOINT_BYTES:
         raise InputError(
             f"{name} has {len(data) >> 20} MB; a checkpoint may have {MAX_CHECKPOINT_BYTES >> 20}."
@@ -146,7 +147,7 @@ def uploaded_model(name: str, data: bytes) -> Model:
         checkpoint = read(data)
         header = read_header(data)
     except (CheckpointError, OSError) as error:
-        raise InputError(sentence(error)) from None
+        raise InputError(sentence(error).replace("The file", name, 1)) from None
     del checkpoint  # its parameters are read again where it runs
     return Model(f"uploaded: {Path(name).stem}", header, header.content_hash, data)
 

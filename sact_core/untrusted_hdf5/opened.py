@@ -73,13 +73,13 @@ class Opened:
         try:
             self.root = h5py.File(handle, "r", locking=False, rdcc_nbytes=_CACHE_BYTES)
         except _DAMAGE as error:
-            raise self.error(f"{self.label} is truncated or damaged ({_line(error)})") from error
+            raise self.error(_told(self)) from error
         return self
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         self.root.close()
         if isinstance(error, _DAMAGE) and not isinstance(error, self.error):
-            raise self.error(f"{self.label} is damaged ({_line(error)})") from error
+            raise self.error(_told(self)) from error
 
 
 @contextlib.contextmanager
@@ -95,8 +95,9 @@ def damage_told(file: Opened) -> Iterator[None]:
     except file.error:
         raise
     except _DAMAGE as error:
-        raise file.error(f"{file.label} is damaged ({_line(error)})") from error
+        raise file.error(_told(file)) from error
 
 
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]
+def _told(file: Opened) -> str:
+    """What is wrong; in what words libhdf5 puts it, the error's cause keeps."""
+    return f"{file.label} is truncated or damaged"

@@ -91,6 +91,19 @@ class TestCheckpoints:
         with pytest.raises(InputError):
             loaders.uploaded_model("mine.h5", bytes(data))
 
+    @pytest.mark.parametrize("change", ["cut", "flipped"])
+    def test_damage_is_one_plain_sentence_that_names_the_file(self, pretrained, change):
+        data = bytearray((pretrained / "tiny_act.h5").read_bytes())
+        if change == "cut":
+            del data[len(data) // 2 :]
+        else:
+            data[::97] = bytes(len(data[::97]))
+            data[:96] = (pretrained / "tiny_act.h5").read_bytes()[:96]
+        with pytest.raises(InputError) as caught:
+            loaders.uploaded_model("C:\\of mine\\a.h5", bytes(data))
+
+        assert str(caught.value) == "a.h5 is truncated or damaged."
+
     def test_upload_with_an_external_link(self, pretrained, tmp_path):
         path = tmp_path / "linked.h5"
         shutil.copy(pretrained / "tiny_act.h5", path)

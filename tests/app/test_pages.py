@@ -227,6 +227,24 @@ class TestExplore:
         assert at.error[0].value.startswith("fake.png is no image")
         assert len(at.metric) == 4
 
+    def test_a_later_upload_says_nothing_of_an_earlier_one(self, app_env):
+        at = run_page()
+        at.file_uploader(key="explore_upload").upload("fake.png", b"no image at all").run()
+        uploader = at.file_uploader(key="explore_upload")
+        uploader._files = uploader._get_files_to_register()  # it keeps them, as a browser does
+        assert [name for _, name, *_ in uploader._files] == ["fake.png"]
+        uploader.upload("good.png", png(40, 30)).run()
+
+        assert not at.error
+        assert at.selectbox(key="explore_image").value == "good.png"
+        at.selectbox(key="explore_image").set_value("Cat").run()
+        uploader = at.file_uploader(key="explore_upload")
+        uploader._files = uploader._get_files_to_register()[1:]
+        uploader.upload("other fake.png", b"no image either").run()  # good.png is there still
+
+        assert [error.value.split(" is")[0] for error in at.error] == ["other fake.png"]
+        assert at.selectbox(key="explore_image").value == "Cat"
+
     def test_upload_of_a_checkpoint(self, app_env, pretrained):
         at = run_page()
         data = (pretrained / "tiny_act.h5").read_bytes()
@@ -240,7 +258,7 @@ class TestExplore:
         at.file_uploader(key="explore_upload_checkpoint").upload("bad.h5", b"\x89HDF").run()
 
         assert not at.exception
-        assert len(at.error) == 1
+        assert [error.value for error in at.error] == ["bad.h5 is no HDF5 file."]
         assert len(at.metric) == 4
 
 
