@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from sact_core.flops import dense_positions
@@ -23,6 +24,11 @@ HALTING_NUMBERS = 7
 #: state, output, pre-activation, what lies between the convolutions, lists and marks.
 #: It writes weights and probabilities where they stay.
 MASKED_MAPS, MASKED_LANES, MASKED_HALTING_NUMBERS = 8, 16, 2
+
+#: Of a training step: how often each map that a unit reads or writes is kept for the
+#: backward pass or alive in it, on the whole. Fewer where the network works in single
+#: passes, which keep their input only: where channels are a multiple of `FUSED_LANES`.
+FUSED_COPIES, PLAIN_COPIES, FUSED_LANES = 1.3, 2.1, 16
 
 #: Share of the free memory that a batch may take before it is run in parts.
 MEMORY_SHARE = 0.5
@@ -73,6 +79,48 @@ def estimate_memory(plan: Plan, shape: tuple[int, ...], keep_outputs: bool = Fal
             outputs += rows * columns * block.units[-1].out_channels
     numbers = max(dense, masked) + outputs
     return 4 * n * numbers
+
+
+def estimate_step(plan: Plan, shape: tuple[int, ...], num_bytes: int = 4) -> int:
+    """Estimate the bytes that a training step takes at its peak, forward and backward.
+
+    Parameters
+    ----------
+    plan : Plan
+        The network.
+    shape : tuple of int
+        Shape of the batch, (n, height, width, 3).
+    num_bytes : int
+        Of a number of the maps: 4 of float32, 2 of bfloat16.
+
+    Returns
+    -------
+    int
+        Bytes: the maps of all units, which the backward pass reads; and of every
+        parameter the value, the gradient and the momentum.
+
+    Raises
+    ------
+    ValueError
+        If the network cannot take an input of this size.
+    """
+    n, height, width, channels = shape
+    positions = dense_positions(plan, (height, width))
+    written = [conv for conv in (plan.stem, plan.head) if conv is not None]
+    written += [conv for unit in plan.units for conv in unit.convs]
+    maps = [(positions[conv.name], conv.out_channels) for conv in written]
+    for unit in plan.units:
+        places = positions[unit.convs[-1].name]
+        maps.append((places * unit.stride**2, unit.in_channels))
+        maps += [(places, unit.out_channels)] if plan.config.halts else []
+    numbers = sum(
+        (PLAIN_COPIES if lanes % FUSED_LANES else FUSED_COPIES) * places * lanes
+        for places, lanes in maps
+    )
+    if plan.pool:  # of every second row and column, the largest and where it was, 64 bits
+        numbers += 3 / 4 * positions[plan.stem.name] * plan.stem.out_channels
+    params = sum(math.prod(size) for size in plan.param_shapes.values())
+    return n * (int(num_bytes * numbers) + 4 * height * width * channels) + 3 * 4 * params
 
 
 def batch_that_fits(plan: Plan, size: tuple[int, int], wanted: int, num_processes: int = 1) -> int:

@@ -131,6 +131,7 @@ def _prepare(
     """
     from sact_core.data.source import load_source
     from sact_core.data.splits import open_split
+    from sact_core.train.memory import require_memory
     from sact_core.train.run_dir import RunDir
     from sact_core.train.start import resolve_amp, training_preprocessing
 
@@ -155,11 +156,14 @@ def _prepare(
         )
     run_dir = RunDir(args.run_dir or Path("runs") / run_name(config))
     recorded = run_dir.recorded() if args.resume else None
+    device = _device(args)
     config = dataclasses.replace(
         config,
         network=dataclasses.replace(config.network, num_classes=len(train.class_names)),
-        amp=resolve_amp(amp, _device(args), recorded),
+        amp=resolve_amp(amp, device, recorded),
     )
+    if device.startswith("cpu"):
+        require_memory(config, train, test, processes.world)
     if args.num_threads is not None:
         import torch
 
