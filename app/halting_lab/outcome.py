@@ -41,6 +41,7 @@ def step_through(scores: np.ndarray, row: int, eps: float) -> None:
     """The rule unit by unit, equations beside numbers."""
     st.header("Step through the rule", anchor=False)
     steps = rule.steps(scores[row], eps)
+    _follow(len(steps))
     left, right = st.columns([3, 2], gap="large")
     with left:
         shown = st.slider(
@@ -131,3 +132,12 @@ def agree(scores: np.ndarray, eps: float) -> None:
         st.success("They agree in every number.", icon=":material/check_circle:")
     else:
         st.error("They differ.", icon=":material/error:")
+
+
+def _follow(num_units: int) -> None:
+    """Keep the slider of steps at the end where it was there, and never behind it."""
+    at = st.session_state.get("halting_lab_step")
+    ended = st.session_state.get("halting_lab_ended", num_units)
+    if at is not None and (at == ended or at > num_units):
+        st.session_state["halting_lab_step"] = num_units
+    st.session_state["halting_lab_ended"] = num_units

@@ -6,6 +6,7 @@ import numpy as np
 import streamlit as st
 
 from app.halting_lab import rule
+from sact_core.halting import halt
 
 SCORES = "halting_lab_scores"
 
@@ -16,6 +17,7 @@ def use_preset(name: str) -> None:
     st.session_state[SCORES] = rule.write_scores(preset.scores)
     st.session_state["halting_lab_eps"] = preset.eps
     st.session_state["halting_lab_row"] = 1
+    st.session_state["halting_lab_step"] = int(halt(preset.scores, preset.eps).num_units[0])
 
 
 def take_slider(row: int, unit: int) -> None:

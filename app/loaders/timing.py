@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -85,9 +85,8 @@ def measure(look: Look, say: Callable[[str, float], None]) -> Iterator[Timing]:
     compiles = any(map(shutil.which, COMPILERS))
     _require_memory(look, len(names) + compiles)
     threads = thread_count(None)
-    say("Another measurement is on; this one is next …", 0.0)
     try:
-        with _one_at_a_time, ExitStack() as stack:
+        with _turn(say), ExitStack() as stack:
             cases = _cases(look, Path(stack.enter_context(tempfile.TemporaryDirectory())))
             sides = _start(stack, names, cases, threads, say)
             absent = "" if compiles else "PyTorch is not compiled: there is no C++ compiler here."
@@ -101,6 +100,18 @@ def measure(look: Look, say: Callable[[str, float], None]) -> Iterator[Timing]:
             yield Timing(_take_turns(sides, say), threads, absent)
     except (ValueError, MemoryError, OSError) as error:
         raise InputError(sentence(error)) from None
+
+
+@contextmanager
+def _turn(say: Callable[[str, float], None]) -> Iterator[None]:
+    """Hold the lock of measurements; say so while another one has it."""
+    if not _one_at_a_time.acquire(blocking=False):
+        say("Another measurement is on; this one is next …", 0.0)
+        _one_at_a_time.acquire()
+    try:
+        yield
+    finally:
+        _one_at_a_time.release()
 
 
 def vanilla_twin(checkpoint: Checkpoint) -> Checkpoint:

@@ -770,6 +770,28 @@ class TestTiming:
         assert [each.side for each in last.sides] == ["halting", "vanilla", "eager"]
         assert "not compiled: The frozen side ended early" in last.absent
 
+    def test_another_measurement_is_told_only_while_one_is_on(self, app_env, sides):
+        look = Look(loaders.model("tiny_sact_tau0.005"), loaders.example("Cat"))
+        alone: list[str] = []
+        first = timing.measure(look, lambda what, _: alone.append(what))
+        next(first)
+        waited, told = threading.Event(), []
+
+        def say(what, _):
+            told.append(what)
+            waited.set()
+
+        second = threading.Thread(target=lambda: list(timing.measure(look, say)))
+        second.start()
+        assert waited.wait(30)
+        assert told == ["Another measurement is on; this one is next …"]
+        list(first)
+        second.join(30)
+
+        assert not second.is_alive()
+        assert len(told) > 1
+        assert not [what for what in alone if what.startswith("Another")]
+
     def test_network_that_does_not_halt(self, app_env, sides, monkeypatch):
         monkeypatch.setattr(timing.shutil, "which", lambda name: None)
         look = Look(loaders.model("tiny_vanilla"), loaders.example("Cat"))

@@ -719,6 +719,28 @@ class TestHaltingLab:
         assert at.metric[0].value == "3"
         assert at.number_input(key="halting_lab_eps").value == 0
 
+    def test_a_preset_is_stepped_through_to_its_end(self, app_env):
+        at = run_page("halting_lab")
+        assert at.slider(key="halting_lab_step").value == 3
+        for preset, units in (("Never stops", 5), ("Stops at once", 1), ("Exact tie", 3)):
+            at.slider(key="halting_lab_step").set_value(1).run()
+            at.button(key=f"halting_lab_preset_{preset}").click().run()
+
+            assert not at.exception
+            assert not at.warning
+            assert at.slider(key="halting_lab_step").value == units
+
+    def test_steps_follow_edited_scores(self, app_env):
+        at = run_page("halting_lab", halting_lab_step="2")
+        assert at.slider(key="halting_lab_step").value == 2
+        at.slider(key="halting_lab_h3").set_value(0.1).run()
+        assert at.slider(key="halting_lab_step").value == 2  # still, of 4 units
+        at.slider(key="halting_lab_step").set_value(4).run()
+        at.slider(key="halting_lab_h1").set_value(1.0).run()
+        assert at.slider(key="halting_lab_step").value == 1
+        at.slider(key="halting_lab_h1").set_value(0.1).run()
+        assert at.slider(key="halting_lab_step").value == 4
+
     def test_slider_changes_the_scores(self, app_env):
         at = run_page("halting_lab")
         at.slider(key="halting_lab_h1").set_value(1.0).run()
