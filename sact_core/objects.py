@@ -6,7 +6,8 @@
     python -m sact_core.objects --dataset caltech101 --checkpoint NAME.h5 --boxes boxes.json
 
 ``--boxes`` says where the objects of each image are, see `sact_core.measures.boxes`: by its
-file name, in a data set by its id, or ``CLASS/ID`` where ids repeat.
+path below the folder that is given, or its file name where no other image has it; in a data
+set by its id, or ``CLASS/ID`` where ids repeat.
 
 For the whole image, its longer side ``--image-size`` pixels, prints the mean
 ponder cost inside and outside the boxes and their ratio. A position costs one
@@ -23,7 +24,6 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,7 +38,7 @@ from sact_core.commands import (
     spend_target,
 )
 from sact_core.data.images import ImageError
-from sact_core.measures.boxes import Boxes, inside_mask, read_boxes
+from sact_core.measures.boxes import Boxes, inside_mask, names_in, read_boxes
 from sact_core.measures.gaze import auc_judd, centre_map
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ def _measure(args: argparse.Namespace) -> None:
     boxes = read_boxes(args.boxes)
 
     def images() -> Iterator[Image]:
-        return _examples(args, boxes) if args.dataset else _photographs(args.images, boxes.units)
+        return _examples(args, boxes) if args.dataset else _photographs(args.images, boxes)
 
     def readable() -> Iterator[np.ndarray]:
         for name, pixels in images():
@@ -250,13 +250,16 @@ def _measure(args: argparse.Namespace) -> None:
     )
 
 
-def _photographs(paths: Sequence[str], units: str) -> Iterator[Image]:
-    """Photographs, and those below folders, by their file names."""
+def _photographs(paths: Sequence[str], boxes: Boxes) -> Iterator[Image]:
+    """Photographs, and those below folders, by the names that the boxes have for them."""
     from sact_core.data.folders import photographs
+    from sact_core.data.records import FileRecords
 
-    for _, record in photographs(paths).encoded():
-        name, pixels = _decoded(record, units)
-        yield Path(name).name, pixels
+    source = photographs(paths)
+    assert isinstance(source.records, FileRecords)
+    named = names_in(boxes, source.records.files)
+    for index, record in source.encoded():
+        yield named[index], _decoded(record, boxes.units)[1]
 
 
 def _examples(args: argparse.Namespace, boxes: Boxes) -> Iterator[Image]:

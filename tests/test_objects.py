@@ -125,6 +125,40 @@ def test_photographs_against_single_runs(photos, checkpoint, tmp_path, capsys):
     assert f"dearer inside than outside: {found['num_inside_dearer']} of 2 images" in out
 
 
+def test_photographs_below_a_folder_go_by_their_paths_first(tmp_path, rng, checkpoint, capsys):
+    for name in ("1.png", "cat/1.png", "dog/1.png", "dog/2.png"):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 256, (24, 32, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / name)
+    left, top = [[0, 0, 1, 0.5]], [[0, 0, 0.5, 1]]
+
+    def measured(boxes, *paths):
+        file = write_boxes(tmp_path / "boxes.json", boxes)
+        return run(capsys, *paths, "--checkpoint", checkpoint, "--boxes", file, "--json")
+
+    _, out, _ = measured({"cat/1.png": left, "dog/1.png": top, "2.png": top}, tmp_path / "photos")
+    found = json.loads(out)
+    assert sorted(found["images"]) == ["2.png", "cat/1.png", "dog/1.png"]
+    assert found["left_out"] == {"1.png": "the boxes do not name it"}
+    for name, box in (("cat/1.png", left), ("dog/1.png", top)):
+        alone = json.loads(measured({"1.png": box}, tmp_path / "photos" / name)[1])["images"]
+        assert found["images"][name] == alone["1.png"]
+    # A path that is named takes its name from all others.
+    _, out, _ = measured({"1.png": left}, tmp_path / "photos")
+    assert list(json.loads(out)["images"]) == ["1.png"]
+    (tmp_path / "photos" / "1.png").unlink()
+    _, out, _ = measured({"1.png": left, "cat/1.png": top}, tmp_path / "photos")
+    assert sorted(json.loads(out)["images"]) == ["1.png", "cat/1.png"]
+    folders = (tmp_path / "photos" / "cat", tmp_path / "photos" / "dog")
+    for paths in ([tmp_path / "photos"], folders):
+        code, out, err = measured({"1.png": left, "2.png": left}, *paths)
+        assert (code, out) == (2, "")
+        assert err.startswith("error: the boxes of '1.png' could be those of ")
+        assert "photos/cat/1.png or of " in err
+        assert err.endswith("name them by their paths below one folder, such as 'dog/1.png'\n")
+        assert err.count("\n") == 1
+
+
 def test_tau_of_a_network_that_takes_any(photos, checkpoint, tmp_path, capsys):
     boxes = write_boxes(tmp_path / "boxes.json", {"a.png": [[0.2, 0.2, 0.7, 0.8]]})
     made = any_tau_checkpoint()
@@ -175,7 +209,10 @@ def test_examples_of_a_data_set(photos, checkpoint, tmp_path, capsys):
             '{"boxes": {"a.png": [[0, 0, 1%s, 1]]}, "units": "pixels"}' % ("0" * 400),
             "a.png must have a list of",
         ),
-        ('{"boxes": {"other.png": [[0, 0, 1, 0.5]]}}', "no image can be measured; a.png: the bo"),
+        (
+            '{"boxes": {"other.png": [[0, 0, 1, 0.5]]}}',
+            "no image can be measured; ant/a.png: the b",
+        ),
     ],
 )
 def test_a_mistake_is_one_sentence(photos, checkpoint, tmp_path, capsys, boxes, reason):

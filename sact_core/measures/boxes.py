@@ -1,6 +1,6 @@
 """Boxes around the objects of images.
 
-A JSON file of lists, by the image's name::
+A JSON file of lists, by the image's name, which may be its path below a folder::
 
     {"units": "shares", "boxes": {"cat.jpg": [[top, left, bottom, right], …], …}}
 
@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from sact_core.texts import shown
 
 UNITS = ("shares", "pixels")
 MAX_SIDE = 1 << 30  # pixels, more than any photograph has; larger numbers may not be floats
@@ -68,6 +70,46 @@ def read_boxes(path: str | Path) -> Boxes:
                 f"bottom and left before right; got {json.dumps(listed)[:100]}"
             )
     return Boxes(units, {name: [tuple(box) for box in listed] for name, listed in boxes.items()})
+
+
+def names_in(boxes: Boxes, files: Sequence[tuple[Path, int, str]]) -> list[str]:
+    """Say by which name the boxes know each photograph: its path below a folder, or its file name.
+
+    A path that the boxes name is never taken for the file name of another photograph.
+
+    Parameters
+    ----------
+    boxes : Boxes
+        Where their objects are.
+    files : sequence of (Path, int, str)
+        Each photograph, its class, and its path below the folder that was given; as of
+        `sact_core.data.records.FileRecords`.
+
+    Returns
+    -------
+    list of str
+        One for each; the path of a photograph that the boxes do not name.
+
+    Raises
+    ------
+    ValueError
+        If a name of the boxes could mean several photographs.
+    """
+    exact = {name for *_, name in files if name in boxes.by_name}
+    meant: dict[str, Path] = {}  # by the name of its boxes
+    found = []
+    for path, _, name in files:
+        bare = Path(name).name
+        if name not in exact and bare in boxes.by_name and bare not in exact:
+            name = bare
+        if name in boxes.by_name and meant.setdefault(name, path) != path:
+            raise ValueError(
+                f"the boxes of {name!r} could be those of {shown(meant[name])} or of "
+                f"{shown(path)}: name them by their paths below one folder, such as "
+                f"'{shown(path.parent.name)}/{shown(path.name)}'"
+            )
+        found.append(name)
+    return found
 
 
 def inside_mask(
