@@ -221,3 +221,71 @@ def test_a_command_says_it(tmp_path: Path) -> None:
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
     assert f"{tmp_path / 'photos'}: one file is left out" in done.stderr
     assert "cat/a.heic\n" in done.stderr
+
+
+def linked_tree(root: Path) -> Path:
+    """Class folders with links out of the tree, within it and in circles."""
+    tree, pool = write_folder(root / "tree", cat=10, dog=6), root / "pool"
+    write_folder(pool, owl=4, more=3)
+    write_folder(tree / ".kept", newt=2)
+    for link, target in {
+        "owl": pool / "owl",  # a class that lies elsewhere
+        "newt": Path(".kept", "newt"),  # or where the tree is not searched
+        "kitten": Path("cat"),  # none: it is cat
+        "again": pool / "owl",  # none: it is owl, by which name it comes later
+        "self": Path("."),
+        "above": root,
+        "cat/more": pool / "more",  # a folder of photographs
+        "cat/dogs": Path("..", "dog"),
+        "cat/loop": Path(".."),
+        "cat/first.jpg": Path("0.jpg"),
+        "dog/cat.jpg": Path("..", "cat", "1.jpg"),
+        "dog/own.jpg": root / "own.jpg",  # a photograph that lies elsewhere
+        "dog/gone.jpg": Path("absent"),
+        "beside.jpg": Path("cat", "2.jpg"),
+    }.items():
+        (tree / link).symlink_to(target)
+    (root / "own.jpg").write_bytes(b"")
+    (pool / "more" / "up").symlink_to(pool)
+    (pool / "more" / "same").symlink_to(pool / "more")
+    return tree
+
+
+def test_links_are_followed_unless_they_lead_back_into_the_tree(tmp_path: Path) -> None:
+    tree = linked_tree(tmp_path)
+    cat = [*(f"cat/{i}.jpg" for i in range(10)), *(f"cat/more/{i}.jpg" for i in range(3))]
+    dog = [*(f"dog/{i}.jpg" for i in range(6)), "dog/gone.jpg", "dog/own.jpg"]
+    others = [*(f"again/{i}.jpg" for i in range(4)), "newt/0.jpg", "newt/1.jpg"]
+    assert list_folder(tree, "all")[0] == ("again", "cat", "dog", "newt")
+    assert sorted(names(tree, "all")) == sorted(cat + dog + others)
+    # Photographs without classes are the same.
+    source = photographs([tree])
+    found = {record.name for record in source.records.get(range(len(source)))}
+    assert found == {*cat, *dog, *others}
+    # So they are by another name of the tree.
+    (tmp_path / "link").symlink_to(tree)
+    assert names(tmp_path / "link", "all") == names(tree, "all")
+    # A file beside the classes does not take a photograph out of them.
+    (tree / "beside.jpg").unlink()
+    (tree / "cat" / "2.jpg").rename(tree / "beside.jpg")
+    (tree / "cat" / "2.jpg").symlink_to(tree / "beside.jpg")
+    assert "cat/2.jpg" in names(tree, "all")
+
+
+@pytest.mark.parametrize("share", ["10%", "20%", "50%"])
+def test_nothing_that_is_held_out_is_trained_on_through_a_link(tmp_path: Path, share: str) -> None:
+    tree = linked_tree(tmp_path)
+    for i in range(10):  # by links, every cat is a dog too
+        (tree / "dog" / f"cat{i}.jpg").symlink_to(Path("..", "cat", f"{i}.jpg"))
+    halves = [
+        [path.resolve() for path, *_ in list_folder(tree, f"{part}:{share}")[1].files]
+        for part in ("held-out", "all-but")
+    ]
+    assert len(halves[0]) + len(halves[1]) == len({*halves[0], *halves[1]})
+
+
+def test_a_class_of_links_to_another_class_has_no_images(tmp_path: Path) -> None:
+    tree = write_folder(tmp_path, cat=3, dog=0)
+    (tree / "dog" / "1.jpg").symlink_to(Path("..", "cat", "1.jpg"))
+    with pytest.raises(DataError, match=r"has no images .* of the class 'dog'"):
+        list_folder(tree, "all")

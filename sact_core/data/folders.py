@@ -12,7 +12,14 @@ every run and hardly change when photographs are added.
 
 What other programs leave behind is no photograph of ours, wherever folders are
 searched: hidden names (``.ipynb_checkpoints`` and ``._1.jpg`` hold copies and parts
-of photographs), `SYSTEM_NAMES`, and folders named like images, which hold thumbnails.
+of photographs), `sact_core.data.walk.SYSTEM_NAMES`, and folders named like images,
+which hold thumbnails.
+
+Symbolic links are followed by one rule wherever folders are searched. A link to a file is
+read. A link to a folder is entered, be it a class or below one, unless it leads back into
+the tree that is searched: to a folder of it, which has its own name there, or to one that
+holds it. A file that a tree has under several names by links counts once, under its own
+name where that is among them: what is held out is not trained on by another name.
 """
 
 from __future__ import annotations
@@ -22,22 +29,14 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from sact_core.data.images import IMAGE_SUFFIXES, is_image_file
 from sact_core.data.records import MAX_NAMED, DataError, FileRecords, num_bytes
 from sact_core.data.source import Source
+from sact_core.data.walk import File, once, sub_folders, walk
 from sact_core.texts import shown
-
-#: Folders that archives and systems add: macOS, Synology, Windows, Linux.
-SYSTEM_NAMES = (
-    "__MACOSX",
-    "@eaDir",
-    "$RECYCLE.BIN",
-    "System Volume Information",
-    "lost+found",
-)
 
 #: Share held out of a folder that has no splits, unless told otherwise.
 HOLDOUT = 0.2
@@ -55,17 +54,14 @@ def images_in(folder: Path, deep: bool = True, others: list[Path] | None = None)
     others : list of Path, optional
         Gets the files that are none.
     """
-    found = []
-    for path in sorted(files_in(folder, "", deep)):
-        if is_image_file(path):
-            found.append(path)
-        elif others is not None:
-            others.append(path)
+    found, rest = _photographs_of(walk(folder, deep)[1])
+    if others is not None:
+        others += rest
     return found
 
 
-def files_in(folder: Path, endings: str | tuple[str, ...], deep: bool = True) -> Iterator[Path]:
-    """Find the files of a folder that people put there.
+def files_in(folder: Path, endings: str | tuple[str, ...], deep: bool = True) -> list[Path]:
+    """Find the files of a folder that people put there, under all their names, sorted.
 
     Parameters
     ----------
@@ -76,17 +72,8 @@ def files_in(folder: Path, endings: str | tuple[str, ...], deep: bool = True) ->
     deep : bool
         Those of its sub-folders too.
     """
-    for where, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if deep and _is_searched(name)]
-        for name in files:
-            if not name.startswith(".") and name.lower().endswith(endings):
-                yield Path(where, name)
-
-
-def sub_folders(folder: Path) -> list[Path]:
-    """List the folders in a folder that may hold photographs, sorted by name."""
-    found = (path for path in folder.iterdir() if _is_searched(path.name) and path.is_dir())
-    return sorted(found, key=lambda path: path.name)
+    paths = (file.path for file in walk(folder, deep)[1])
+    return sorted(path for path in paths if path.name.lower().endswith(endings))
 
 
 def photographs(paths: Sequence[str | Path]) -> Source:
@@ -151,13 +138,15 @@ def list_folder(root: Path, split: str) -> tuple[tuple[str, ...], FileRecords]:
         there = f"it has {', '.join(splits)}" if splits else "it has none, so ask for all, or for"
         there += "" if splits else " all-but:20% and held-out:20%"
         raise DataError(f"{root} has no split {split!r}: {there}")
-    classes = [path.name for path in sub_folders(where)]
-    others = images_in(where, deep=False)  # of no class
-    files = [
-        (path, i)
-        for i, name in enumerate(classes)
-        for path in images_in(where / name, True, others)
-    ]
+    walked, found = walk(where)
+    classes = [path.name for path in sub_folders(where) if path in walked]
+    numbers = {name: i for i, name in enumerate(classes)}
+    others = [file.path for file in found if file.path.parent == where]
+    others = list(filter(is_image_file, others))  # of no class
+    within = [file for file in found if _top(file.path, where) in numbers]
+    ours, rest = _photographs_of(within)
+    files = sorted(((path, numbers[_top(path, where)]) for path in ours), key=lambda pair: pair[1])
+    others += rest
     _say_left_out(where, sorted(others), "or place no photograph of a class")
     if not files:
         raise DataError(f"{where} holds no class folders with images")
@@ -255,10 +244,21 @@ def _drawn(path: Path) -> bytes:
     return hashlib.sha256(os.fsencode(path.as_posix())).digest()
 
 
-def _is_searched(name: str) -> bool:
-    """Whether a folder of this name is searched."""
-    foreign = name.startswith(".") or name in SYSTEM_NAMES
-    return not (foreign or name.lower().endswith(IMAGE_SUFFIXES))
+def _photographs_of(files: Iterable[File]) -> tuple[list[Path], list[Path]]:
+    """Photographs, each once, and the files that are none; both sorted."""
+    photos: list[File] = []
+    rest: list[Path] = []
+    for file in files:
+        if is_image_file(file.path):
+            photos.append(file)
+        else:
+            rest.append(file.path)
+    return once(photos), sorted(rest)
+
+
+def _top(path: Path, where: Path) -> str:
+    """Name of the folder below a top that a file lies in or below; of a file there, its own."""
+    return path.relative_to(where).parts[0]
 
 
 def _has_images(split: Path) -> bool:
@@ -267,4 +267,4 @@ def _has_images(split: Path) -> bool:
 
 
 def _any_image(folder: Path) -> bool:
-    return any(is_image_file(path) for path in files_in(folder, ""))
+    return any(is_image_file(file.path) for file in walk(folder)[1])

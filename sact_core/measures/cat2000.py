@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sact_core.data.folders import images_in, sub_folders
+from sact_core.data.folders import images_in
+from sact_core.data.walk import sub_folders
 from sact_core.measures.mat_file import read_mat
 from sact_core.texts import shown
 
