@@ -137,16 +137,20 @@ class Processes:
             raise Agreed(problems[0])
         return made[0]
 
+    @property
+    def here(self) -> int:
+        """How many of them are on this machine."""
+        return 1 if self.world == 1 else int(os.environ.get("LOCAL_WORLD_SIZE", self.world))
+
     def num_threads(self) -> int | None:
         """Give this process its share of the machine's cores; None where it is alone."""
         if self.world == 1:
             return None
-        here = int(os.environ.get("LOCAL_WORLD_SIZE", self.world))
         try:
             cores = len(os.sched_getaffinity(0))
         except AttributeError:  # no such call outside Linux
             cores = os.cpu_count() or 1
-        return max(1, cores // here)
+        return max(1, cores // self.here)
 
     def command(self, name: str, arguments: Sequence[str]) -> str:
         """What to type to start a command of ``sact_core`` in them, with these arguments."""

@@ -11,6 +11,7 @@ import pytest
 from sact_core.backends.memory import estimate_step
 from sact_core.data.splits import open_split
 from sact_core.plans import build_plan
+from sact_core.processes import Processes
 from sact_core.train.__main__ import main
 from sact_core.train.memory import require_memory
 from sact_core.train.recipes import TrainingConfig
@@ -49,7 +50,7 @@ def test_what_memory_is_needed_for(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             there = (low + high) // 2
             monkeypatch.setattr("sact_core.train.memory.available_memory", partial(int, there))
             try:
-                require_memory(config, train, test, num_processes)
+                require_memory(config, train, test, Processes(0, num_processes))
                 high = there
             except ValueError:
                 low = there
@@ -61,6 +62,8 @@ def test_what_memory_is_needed_for(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert needed(config) == step + images  # 8 pixels, which the images say
     shared = estimate_step(plan, (4, 8, 8, 3)) + 4 * 4 * 4 * 3 * 8 * 8
     assert needed(config, 2) == 2 * (shared + images)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")  # the other one on another machine
+    assert needed(config, 2) == shared + images
     resized = dataclasses.replace(config, crop="resized", image_size=8)
     assert needed(resized) == step
     assert needed(dataclasses.replace(resized, amp="bf16")) < step

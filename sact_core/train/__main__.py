@@ -163,7 +163,7 @@ def _prepare(
         amp=resolve_amp(amp, device, recorded),
     )
     if device.startswith("cpu"):
-        require_memory(config, train, test, processes.world)
+        require_memory(config, train, test, processes)
     if args.num_threads is not None:
         import torch
 

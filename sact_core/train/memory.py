@@ -7,10 +7,13 @@ from sact_core.backends.memory import available_memory, estimate_step
 from sact_core.data.records import Unreadable
 from sact_core.data.source import Source
 from sact_core.plans import build_plan
+from sact_core.processes import Processes
 from sact_core.train.recipes import TrainingConfig
 
 
-def require_memory(config: TrainingConfig, train: Source, test: Source, num_processes: int) -> None:
+def require_memory(
+    config: TrainingConfig, train: Source, test: Source, processes: Processes
+) -> None:
     """Refuse a run on processors that needs more memory than is free.
 
     Counted are one step, the batches made ahead of it and, with padded crops, the
@@ -24,8 +27,8 @@ def require_memory(config: TrainingConfig, train: Source, test: Source, num_proc
     train, test : Source
         Its images. Where no image size is asked for, the first that can be read is
         decoded, to see theirs.
-    num_processes : int
-        Processes that share each batch, and this machine's memory.
+    processes : Processes
+        Who shares each batch; those on this machine share its memory.
 
     Raises
     ------
@@ -35,7 +38,7 @@ def require_memory(config: TrainingConfig, train: Source, test: Source, num_proc
     side, there = _side(config, train), available_memory()
     if side is None or there is None:
         return
-    share = config.batch_size // num_processes
+    share = config.batch_size // processes.world
     plan = build_plan(config.network)
     pixels = 3 * side * side
     step = estimate_step(plan, (share, side, side, 3), 2 if config.amp == "bf16" else 4)
@@ -45,10 +48,10 @@ def require_memory(config: TrainingConfig, train: Source, test: Source, num_proc
         num_train = min(config.num_train_examples or len(train), len(train))
         padded = 3 * (side + 2 * config.crop_padding) ** 2
         kept = num_train * (pixels + padded) + len(test) * pixels
-    needed = num_processes * (step + kept)
+    needed = processes.here * (step + kept)
     if needed > there:
         images = (
-            f", {num_processes * kept / 2**30:.1f} GiB of it for decoded images" if kept else ""
+            f", {processes.here * kept / 2**30:.1f} GiB of it for decoded images" if kept else ""
         )
         raise ValueError(
             f"training with batches of {config.batch_size} images of {side} x {side} pixels needs "
