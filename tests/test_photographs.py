@@ -423,7 +423,7 @@ def test_the_imagenet_family_trains_on_photographs_unless_told_otherwise() -> No
     [
         (["--colour", "2"], "colour must be from 0 to 1"),
         (["--min-area", "0"], "min_area must be from 0.001 to 1"),
-        (["--data-workers", "0"], "--data-workers must be at least 1"),
+        (["--data-workers", "0"], "--data-workers must be from 1 to 1024, got 0"),
         (["--crop", "padded", "--colour", "0.5"], "changes of colour need resized crops"),
         (["--family", "cifar", "--units", "1", "--crop", "resized", "--colour", "nan"], "colour"),
     ],

@@ -74,7 +74,7 @@ def test_every_preset_makes_a_recipe_that_survives_json(name: str) -> None:
         (["--batch-size", "1"], "batch_size must be a whole number from 2"),
         (["--eps", "2"], "eps must be from 0 to 1"),
         (["--dataset", "no_such_set"], "neither a TFDS data set nor a folder"),
-        (["--num-threads", "0"], "--num-threads must be at least 1"),
+        (["--num-threads", "0"], "--num-threads must be from 1 to 1024, got 0"),
         (["--finetune-from", "/no/such/file.h5"], "/no/such/file.h5"),
         (["--distill-from", "/no/such/file.h5"], "/no/such/file.h5"),
         (["--tau-range", "0.2", "0.002"], "a range of tau must go from a number above 0"),
