@@ -207,7 +207,7 @@ def test_the_same_files_give_the_same_bytes_but_for_the_name(
     ("change", "said"),
     [
         (["--num-batches", "0"], "--num-batches must be at least 1, got 0"),
-        (["--num-threads", "0"], "--num-threads must be at least 1, got 0"),
+        (["--num-threads", "0"], "--num-threads must be from 1 to 1024, got 0"),
         (["--out", "absent/average.h5"], "there is no folder absent"),
     ],
 )
