@@ -388,7 +388,7 @@ def test_training_steps_take_turns(tmp_path, capsys, monkeypatch):
     assert values["rows"][0]["ratio"] == 1.0
     assert "| float32 | sact |" in path.with_suffix(".md").read_text()
     assert main(["train", "--rounds", "0", "--out", str(tmp_path)]) == 2
-    assert "--rounds and --threads at least 1" in capsys.readouterr().err
+    assert "--rounds must be at least 1, got 0" in capsys.readouterr().err
 
 
 def test_training_ratios_by_hand():

@@ -157,6 +157,8 @@ def test_ctrl_c_ends_a_command_without_a_traceback(tmp_path):
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
+        # What a shell starts in the background ignores Ctrl-C, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     held = None
     deadline = time.monotonic() + 60

@@ -96,23 +96,24 @@ def survivors(
 ) -> tuple[Path, dict[str, list[dict[str, Any]]]]:
     """Folder of runs, and by name what each start of a run said."""
     folder = tmp_path_factory.mktemp("runs")
-    # 2 epochs of 4 steps. Files are written in this order: command and config;
+    # 2 epochs of 4 steps. Files are written in this order: command, images and config;
     # 4 states; checkpoint last, best, metrics, state; 4 states; the same again.
     stories: dict[str, list[tuple[str, int]]] = {
         "whole": [("none", 0)],
         "killed_first": [("kill", 1), ("none", 0)],
         "killed_often": [("kill", 3), ("kill", 2), ("kill", 1), ("kill_half", 2), ("none", 0)],
-        "killed_in_config": [("kill_half", 2), ("none", 0)],
-        "killed_in_state": [("kill_half", 5), ("none", 0)],
-        "killed_in_checkpoint": [("kill_half", 7), ("none", 0)],
-        "killed_in_best": [("kill_whole", 8), ("none", 0)],
-        "killed_in_metrics": [("kill_whole", 9), ("none", 0)],
-        "killed_after_metrics": [("kill_renamed", 9), ("none", 0)],
+        "killed_in_images": [("kill_half", 2), ("none", 0)],
+        "killed_in_config": [("kill_half", 3), ("none", 0)],
+        "killed_in_state": [("kill_half", 6), ("none", 0)],
+        "killed_in_checkpoint": [("kill_half", 8), ("none", 0)],
+        "killed_in_best": [("kill_whole", 9), ("none", 0)],
+        "killed_in_metrics": [("kill_whole", 10), ("none", 0)],
+        "killed_after_metrics": [("kill_renamed", 10), ("none", 0)],
         "killed_last": [("kill", 8), ("none", 0)],
         "interrupted": [("interrupt", 6), ("none", 0)],
         "interrupted_last": [("interrupt", 8), ("none", 0)],
-        "full": [("full", 6), ("none", 0)],
-        "full_checkpoint": [("full", 7), ("none", 0)],
+        "full": [("full", 7), ("none", 0)],
+        "full_checkpoint": [("full", 8), ("none", 0)],
         "nan": [("nan", 6)],
         "nan_at_once": [("nan", 1)],
         "any_tau_whole": [("none", 0)],
@@ -165,6 +166,7 @@ Survivors = tuple[Path, dict[str, list[dict[str, Any]]]]
     [
         "killed_first",
         "killed_often",
+        "killed_in_images",
         "killed_in_config",
         "killed_in_state",
         "killed_in_checkpoint",
