@@ -23,7 +23,7 @@ test: lint
 	$(BIN)/python -m sact_core.backends.masked.warm
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not browser and not alone"
 	$(BIN)/python -m pytest -m "browser or alone"
-	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -m "interpreted and not alone"
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "interpreted and not alone"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -222,8 +222,9 @@ class Network(nn.Module):
         config = self.plan.config
         assert config.tau_low is not None
         assert config.tau_high is not None
-        low, high = math.log(config.tau_low), math.log(config.tau_high)
-        along = (tau.double().log() - low) / (high - low) * TAU_PIECES
+        # The logarithm of a ratio is exactly 0 at the low end, whoever computes it.
+        span = math.log(config.tau_high / config.tau_low)
+        along = (tau.double() / config.tau_low).log() / span * TAU_PIECES
         steps = torch.arange(TAU_PIECES, dtype=torch.float64, device=tau.device)
         return (along[:, None] - steps).clamp(0, 1).float()
 

@@ -48,8 +48,8 @@ class Shifts:
         low, high = self.config.tau_low, self.config.tau_high
         assert low is not None
         assert high is not None
-        start, end = math.log(low), math.log(high)
-        along = np.clip((np.log(taus) - start) / (end - start), 0, 1) * TAU_PIECES
+        # A ratio's logarithm is exactly 0 at the low end, which a difference of two is not.
+        along = np.clip(np.log(taus / low) / math.log(high / low), 0, 1) * TAU_PIECES
         piece = along.astype(np.int64)
         shift = self._begins[piece] + self._slopes[piece] * (along - piece)[:, None]
         single: np.ndarray = shift.astype(np.float32)
