@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -18,8 +19,10 @@ from sact_core.flops import unit_prices
 from sact_core.measures.metrics import Metrics
 from sact_core.parameters import init_params
 from sact_core.plans import build_plan
+from sact_core.preprocess import Preprocessing
 from sact_core.train import __main__ as command
 from sact_core.train.batches import Batch
+from sact_core.train.learner import Learner, relative_prices
 from sact_core.train.loop import Trainer
 from sact_core.train.recipes import TrainingConfig
 from sact_core.train.run_dir import RunDir
@@ -173,3 +176,55 @@ def test_a_price_that_makes_no_sense_is_one_sentence(
     assert not (tmp_path / "run").exists()
     with pytest.raises(ValueError, match="price must be one of units, flops; got 'cents'"):
         TrainingConfig(TINY, price="cents")
+
+
+# --- hard images ---
+
+
+def test_hard_images_are_cheaper_by_the_teachers_doubt() -> None:
+    """Chances 1/2, 1/4 and 3/4 of the right class, squared: 4, 1 and 9 of 14, times 3."""
+    third = np.log(3)
+    target = torch.tensor([[0.0, 0.0], [third, 0.0], [third, 0.0]], dtype=torch.float32)
+    comp = relative_prices(target, torch.tensor([0, 1, 0]), 2.0)
+    np.testing.assert_allclose(comp.numpy(), np.array([4, 1, 9]) * 3 / 14, rtol=1e-6)
+    even = relative_prices(target, torch.tensor([0, 1, 0]), 0.0)
+    np.testing.assert_allclose(even.numpy(), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("tau_range", [None, (0.01, 0.1)])
+def test_a_step_pays_by_the_teachers_doubt(tau_range: tuple[float, float] | None) -> None:
+    """Also in a network for any tau, where an image's price is its own tau's share."""
+    network = TINY
+    if tau_range:
+        low, high = tau_range
+        network = dataclasses.replace(TINY, tau_conditioned=True, tau_low=low, tau_high=high)
+    teacher = checkpoints.Checkpoint(
+        TINY, init_params(build_plan(TINY), 7), Preprocessing("cifar", 8)
+    )
+    recipe = TrainingConfig(network, distill_from="some.h5", difficulty=3.0, tau=0.5)
+    even = dataclasses.replace(recipe, difficulty=0.0)
+    given = batch()
+    taus = np.full(len(given.labels), 0.5, np.float32)
+    if tau_range:
+        taus = np.linspace(*tau_range, len(given.labels)).astype(np.float32)
+        given = dataclasses.replace(given, taus=taus)
+    params = random_params(np.random.default_rng(1), network)
+    seen = [Learner(config, params, teacher).look(given) for config in (recipe, even)]
+    ponder = sum(t.ponder_cost.detach().reshape(len(taus), -1).mean(1) for t in seen[0].traces)
+    x = torch.from_numpy(given.images).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        answer = dense.Network(build_plan(TINY), teacher.params).eval()(x)[0]
+    ratio = relative_prices(answer, torch.from_numpy(given.labels), 3.0)
+    assert ratio.std() > 0.01
+    ref = ((ratio - 1) * torch.from_numpy(taus) * ponder).mean()
+    assert seen[0].total - seen[1].total == pytest.approx(ref.item(), rel=1e-3, abs=1e-6)
+    assert abs(ref.item()) > 1e-4
+
+
+@pytest.mark.parametrize(
+    "values", [{"network": TINY}, {"network": dataclasses.replace(TINY, halting="none")}]
+)
+def test_difficulty_needs_a_teacher_and_a_price(values: dict[str, NetworkConfig]) -> None:
+    more = {"distill_from": "some.h5"} if not values["network"].halts else {}
+    with pytest.raises(ValueError, match="give --distill-from and --halting act or sact too"):
+        TrainingConfig(**values, difficulty=1.0, **more)

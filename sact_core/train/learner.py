@@ -102,6 +102,9 @@ class Learner:
         told: dict[str, Tensor] = {}  # to a network that is conditioned on tau
         if batch.taus is not None:
             tau = told["tau"] = torch.from_numpy(batch.taus).to(self.device)
+        target = None if self._teacher is None else self._taught(x)
+        if target is not None and config.difficulty:
+            tau = tau * relative_prices(target, labels, config.difficulty)
         with self._autocast():
             logits, traces = self._forward(x, **told)
         parts = dense.loss(
@@ -114,8 +117,8 @@ class Learner:
             unit_prices=self._unit_prices,
         )
         objective = parts.total
-        if self._teacher is not None:
-            objective = objective + self._distilled(logits, x, parts.cross_entropy)
+        if target is not None:
+            objective = objective + self._distilled(logits, target, parts.cross_entropy)
         with torch.no_grad():
             squares = torch.nn.utils.get_total_norm(self._weights).square()
             total = objective + config.l2 / 2 * squares
@@ -174,18 +177,22 @@ class Learner:
         if self._average is not None:
             self._average.load(state["average"])
 
-    def _distilled(self, logits: Tensor, x: Tensor, entropy: Tensor) -> Tensor:
-        """What the teacher's soft labels change of the loss.
-
-        Source: Hinton et al. 2015, arXiv:1503.02531.
-        """
+    def _taught(self, x: Tensor) -> Tensor:
+        """What the teacher answers to a batch."""
         assert self._teacher is not None
-        heat, share = self.config.distill_temperature, self.config.distill_weight
         with torch.no_grad(), self._autocast():
             config = self._teacher_config
             taus = None if config is None else check_taus(config, None, len(x))
             told = {} if taus is None else {"tau": torch.from_numpy(taus).to(x.device)}
-            target = self._teacher(x, **told)[0]
+            logits: Tensor = self._teacher(x, **told)[0]
+        return logits
+
+    def _distilled(self, logits: Tensor, target: Tensor, entropy: Tensor) -> Tensor:
+        """What the teacher's soft labels change of the loss.
+
+        Source: Hinton et al. 2015, arXiv:1503.02531.
+        """
+        heat, share = self.config.distill_temperature, self.config.distill_weight
         soft = F.kl_div(
             F.log_softmax(logits / heat, 1),
             F.log_softmax(target / heat, 1),
@@ -218,3 +225,24 @@ class Learner:
             momentum=config.momentum,
             nesterov=config.nesterov and config.momentum > 0,
         )
+
+
+def relative_prices(target: Tensor, labels: Tensor, power: float) -> Tensor:
+    """Give what a unit costs each image, as a share of tau: less where the teacher doubts.
+
+    Parameters
+    ----------
+    target : Tensor [shape=(n, classes)]
+        What the teacher answers, before the softmax.
+    labels : Tensor [shape=(n,), int64]
+        Classes.
+    power : float
+        0 for one price; the larger, the cheaper are hard images.
+
+    Returns
+    -------
+    Tensor [shape=(n,), float32]
+        In proportion to the softmax of the class to this power; 1 on average.
+    """
+    log_proba = -F.cross_entropy(target.float(), labels, reduction="none")
+    return torch.softmax(power * log_proba, 0) * len(labels)

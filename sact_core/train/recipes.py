@@ -179,6 +179,15 @@ class TrainingConfig:
     distill_temperature: float = setting(
         2.0, "both softmaxes are softened by it", low=1e-3, high=1e3, group="recipe"
     )
+    difficulty: float = setting(
+        0.0,
+        "how strongly units are cheaper for images that the teacher finds hard: an image's price "
+        "is in proportion to the teacher's probability of its class to this power, tau on "
+        "average; 0 for one price",
+        low=0,
+        high=100,
+        group="recipe",
+    )
     finetune_from: str = setting(
         "", "checkpoint to start from; all but its halting branches is taken", group="recipe"
     )
@@ -227,6 +236,11 @@ class TrainingConfig:
             raise ValueError(
                 f"a vanilla network never halts, so its units have no price: leave --price "
                 f"{self.price} out, or give --halting act or sact"
+            )
+        if self.difficulty and not (self.distill_from and self.network.halts):
+            raise ValueError(
+                "difficulty is what a teacher finds hard, and changes what units cost: give "
+                "--distill-from and --halting act or sact too, or leave it out"
             )
         if self.grow_from and (self.finetune_from or self.finetune_first_units):
             raise ValueError(
