@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sact_core.checkpoint import Checkpoint, read, read_header, write
-from sact_core.commands import at_least_one, progress, run
+from sact_core.commands import at_least_one, progress, refuse_existing, run
 from sact_core.config import NetworkConfig
 from sact_core.extras import need
 from sact_core.network import Plan
@@ -147,6 +147,7 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("files", nargs="+", metavar="FILE", help="checkpoints; the first says what is made")
     add("--out", required=True, help="checkpoint to write")
+    add("--force", action="store_true", help="replace --out if it exists")
     add("--data-dir", help="where TFDS keeps its data")
     add(
         "--num-batches",
@@ -162,6 +163,7 @@ def _make(args: argparse.Namespace, argv: Sequence[str]) -> None:
     at_least_one(args, "num_batches", "num_threads")
     if not Path(args.out).parent.is_dir():
         raise ValueError(f"cannot write {args.out}: there is no folder {Path(args.out).parent}")
+    refuse_existing(args.out, args.force)
     need("train", "average, which reads training images and computes statistics anew,", "torch")
     checkpoints = [read(file) for file in args.files]
     params = average(checkpoints, args.files)

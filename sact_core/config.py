@@ -28,8 +28,9 @@ MAX_CHANNELS = 8192
 MAX_CLASSES = 100_000
 MAX_IMAGE_SIZE = 8192
 
-#: Least ratio of the ends of a range of tau.
-MIN_TAU_RATIO = 1.01
+#: Least ratio of the ends of a range of tau; and how small and large they may be, so that
+#: they and their ratio are numbers in single precision.
+MIN_TAU_RATIO, MAX_TAU = 1.01, 1e15
 
 Record = TypeVar("Record")
 
@@ -140,6 +141,11 @@ class NetworkConfig:
             raise ValueError(
                 f"a range of tau must go from a number above 0 to one at least {MIN_TAU_RATIO:g} "
                 f"times as large, got {low!r} to {high!r}"
+            )
+        if low < 1 / MAX_TAU or high > MAX_TAU:
+            raise ValueError(
+                f"a range of tau must lie between {1 / MAX_TAU:g} and {MAX_TAU:g}, got {low!r} to "
+                f"{high!r}"
             )
         if self.tau_default is None:
             object.__setattr__(self, "tau_default", math.sqrt(low) * math.sqrt(high))

@@ -30,6 +30,7 @@ from sact_core.commands import (
     open_data_set,
     open_network,
     progress,
+    refuse_existing,
     run_together,
     spend_target,
 )
@@ -232,8 +233,7 @@ def _open(args: argparse.Namespace, processes: Processes) -> tuple[Net, Source]:
     from sact_core.data.folders import photographs
 
     out = Path(args.out)
-    if out.exists() and not args.force:
-        raise FileExistsError(f"{out} exists; give --force to replace it")
+    refuse_existing(out, args.force)
     if out.is_dir() or not out.name:
         raise IsADirectoryError(f"--out must be a file, but {out} is a folder")
     if bool(args.images) == bool(args.dataset):

@@ -9,9 +9,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+#: In the names of temporary files, so that they are told from anybody else's.
+_MARK, _NAMED = "sact-", 100
+_TEMPORARY = re.compile(rf"\.(.+)\.{_MARK}\w{{8}}\.tmp")
 
 
 @contextlib.contextmanager
@@ -41,7 +46,7 @@ def written_beside(path: str | Path) -> Iterator[Path]:
         raise IsADirectoryError(f"cannot write {path}: it is a folder")
     try:
         handle, name = tempfile.mkstemp(
-            prefix=f".{path.name[:100]}.", suffix=".tmp", dir=path.parent
+            prefix=f".{path.name[:_NAMED]}.{_MARK}", suffix=".tmp", dir=path.parent
         )
     except OSError as error:
         raise type(error)(f"cannot write {path}: {_reason(error, path)}") from error
@@ -61,6 +66,22 @@ def written_beside(path: str | Path) -> Iterator[Path]:
         raise type(error)(f"cannot write {path}: {_reason(error, path)}") from error
     finally:
         beside.unlink(missing_ok=True)
+
+
+def clear_leftovers(folder: Path, wanted: Callable[[str], object]) -> None:
+    """Remove what writers that were killed have left of some files; nobody else's files.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the files were to stand. Nobody may be writing them now.
+    wanted : callable
+        Whether a file is one of them, by (the beginning of) its name.
+    """
+    for path in folder.iterdir() if folder.is_dir() else ():
+        named = _TEMPORARY.fullmatch(path.name)
+        if named and wanted(named[1]) and path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:

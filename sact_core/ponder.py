@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sact_core.commands import add_network, open_network, run, spend_target
+from sact_core.commands import add_network, open_network, refuse_existing, run, spend_target
 from sact_core.config import FITS
 from sact_core.extras import need
 from sact_core.maps.drawing import COLOUR_MAPS
@@ -108,7 +108,7 @@ def describe(net: Net, pondered: Pondered) -> str:
     lines = [f"{pondered.name}: {width} x {height} pixels"]
     probabilities = result.probabilities[0]
     for i in np.argsort(-probabilities, kind="stable")[:5]:
-        name = net.class_names[i] if net.class_names else f"class {i}"
+        name = shown(net.class_names[i]) if net.class_names else f"class {i}"
         lines.append(f"  {probabilities[i]:7.2%}  {name}")
     dense = dense_flops(net.plan, result.input_size)
     lines.append(
@@ -288,9 +288,7 @@ def output_stems(images: Sequence[str], out: Path) -> list[Path]:
 def _refuse_existing(stems: Sequence[Path], force: bool) -> None:
     for stem in stems:
         for ending in ENDINGS:
-            path = stem.with_name(stem.name + ending)
-            if path.exists() and not force:
-                raise FileExistsError(f"{path} exists; give --force to replace it")
+            refuse_existing(stem.with_name(stem.name + ending), force)
 
 
 def _provenance(net: Net, args: argparse.Namespace, command: str) -> dict[str, Any]:

@@ -40,6 +40,7 @@ from sact_core.commands import (
     at_least_one,
     open_network,
     progress,
+    refuse_existing,
     run,
     spend_target,
 )
@@ -194,6 +195,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--blur", type=float, metavar="S", help="standard deviation, share of the longer side")
     add("--centre-weight", type=float, metavar="W", help="share of the centre, from 0 to 1")
     add("--out", metavar="DIR", help="folder, made if absent: write the processed maps as PNG")
+    add("--force", action="store_true", help="replace files in --out")
     add("--json", action="store_true", help="print one JSON object")
     return parser
 
@@ -208,12 +210,14 @@ def _score(args: argparse.Namespace) -> None:
     processing = _processing(args)
     at_least_one(args, "num_examples")
     found = stimuli(args.folder, args.num_examples)
+    pictures = {} if args.out is None else {s.name: _picture(Path(args.out), s) for s in found}
+    for picture in pictures.values():
+        refuse_existing(picture, args.force)
     net = spend_target(open_network(args), args, lambda: _readable(found), "keep")
-    out = None if args.out is None else Path(args.out)
 
     def write(stimulus: Stimulus, values: np.ndarray, size: tuple[int, int]) -> None:
-        if out is not None:
-            _write_map(out / stimulus.category / f"{stimulus.image.stem}.png", values, size)
+        if pictures:
+            _write_map(pictures[stimulus.name], values, size)
 
     with progress(len(found)) as bar:
         result = score(net, found, args.image_size, processing, write, bar.update)
@@ -286,6 +290,10 @@ def _none_left(skipped: dict[str, str]) -> str:
         return "no photograph is left to score: give --blur and --centre-weight"
     name, reason = next(iter(skipped.items()))
     return f"none of the photographs can be scored; {name}: {reason}"
+
+
+def _picture(out: Path, stimulus: Stimulus) -> Path:
+    return out / stimulus.category / f"{stimulus.image.stem}.png"
 
 
 def _write_map(path: Path, values: np.ndarray, size: tuple[int, int]) -> None:

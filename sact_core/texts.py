@@ -1,37 +1,97 @@
-"""Names of files as text that can be written anywhere.
+r"""Texts of strangers, made so that they can be written anywhere.
 
 A name is bytes to the system, and old archives hold names that are not UTF-8. Python
 keeps such bytes as half characters, which open the file again, but which no terminal,
-HDF5 file or JSON reader takes. Whoever opens a file has its path as it is; whatever is
-said or written of it goes through here.
+HDF5 file or JSON reader takes. Names, and what stands in files, may also hold characters
+that steer a terminal or turn the direction of what follows, and be of any length. Whoever
+opens a file has its path as it is; whatever is said or written of it goes through here:
+`shown` for one name, `plain` for a message.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
+import re
 from typing import Any
+
+#: Of a message.
+MAX_LINES, MAX_LINE = 30, 1000
+
+#: Control characters, line and paragraph separators, marks that change the direction of
+#: text, half characters. Those that join letters (as in Persian and in emoji) are text.
+_CONTROL = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
 
 
 def shown(name: str | os.PathLike[str]) -> str:
-    r"""Give a name as text: bytes that are not UTF-8 as ``\xe9``, all else as it is."""
-    text = os.fspath(name)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        with contextlib.suppress(UnicodeEncodeError):
-            return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        # Half characters that stand for no byte: Windows allows them.
-        return text.encode("utf-8", "backslashreplace").decode()
-    return text
+    r"""Give a name as one line of text that steers nothing.
+
+    Bytes that are not UTF-8 become ``\xe9`` and the like, as do control characters
+    (``\n``, ``\x1b``, ``\u202e``); all else is as it is.
+    """
+    return escaped(_writable(os.fspath(name)))
+
+
+def escaped(text: str, keep: str = "") -> str:
+    r"""Replace control characters by what stands for them in Python, such as ``\x1b``.
+
+    Parameters
+    ----------
+    text : str
+        Any.
+    keep : str
+        Those that stay, such as ``"\n"``.
+    """
+    return _CONTROL.sub(lambda found: found[0] if found[0] in keep else _escape(found[0]), text)
+
+
+def cut(text: str, most: int = MAX_LINE) -> str:
+    """Shorten a line to about ``most`` characters: the middle goes, and how much is said."""
+    if len(text) <= most:
+        return text
+    end = most // 4
+    return f"{text[: most - end]} … {len(text) - most:,} more characters … {text[-end:]}"
+
+
+def plain(text: object, most_lines: int = MAX_LINES, most: int = MAX_LINE) -> str:
+    """Give a message as a terminal or a page may show it: whole lines, few and short.
+
+    Parameters
+    ----------
+    text : object
+        A text, or what makes one, such as an error.
+    most_lines, most : int
+        Lines that are kept of it, and characters of each. Where more lines go, the last
+        one says how many.
+    """
+    lines = str(text).split("\n")
+    more = len(lines) - most_lines
+    if more > 1:
+        lines[most_lines:] = [f"… and {more:,} more lines"]
+    return "\n".join(shown(cut(line, most)) for line in lines)
 
 
 def shown_values(values: Any) -> Any:
-    """Apply `shown` to every text in plain JSON values."""
+    """Make every text in plain JSON values one that a file takes, as `shown` does.
+
+    Control characters stay: JSON escapes them itself.
+    """
     if isinstance(values, str):
-        return shown(values)
+        return _writable(values)
     if isinstance(values, dict):
         return {shown_values(key): shown_values(value) for key, value in values.items()}
     if isinstance(values, list | tuple):
         return [shown_values(value) for value in values]
     return values
+
+
+def _writable(text: str) -> str:
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half characters that stand for no byte: Windows allows them
+        return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")

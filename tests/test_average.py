@@ -203,6 +203,20 @@ def test_the_same_files_give_the_same_bytes_but_for_the_name(
     assert all(one.params[key].tobytes() == two.params[key].tobytes() for key in one.params)
 
 
+def test_an_input_is_not_replaced_unasked(
+    runs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "last.h5"
+    out.write_bytes(Path(runs[1]).read_bytes())
+    argv = [str(out), runs[2], "--out", str(out), "--num-batches", "1"]
+    before = out.read_bytes()
+    assert average.main(argv) == 2
+    assert capsys.readouterr().err == f"error: {out} exists; give --force to replace it\n"
+    assert out.read_bytes() == before
+    assert average.main([*argv, "--force"]) == 0
+    assert len(read(out).provenance["averaged"]) == 2
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -39,6 +39,36 @@ def test_bad_input_is_one_sentence(error, capsys):
     assert capsys.readouterr() == ("", f"error (process 1): {error}\n")
 
 
+def test_long_messages_are_cut_and_steer_no_terminal(capsys):
+    def work(message):
+        raise ValueError(message)
+
+    assert run(lambda: work("these do not fit:\n" + "- x\n" * 100_000)) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert (len(lines), lines[-1]) == (31, "… and 99,972 more lines")
+    assert run(lambda: work(f"{'a' * 10**6} cannot be read: do this")) == 2
+    error = capsys.readouterr().err
+    assert len(error) < 1100
+    assert "… 999,024 more characters …" in error
+    assert error.endswith("cannot be read: do this\n")
+    assert run(lambda: work("no \x1b[31mred\r\x07\x9b\u202e file")) == 2
+    assert capsys.readouterr().err == "error: no \\x1b[31mred\\r\\x07\\x9b\\u202e file\n"
+
+
+def test_nothing_that_a_command_prints_steers_a_terminal(capsys):
+    def work():
+        print("a\tname \x1b]0;title\x07 \x1b[2J\u2028 日本 é")
+        print("left out: \x9b31m\x7f", file=sys.stderr)
+
+    assert run(work) == 0
+    assert capsys.readouterr() == (
+        "a\tname \\x1b]0;title\\x07 \\x1b[2J\\u2028 日本 é\n",
+        "left out: \\x9b31m\\x7f\n",
+    )
+    print("\x1b[0m")  # as before
+    assert capsys.readouterr().out == "\x1b[0m\n"
+
+
 def test_a_mistake_of_ours_is_no_bad_input():
     with pytest.raises(ZeroDivisionError):
         run(lambda: 1 // 0)

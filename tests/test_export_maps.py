@@ -212,10 +212,26 @@ def test_what_a_killed_process_left_is_cleared(tmp_path, net, images, small_part
     out = tmp_path / "maps.h5"
     with pytest.raises(KeyboardInterrupt):
         export(counting(net, 1)[0], in_memory(images), out, batch_size=3)
-    (parts_folder(out) / ".00000003.h5.x.tmp").write_bytes(b"half")
-    (tmp_path / ".maps.h5.x.tmp").write_bytes(b"half")
+    (parts_folder(out) / ".00000003.h5.sact-ab12_xyz.tmp").write_bytes(b"half")
+    (tmp_path / ".maps.h5.sact-ab12_xyz.tmp").write_bytes(b"half")
     export(net, in_memory(images), out, batch_size=3)
     assert sorted(os.listdir(tmp_path)) == ["maps.h5", "net.h5"]
+
+
+def test_files_of_others_stay(tmp_path, net, images, small_parts):
+    out = tmp_path / "maps.h5"
+    with pytest.raises(KeyboardInterrupt):
+        export(counting(net, 1)[0], in_memory(images), out, batch_size=3)
+    folder = parts_folder(out)
+    theirs = [folder / "notes.txt", folder / "1.jpg", folder / ".00000003.h5.mine.tmp"]
+    theirs += [tmp_path / ".maps.h5.draft.tmp", tmp_path / ".other.h5.sact-ab12_xyz.tmp"]
+    for path in theirs:
+        path.write_bytes(b"precious")
+    export(net, in_memory(images), out, batch_size=3)
+    assert all(path.read_bytes() == b"precious" for path in theirs)
+    assert sorted(os.listdir(folder)) == sorted(path.name for path in theirs[:3])
+    export(net, in_memory(images), out, batch_size=3)  # they are in nobody's way
+    assert all(path.exists() for path in theirs)
 
 
 def test_a_damaged_part_is_named(tmp_path, net, images, small_parts):
@@ -243,16 +259,6 @@ def test_a_full_disk_leaves_finished_parts(tmp_path, net, images, small_parts, m
     monkeypatch.setattr(os, "fsync", real)
     assert "3 of 7 images" in map_parts.unfinished(out)
     assert export(net, in_memory(images), out, batch_size=3)[0] == 7
-
-
-def test_only_our_own_files_are_removed(tmp_path, net, images, small_parts):
-    out = tmp_path / "maps.h5"
-    with pytest.raises(KeyboardInterrupt):
-        export(counting(net, 1)[0], in_memory(images), out, batch_size=3)
-    (parts_folder(out) / "notes.txt").write_text("mine")
-    with pytest.raises(OSError, match="not empty"):
-        map_parts.remove_parts(out)
-    assert os.listdir(parts_folder(out)) == ["notes.txt"]
 
 
 # --- images that cannot be read ---

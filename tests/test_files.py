@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from sact_core.files import write_bytes, written_beside
+from sact_core.files import clear_leftovers, write_bytes, written_beside
 
 
 def test_replaces_a_file_and_leaves_nothing_beside(tmp_path):
@@ -109,3 +109,26 @@ def test_an_unwritable_folder_is_named(tmp_path):
             write_bytes(tmp_path / "a", b"")
     finally:
         tmp_path.chmod(0o700)
+
+
+def test_only_what_a_killed_writer_left_is_cleared(tmp_path):
+    code = (
+        "import os, signal, sys\n"
+        "from sact_core.files import written_beside\n"
+        "with written_beside(sys.argv[1]) as beside:\n"
+        "    beside.write_bytes(b'half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    for name in ("a.bin", "b.bin", "n" * 200):
+        subprocess.run([sys.executable, "-c", code, str(tmp_path / name)], check=False)
+    assert len(os.listdir(tmp_path)) == 3
+    theirs = [".draft.tmp", ".a.bin.draft.tmp", ".a.bin.12345678.tmp", "a.bin.sact-12345678.tmp"]
+    for name in theirs:
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / ".a.bin.sact-12345678.tmp").mkdir()
+    clear_leftovers(tmp_path, ["a.bin", "n" * 100].__contains__)
+    left = sorted(set(os.listdir(tmp_path)) - set(theirs))
+    assert [name[:-12] for name in left] == [".a.bin.sact-", ".b.bin.sact-"]
+    assert (tmp_path / left[0]).is_dir()
+    assert set(theirs) < set(os.listdir(tmp_path))
+    clear_leftovers(tmp_path / "absent", bool)

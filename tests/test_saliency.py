@@ -149,6 +149,13 @@ def test_the_command(folder, checkpoint, tmp_path, capsys):
     assert len(written) == 6
     with Image.open(written[0]) as picture:
         assert (picture.mode, picture.size) == ("L", SIZE[::-1])
+    written[-1].write_bytes(b"precious")
+    code, out, err = run(capsys, *argv, "--out", tmp_path / "maps")
+    assert (code, out) == (2, "")
+    assert "exists; give --force to replace it" in err
+    assert written[-1].read_bytes() == b"precious"
+    assert run(capsys, *argv, "--out", tmp_path / "maps", "--force")[0] == 0
+    assert written[-1].read_bytes().startswith(b"\x89PNG")
 
 
 def test_tau_of_a_network_that_takes_any(folder, checkpoint, tmp_path, capsys):

@@ -140,6 +140,12 @@ def test_table_and_plot(folder, files, tmp_path, capsys, suffix):
     beginnings = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
     assert plot.read_bytes().startswith(beginnings[suffix])
     assert [path.name for path in tmp_path.iterdir()] == [plot.name]
+    plot.write_bytes(b"precious")
+    assert main([str(arg) for arg in (*argv, "--plot", plot)]) == 2
+    assert capsys.readouterr().err == f"error: {plot} exists; give --force to replace it\n"
+    assert plot.read_bytes() == b"precious"
+    run(capsys, *argv, "--plot", plot, "--force")
+    assert plot.read_bytes().startswith(beginnings[suffix])
 
 
 def test_sizes_are_read_once_each():

@@ -19,7 +19,7 @@ from sact_core.config import NetworkConfig, Preprocessing
 from sact_core.data.splits import evaluation_split, open_split
 from sact_core.evaluate import __main__ as evaluate
 from sact_core.maps.file import MapFile
-from sact_core.texts import shown, shown_values
+from sact_core.texts import cut, escaped, plain, shown, shown_values
 from sact_core.train import __main__ as train
 from tests.conftest import ROOT
 from tests.mat_writer import header, matrix
@@ -36,6 +36,23 @@ def test_bytes_that_are_not_utf8_are_escaped() -> None:
     assert shown("\ud800é") == "\\ud800é"
     ref = {"caf\\xe9": ["caf\\xe9", 1, None, {"é": True}]}
     assert shown_values({LATIN: (LATIN, 1, None, {"é": True})}) == ref
+
+
+def test_control_characters_are_escaped() -> None:
+    assert shown("a\nb\x1b[0m\x85\u2029\u202e\ufeff") == "a\\nb\\x1b[0m\\x85\\u2029\\u202e\\ufeff"
+    assert shown("\u0645\u06cc\u200c\u062e") == "\u0645\u06cc\u200c\u062e"  # joins letters
+    assert escaped("a\nb\tc", keep="\n") == "a\nb\\tc"
+    assert shown_values({"command": "one\ntwo"}) == {"command": "one\ntwo"}  # JSON's business
+
+
+def test_long_texts_are_cut() -> None:
+    assert cut("x" * 1000) == "x" * 1000
+    assert cut("ab" * 501, 8) == "ababab … 994 more characters … ab"
+    assert plain(ValueError("one\ntwo\rthree")) == "one\ntwo\\rthree"
+    assert plain("a\nb\nc\nd", 2) == "a\nb\n… and 2 more lines"
+    assert plain("a\nb\nc", 2) == "a\nb\nc"  # a line that says so would be no shorter
+    assert len(plain("\x1b\n" * 10**5 + "x" * 10**7)) < 5000
+    assert len(plain("\x00" * 10**7)) < 4100
 
 
 @pytest.fixture

@@ -273,6 +273,25 @@ def test_a_run_goes_on_only_as_it_began(
 # --- the run directory ---
 
 
+def test_files_of_others_in_a_run_directory_stay(tmp_path: Path) -> None:
+    theirs = [tmp_path / name for name in (".draft.tmp", ".last.h5.backup12.tmp", "notes.txt")]
+    left = tmp_path / ".state.pt.sact-ab12_xyz.tmp"
+    for path in [*theirs, left]:
+        path.write_bytes(b"precious")
+    RunDir(tmp_path).start(TrainingConfig(TINY), "it", False)
+    assert all(path.read_bytes() == b"precious" for path in theirs)
+    assert not left.exists()
+
+
+@pytest.mark.parametrize("name", ["last.h5", "best.h5", "state.pt", "metrics.jsonl"])
+def test_what_no_recipe_tells_of_is_not_replaced(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"precious")
+    for resume in (False, True):
+        with pytest.raises(RunError, match=rf"{name} exists, but no config.json tells of its run"):
+            RunDir(tmp_path).start(TrainingConfig(TINY), "it", resume)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_a_run_directory_is_for_one_process(tmp_path: Path) -> None:
     config = TrainingConfig(TINY)
     one = RunDir(tmp_path / "run")

@@ -79,6 +79,8 @@ def test_every_preset_makes_a_recipe_that_survives_json(name: str) -> None:
         (["--distill-from", "/no/such/file.h5"], "/no/such/file.h5"),
         (["--tau-range", "0.2", "0.002"], "a range of tau must go from a number above 0"),
         (["--tau-range", "0", "1"], "a range of tau must go from a number above 0"),
+        (["--tau-range", "1e-300", "1e300"], "must lie between 1e-15 and 1e+15, got 1e-300 to"),
+        (["--tau-range", "1e-320", "1e-310"], "must lie between 1e-15 and 1e+15"),
         (["--tau-range", "nan", "1"], "tau_low must be a finite number"),
         (["--tau-range", "0.1", "1", "--tau", "2"], "tau_default must be in the range from 0.1"),
         (["--tau-range", "0.1", "1", "--halting", "none"], "a vanilla network never halts"),

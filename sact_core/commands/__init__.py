@@ -14,7 +14,7 @@ from sact_core.commands.flags import (
     open_network,
     spend_target,
 )
-from sact_core.commands.running import at_least_one, progress, run, run_together
+from sact_core.commands.running import at_least_one, progress, refuse_existing, run, run_together
 
 __all__ = [
     "BACKENDS",
@@ -26,6 +26,7 @@ __all__ = [
     "open_data_set",
     "open_network",
     "progress",
+    "refuse_existing",
     "run",
     "run_together",
     "spend_target",

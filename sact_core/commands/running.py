@@ -12,10 +12,14 @@ from typing import Any
 
 from sact_core.extras import sentence
 from sact_core.processes import MAX_THREADS, Agreed, Processes, Stopped
+from sact_core.texts import escaped, plain
 
 
 def run(work: Callable[[], int | None], stopped: str = "stopped", who: str = "") -> int:
     """Do a command's work; say in one sentence on stderr what stopped it.
+
+    Nothing that is printed meanwhile steers a terminal: names of files and texts in them
+    are strangers' (`sact_core.texts`). Long messages are cut.
 
     Parameters
     ----------
@@ -37,6 +41,13 @@ def run(work: Callable[[], int | None], stopped: str = "stopped", who: str = "")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what it has no letters for, it escapes
             stream.reconfigure(errors="backslashreplace")
+    out: Any = _Escaping(sys.stdout)
+    err: Any = _Escaping(sys.stderr)
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        return _run(work, stopped, who)
+
+
+def _run(work: Callable[[], int | None], stopped: str, who: str) -> int:
     try:
         code = work() or 0
         sys.stdout.flush()
@@ -45,7 +56,7 @@ def run(work: Callable[[], int | None], stopped: str = "stopped", who: str = "")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the last flush
         return 141
     except (ValueError, OSError) as error:
-        print(f"error{who}: {error}", file=sys.stderr, flush=True)
+        print(f"error{who}: {plain(error)}", file=sys.stderr, flush=True)
         return 2
     except ModuleNotFoundError as error:
         missing = sentence("this", error.name or "")
@@ -87,7 +98,7 @@ def run_together(
             return work()
         except Agreed as error:
             if processes.is_first:
-                print(f"error: {error}", file=sys.stderr, flush=True)
+                print(f"error: {plain(error)}", file=sys.stderr, flush=True)
             with contextlib.suppress(Stopped):
                 processes.wait()  # none ends, which ends all, before it is said
             return 2
@@ -98,6 +109,31 @@ def run_together(
         return run(together, stopped, processes.who)
     finally:
         processes.end()
+
+
+class _Escaping:
+    """A stream that writes control characters as text, but for those that lay out lines."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return int(self._stream.write(escaped(text, keep="\n\r\t")))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def refuse_existing(path: str | os.PathLike[str], force: bool) -> None:
+    """Refuse to replace a file, unless ``--force`` says so.
+
+    Raises
+    ------
+    FileExistsError
+        If it is there, or a link of its name.
+    """
+    if os.path.lexists(path) and not force:
+        raise FileExistsError(f"{os.fspath(path)} exists; give --force to replace it")
 
 
 def at_least_one(args: argparse.Namespace, *names: str) -> None:

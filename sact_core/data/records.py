@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from sact_core.data.images import ImageError, read_image
+from sact_core.texts import shown
 
 MAX_NAMED = 5  # in a line
 MAX_RECORDED = 100  # in a file
@@ -119,7 +120,7 @@ class Unreadable:
         more = f" and {len(names) - MAX_NAMED:,} more" if len(names) > MAX_NAMED else ""
         return (
             f"skipped {len(names):,} of {total:,} {what} that cannot be read: "
-            f"{', '.join(names[:MAX_NAMED])}{more}"
+            f"{', '.join(map(shown, names[:MAX_NAMED]))}{more}"
         )
 
 

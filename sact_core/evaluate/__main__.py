@@ -46,7 +46,13 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sact_core.commands import add_data_set, add_network, at_least_one, run_together
+from sact_core.commands import (
+    add_data_set,
+    add_network,
+    at_least_one,
+    refuse_existing,
+    run_together,
+)
 from sact_core.config import FITS
 from sact_core.data.records import Unreadable
 from sact_core.evaluate.run import BATCH, prepare_job
@@ -93,6 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--fit", choices=FITS, help="crop to a square, or keep the aspect: N is the longer side")
     add("--sizes", metavar="N,N,…", help="evaluate at each of these sizes")
     add("--plot", metavar="FILE", help="draw accuracy against FLOPs by size (.png, .svg, .pdf)")
+    add("--force", action="store_true", help="replace the file of --plot if it exists")
     tau = add_network(
         parser,
         checkpoint=False,
@@ -188,6 +195,7 @@ def _check(args: argparse.Namespace, processes: Processes) -> None:
     parse_sizes(args.sizes)
     if args.plot is not None:
         check_plot(args.plot)
+        refuse_existing(args.plot, args.force)
 
 
 def _curves(args: argparse.Namespace, processes: Processes) -> list[Curve]:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from sact_core.checkpoint import write
-from sact_core.commands import run
+from sact_core.commands import refuse_existing, run
 from sact_core.import_tf.convert import import_checkpoint
 
 CIFAR10_NAMES = (
@@ -73,8 +73,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _import(args: argparse.Namespace, command: str) -> None:
-    if Path(args.out).exists() and not args.force:
-        raise FileExistsError(f"{args.out} exists; give --force to replace it")
+    refuse_existing(args.out, args.force)
     names = read_class_names(args.class_names) if args.class_names else ()
     checkpoint = import_checkpoint(args.prefix, args.eps, names, args.image_size, command)
     write(args.out, checkpoint)

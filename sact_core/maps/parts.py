@@ -8,19 +8,23 @@ processes can share the work. ``job.json`` says what the parts belong to.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sact_core.data.records import Unreadable
-from sact_core.files import write_bytes
+from sact_core.files import clear_leftovers, write_bytes
 from sact_core.maps.file import MapError
 from sact_core.maps.writing import Rows, merge_maps, write_maps
 
 #: Uncompressed bytes that one part is made of at most; bounds the memory taken.
 PART_BYTES = 1 << 25
+
+_PART = re.compile(r"job\.json|\d{8,}\.(h5|json)")
 
 
 @dataclass(frozen=True)
@@ -119,8 +123,7 @@ class Parts:
         OSError
             If it cannot be written; the parts stay.
         """
-        for stale in self.out.parent.glob(f".{self.out.name}.*.tmp"):  # of a killed process
-            stale.unlink(missing_ok=True)
+        clear_leftovers(self.out.parent, self.out.name.startswith)
         full = [indices for indices in self.ranges if self._read_note(indices)["rows"]]
         if not full:
             raise MapError("not one image could be read")
@@ -173,7 +176,7 @@ def start(out: Path, job: Mapping[str, Any], part_size: int) -> Parts:
         before = None
     if before is None:
         remove_parts(out)
-        parts.folder.mkdir(parents=True)
+        parts.folder.mkdir(parents=True, exist_ok=True)
         write_bytes(noted, json.dumps(job, indent=1).encode())
         return parts
     differences = [
@@ -187,8 +190,7 @@ def start(out: Path, job: Mapping[str, Any], part_size: int) -> Parts:
             f"({'; '.join(differences)}); finish it with its own command, or give --force to "
             f"start anew"
         )
-    for stale in parts.folder.glob(".*.tmp"):
-        stale.unlink(missing_ok=True)
+    clear_leftovers(parts.folder, _PART.fullmatch)
     return parts
 
 
@@ -198,9 +200,11 @@ def remove_parts(out: Path) -> None:
     if not folder.is_dir():
         return
     for path in folder.iterdir():
-        if path.name == "job.json" or path.suffix == ".tmp" or path.stem.isdigit():
+        if _PART.fullmatch(path.name):
             path.unlink(missing_ok=True)
-    folder.rmdir()
+    clear_leftovers(folder, _PART.fullmatch)
+    with contextlib.suppress(OSError):  # somebody's own files lie there too
+        folder.rmdir()
 
 
 def unfinished(out: Path) -> str | None:

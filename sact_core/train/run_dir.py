@@ -29,8 +29,21 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sact_core.files import write_bytes
+from sact_core.files import clear_leftovers, write_bytes
 from sact_core.train.recipes import TrainingConfig, config_from_dict, config_to_dict
+
+#: What a run writes beside and renames; ``watch.jsonl`` is another process's.
+FILES = (
+    "config.json",
+    "images.json",
+    "command.txt",
+    "metrics.jsonl",
+    "state.pt",
+    "last.h5",
+    "best.h5",
+)
+#: Those of them that are lost for good where another run replaces them.
+_PRECIOUS = ("metrics.jsonl", "state.pt", "last.h5", "best.h5")
 
 
 class RunError(ValueError):
@@ -95,8 +108,8 @@ class RunDir:
         RunError
             If the folder holds a run and ``resume`` is off, if the recipe differs
             (every differing key is listed) or images were added, removed or replaced
-            (told by their number), if another process trains in it, or if
-            it cannot be written to.
+            (told by their number), if it holds a checkpoint but no recipe, if another
+            process trains in it, or if it cannot be written to.
         """
         try:
             old = self.recorded()
@@ -105,13 +118,14 @@ class RunDir:
                     f"{self.path} holds a run already: go on with --resume, or choose "
                     f"another --run-dir"
                 )
-            if old is not None:
+            if old is None:
+                self._check_free()
+            else:
                 self._check_same(old, config_to_dict(config))
                 self._check_images(images or {})
             self.path.mkdir(parents=True, exist_ok=True)
             self._keep_others_out()
-            for left in self.path.glob(".*.tmp"):  # by a writer that was killed
-                left.unlink()
+            clear_leftovers(self.path, FILES.__contains__)
             if old is None:
                 write_bytes(self.path / "command.txt", command.encode() + b"\n")
                 values = json.dumps(config_to_dict(config), indent=2)
@@ -141,6 +155,14 @@ class RunDir:
                     time.sleep(0.05)
         self.close()
         raise RunError(f"another process is training in {self.path}")
+
+    def _check_free(self) -> None:
+        for name in _PRECIOUS:
+            if (self.path / name).exists():
+                raise RunError(
+                    f"{self.path / name} exists, but no config.json tells of its run: choose "
+                    f"another --run-dir"
+                )
 
     def _check_same(self, old: dict[str, Any], new: dict[str, Any]) -> None:
         flat_old, flat_new = _flat(old), _flat(new)
