@@ -15,6 +15,8 @@ EXTRAS = {
     "plots": ("matplotlib", "plotly"),
     "app": ("streamlit", "plotly", "matplotlib", "torch"),
     "import-tf": ("cramjam", "google_crc32c"),
+    "onnx": ("onnx",),
+    "bench": ("onnx", "onnxruntime", "openvino"),
 }
 
 

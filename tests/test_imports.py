@@ -44,11 +44,14 @@ LEVELS = [
     ["measures"],
     ["maps"],
     ["commands"],
-    ["train"],
+    ["export_onnx", "train"],
     ["(every other command)"],
     ["app"],
 ]
-HEAVY = ("torch", "tensorflow", "tensorflow_datasets", "numba", "streamlit", "plotly", "matplotlib")
+HEAVY = (
+    *("torch", "tensorflow", "tensorflow_datasets", "numba", "streamlit", "plotly", "matplotlib"),
+    *("onnx", "onnxruntime", "openvino"),
+)
 
 
 def modules():

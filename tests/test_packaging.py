@@ -38,9 +38,9 @@ print(json.dumps(found | {"numpy": numpy.__version__, "file": sact_core.__file__
 """
 
 
-def lock():
-    """Pinned packages of requirements.txt, as ``{name: version}``."""
-    lines = (ROOT / "requirements.txt").read_text().splitlines()
+def lock(name="requirements.txt"):
+    """Pinned packages of a file of requirements, as ``{name: version}``."""
+    lines = (ROOT / name).read_text().splitlines()
     pins = [line.split("==") for line in lines if line and not line.startswith("#")]
     return {name.lower().replace("_", "-"): version for name, version in pins}
 
@@ -60,19 +60,24 @@ def asked_for(extra=None):
 
 
 @pytest.mark.parametrize("extra", [None, *PROJECT["optional-dependencies"]])
-def test_the_lock_satisfies_what_is_asked_for(extra):
-    pins = lock()
+def test_the_locks_satisfy_what_is_asked_for(extra):
+    pins = lock() | lock("requirements-bench.txt")
     for each in asked_for(extra):
         name = each.name.lower().replace("_", "-")
-        assert name in pins, f"{each.name} is not in requirements.txt"
+        assert name in pins, f"{each.name} is not in a file of requirements"
         assert each.specifier.contains(pins[name]), f"{each} against {pins[name]}"
         assert [part.operator for part in each.specifier] == [">="]
 
 
-def test_everything_in_the_lock_is_asked_for():
-    asked = {each.name for extra in (None, "all") for each in asked_for(extra)}
-    assert {name.lower().replace("_", "-") for name in asked} == set(lock())
-    assert len(asked) == len(lock())
+def test_everything_in_the_locks_is_asked_for():
+    names = {
+        extra: {each.name.lower().replace("_", "-") for each in asked_for(extra)}
+        for extra in (None, "all", "bench", "onnx")
+    }
+    apps, rivals = lock(), lock("requirements-bench.txt")
+    assert names[None] | names["all"] - names["onnx"] == set(apps)
+    assert names["bench"] - set(apps) == set(rivals)
+    assert not set(apps) & set(rivals)  # `make app` brings no rival
 
 
 @pytest.mark.parametrize("extra", EXTRAS)
@@ -81,10 +86,10 @@ def test_an_extra_brings_what_the_program_says_it_brings(extra):
     assert set(EXTRAS[extra]) <= brought
 
 
-def test_every_extra_is_in_all():
+def test_every_extra_but_the_rivals_is_in_all():
     extras = set(PROJECT["optional-dependencies"])
     (everything,) = map(Requirement, PROJECT["optional-dependencies"]["all"])
-    assert everything.extras == extras - {"all"}
+    assert everything.extras == extras - {"all", "bench"}  # rivals are for measurements alone
     assert set(EXTRAS) == extras - {"all"}
 
 
