@@ -8,6 +8,7 @@ from fractions import Fraction
 from app import stated
 from app.figures import Point
 from app.records import Model
+from app.texts import short
 
 #: The authors' CIFAR-10 network: accuracy and FLOPs as they published them.
 AUTHORS = {
@@ -153,4 +154,4 @@ def _kind(model: Model) -> tuple[object, ...]:
 def _data(model: Model) -> str:
     data = model.header.provenance.get("data_set")
     name = data.get("name") if isinstance(data, dict) else None
-    return str(name) if name else "unknown data"
+    return short(name) if name else "unknown data"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from app.texts import short
 from sact_core.checkpoint import Header
 from sact_core.config import NetworkConfig, Preprocessing
 from sact_core.flops import FlopCount
@@ -66,12 +67,12 @@ class Model:
     def class_name(self, index: int) -> str:
         """Name of a class, or its number."""
         names = self.header.class_names
-        return pretty_class(names[index]) if index < len(names) else f"class {index}"
+        return (pretty_class(names[index]) if index < len(names) else "") or f"class {index}"
 
 
 def pretty_class(name: str) -> str:
     """A class as people write it: ``car_side`` without the line, one name of several."""
-    return name.replace("_", " ").split(",")[0].strip() or name
+    return short(name.replace("_", " ").split(",")[0].strip() or name)
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TypeGuard
 
 import numpy as np
 
 from app.records import Model
+from app.texts import short
 from sact_core.flops import dense_flops
 
 
@@ -17,11 +19,11 @@ def accuracy(model: Model) -> str | None:
     if not isinstance(metrics, dict):
         return None
     value, split, count = (metrics.get(k) for k in ("eval/Accuracy", "split", "count"))
-    if not isinstance(value, int | float):
+    if not _is_share(value):
         return None
-    of = f" of {count:,} {split} images" if isinstance(count, int) and split else ""
+    of = f" of {count:,} {short(split)} images" if isinstance(count, int) and split else ""
     among = metrics.get("eval/Recall@5")
-    five = f", {among:.1%} among the first five" if isinstance(among, int | float) else ""
+    five = f", {among:.1%} among the first five" if _is_share(among) else ""
     return f"{value:.1%} right{of}{five}"
 
 
@@ -65,5 +67,9 @@ def mean_share(model: Model, tau: float | None = None) -> float | None:
         return float(min(spent / dense, 1.0))
     metrics = model.header.provenance.get("metrics")
     share = metrics.get("flops_share") if isinstance(metrics, dict) else None
-    known = isinstance(share, int | float) and not isinstance(share, bool) and 0 < share <= 1
-    return float(share) if known else None  # type: ignore[arg-type]
+    return float(share) if _is_share(share) and share else None
+
+
+def _is_share(value: object) -> TypeGuard[float]:
+    """Whether a checkpoint states a number from 0 to 1 there; anybody may have written it."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1

@@ -16,7 +16,7 @@ from typing import Any
 import streamlit as st
 
 from app import loaders
-from app.controls.basics import choose_metric, guarded, heading, number, page_link
+from app.controls.basics import choose_metric, guarded, heading, number, page_link, say_error
 from app.controls.networks import KINDS, choose_model, offered
 from app.controls.pictures import TEST_IMAGE, add_your_own, choose_picture
 from app.controls.sizes import (
@@ -56,6 +56,7 @@ __all__ = [
     "price",
     "price_list",
     "run",
+    "say_error",
     "side_row",
 ]
 
@@ -129,7 +130,7 @@ def run(page: str, choice: Choice) -> Run:
         done = choice.run
     except InputError as error:
         price_list(page, choice.look, choice.fitting)  # says what would be possible
-        st.error(str(error), icon=":material/error:")
+        say_error(error)
         st.stop()
     if choice.price is not None:
         choice.price.markdown(price(choice.look.model, loaders.cost(choice.look), done))

@@ -14,6 +14,7 @@ import streamlit as st
 
 from app import views
 from app.folders import InputError
+from app.texts import MAX_NAME, plain, plain_lines
 
 
 def heading(title: str, sentence: str) -> None:
@@ -41,8 +42,13 @@ def guarded() -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        st.error(str(error), icon=":material/error:")
+        say_error(error)
         st.stop()
+
+
+def say_error(error: object) -> None:
+    """Say what went wrong; names in it may be anybody's."""
+    st.error(plain_lines(error), icon=":material/error:")
 
 
 def page_link(file: str, label: str, icon: str, **query: str) -> None:
@@ -88,7 +94,10 @@ def select(
     key = f"{page}_{name}"
     wanted = st.query_params.get(key)
     if wanted is not None and wanted not in options and key not in st.session_state:
-        st.warning(f"The link asks for {wanted}, which is not here.", icon=":material/link_off:")
+        st.warning(
+            f"The link asks for {plain(wanted, MAX_NAME)}, which is not here.",
+            icon=":material/link_off:",
+        )
     carry(page, name, options)
     chosen = st.selectbox(
         label,

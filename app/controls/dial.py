@@ -7,6 +7,7 @@ import streamlit as st
 from app import families, figures, loaders
 from app.folders import InputError, sentence
 from app.records import Look, Model, Run
+from app.texts import plain_lines
 from app.viewer import Dial
 from app.viewer import component as viewer
 
@@ -85,4 +86,4 @@ def say_budget(page: str) -> None:
     """What there is to say of the last budget: that no tau spends it, for one."""
     problem = st.session_state.pop(f"{page}_budget", None)
     if problem:
-        st.warning(problem, icon=":material/savings:")
+        st.warning(plain_lines(problem), icon=":material/savings:")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from app import loaders
-from app.controls.basics import carry, guarded, select
+from app.controls.basics import carry, guarded, say_error, select
 from app.controls.networks import kind_for, offer, uploaded_models, uploaded_pictures
 from app.folders import InputError
 from app.loaders import dataset
@@ -70,7 +70,7 @@ def add_your_own(page: str) -> None:
             f"carry them."
         )
     for sentence in st.session_state.pop(f"{page}_problems", []):
-        st.error(sentence, icon=":material/error:")
+        say_error(sentence)
 
 
 # --- parts ---

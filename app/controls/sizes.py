@@ -12,6 +12,7 @@ from app import figures, loaders, stated, times
 from app.controls.basics import carry, guarded
 from app.loaders import Cost
 from app.records import Look, Model, Picture, Run
+from app.texts import plain
 from sact_core.config import KINDS
 
 FITS = {"crop": "Square crop", "keep": "Whole image"}
@@ -136,7 +137,7 @@ def describe(look: Look) -> str:
         parts.append(f"τ = {model.tau:g}")
     accuracy = stated.accuracy(model)
     if accuracy is not None:
-        parts.append(accuracy)
+        parts.append(plain(accuracy))
     side, fit = look.preprocessing.image_size, look.preprocessing.fit
     height, width = picture.pixels.shape[:2]
     if (height, width) == (side, side):
@@ -151,7 +152,7 @@ def describe(look: Look) -> str:
         policy = f"{cut}{share}the {width} × {height} image, {square} to {side} × {side} pixels"
     trained = "" if side == own.image_size else f" (trained at {own.image_size})"
     parts.append(f"sees {policy}{trained}")
-    return " · ".join(parts) + (f" · {picture.note}" if picture.note else "")
+    return " · ".join(parts) + (f" · {plain(picture.note)}" if picture.note else "")
 
 
 def price(model: Model, cost: Cost, run: Run | None = None) -> str:

@@ -11,6 +11,7 @@ from app import figures, views
 from app.loaders import dataset
 from app.loaders.dataset import Outcomes
 from app.records import Model
+from app.texts import plain
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def words(model: Model, flips: Flips, shown: list[int], names: tuple[str, ...]) 
     said = dict.fromkeys(shown, " · same at every τ")
     for i, moment in zip(changed, when, strict=True):
         says = [int(outcomes.predictions[i]) for outcomes in flips.outcomes]
-        said[i] = f" · {names[says[0]]} → {names[says[flips.first[i]]]} {moment}"
+        said[i] = f" · {plain(names[says[0]])} → {plain(names[says[flips.first[i]]])} {moment}"
     return said
 
 

@@ -13,6 +13,7 @@ from app.data_set.flipping import Flips
 from app.loaders import dataset
 from app.loaders.dataset import Outcomes
 from app.records import Model, pretty_class
+from app.texts import plain
 
 SHOWN = 24
 ORDERS = {"cheap": "Cheapest first", "dear": "Dearest first", "flip": "Flips soonest"}
@@ -78,9 +79,10 @@ def gallery(
         for i, picture in zip(shown, pictures, strict=True):
             with grid.cell():
                 index = int(outcomes.indices[i])
-                says = names[outcomes.predictions[i]]
-                label = names[outcomes.labels[i]]
-                st.image(picture, width="stretch", alt=f"Test image {index}, {label}")
+                says = plain(names[outcomes.predictions[i]])
+                label = plain(names[outcomes.labels[i]])
+                alt = f"Test image {index}, {names[outcomes.labels[i]]}"
+                st.image(picture, width="stretch", alt=alt)
                 share = outcomes.flops[i] / outcomes.dense[i]
                 right = outcomes.right[i]
                 verdict = f":green[{says}]" if right else f":red[{says}], is {label}"

@@ -8,6 +8,7 @@ import streamlit as st
 from app import controls, figures, loaders, times, views
 from app.loaders.timing import measure
 from app.records import Look, Run
+from app.texts import plain
 from app.times import Timing
 from sact_core.provenance import hardware
 
@@ -17,13 +18,14 @@ def numbers(choice: controls.Choice) -> None:
     run = choice.run
     share = run.executed.total[0] / run.dense.total[0]
     top = int(run.result.logits[0].argmax())
-    long = len(choice.look.model.class_name(top)) > 12  # it may be cut off
+    said = choice.look.model.class_name(top)
+    long = len(said) > 12  # it may be cut off
     with st.grid(4, min_column_width=150):
         controls.number(
             "It says",
-            choice.look.model.class_name(top),
+            plain(said),
             f"{run.result.probabilities[0, top]:.1%} sure",
-            help=choice.look.model.class_name(top).capitalize() if long else None,
+            help=plain(said.capitalize()) if long else None,
         )
         controls.number(
             "FLOPs",
@@ -86,7 +88,7 @@ def says(choice: controls.Choice) -> None:
     )
     names = choice.look.model.header.class_names
     if names and len(names) <= 20:
-        st.caption(f"It knows {len(names)} classes: {', '.join(names)}.")
+        st.caption(f"It knows {len(names)} classes: {', '.join(map(plain, names))}.")
 
 
 @st.fragment
@@ -159,5 +161,5 @@ def times_of(timing: Timing, look: Look, run: Run) -> None:
         f"quartile to quartile; every side has a process of its own with {threads} and waits for "
         "its turn. "
         "PyTorch runs the same weights without halting, the masked engine (Numba) the rest. "
-        f"{hardware()}, which may be busy. {timing.absent}"
+        f"{plain(hardware())}, which may be busy. {plain(timing.absent)}"
     )

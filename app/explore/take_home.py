@@ -8,6 +8,7 @@ from functools import partial
 import streamlit as st
 
 from app import controls, exports, figures, views
+from app.texts import file_stem
 
 
 @st.fragment(key="explore_blocks")
@@ -48,8 +49,8 @@ def take_home(choice: controls.Choice) -> None:
     colours = st.session_state.get("explore_colours", "viridis")
     opacity = st.session_state.get("explore_opacity", 65) / 100
     limits = views.limits(model.config, run.result, metric, scale)
-    stem = f"{picture.name.rsplit('.', 1)[0]}_{model.name}".replace("/", "_").replace(": ", "_")
-    stem = stem.replace(" ", "_") + (f"_tau{look.tau:g}" if look.tau is not None else "")
+    stem = file_stem(picture.name.rsplit(".", 1)[0], model.name)
+    stem += f"_tau{look.tau:g}" if look.tau is not None else ""
     label = f"{views.METRICS[metric].lower()}, units"
     st.header("Take it with you", anchor=False)
     files: list[tuple[str, str, Callable[[], bytes | str]]] = [

@@ -8,6 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from app.figures.style import BLUE, CATEGORIES, GREY, ORANGE, colour_scale, lay_out, si
+from app.texts import figure_text
 
 
 def flops_by_block(
@@ -72,8 +73,9 @@ def predictions(
     """
     figure = go.Figure()
     colours = [BLUE] + [GREY] * (len(names) - 1)
+    shown = [figure_text(name) for name in names]
     figure.add_bar(
-        y=list(names),
+        y=list(range(len(names))),  # two classes may have one name
         x=probabilities,
         orientation="h",
         marker={"color": colours},
@@ -81,9 +83,16 @@ def predictions(
         text=[f"{value:.1%}" for value in probabilities],
         textposition="outside",
         cliponaxis=False,
-        hovertemplate="%{y}<br><b>%{x:.2%}</b><extra></extra>",
+        customdata=shown,
+        hovertemplate="%{customdata}<br><b>%{x:.2%}</b><extra></extra>",
     )
-    figure.update_yaxes(autorange="reversed", fixedrange=True, title=None, type="category")
+    figure.update_yaxes(
+        autorange="reversed",
+        fixedrange=True,
+        title=None,
+        tickvals=list(range(len(names))),
+        ticktext=shown,
+    )
     figure.update_xaxes(range=[0, 1.18], fixedrange=True, visible=False)
     return lay_out(figure, height or 30 + 30 * len(names), showlegend=False)
 

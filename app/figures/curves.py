@@ -11,6 +11,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from app.figures.style import BLUE, CATEGORIES, GREY, ORANGE, RED, lay_out, si
+from app.texts import figure_text
 
 #: Leading digits of round numbers, and the least gap between two in decades.
 ROUND = {(1, 2, 5): math.log10(2), (1, 3): math.log10(3)}
@@ -86,7 +87,7 @@ def accuracy_against_flops(
             x=[p.flops for p in own],
             y=[p.accuracy for p in own],
             error_x={"array": [p.std for p in own], "thickness": 1.2, "width": 4},
-            name=group,
+            name=figure_text(group),
             mode=("lines+markers" if joined else "markers") + ("+text" if told else ""),
             text=texts,
             textposition=places,
@@ -99,9 +100,9 @@ def accuracy_against_flops(
                 "line": {"width": [3 if p.label == chosen else 0 for p in own], "color": ORANGE},
             },
             line={"width": 2},
-            customdata=[[si(p.flops), si(p.std), p.label] for p in own],
+            customdata=[[si(p.flops), si(p.std), figure_text(p.label)] for p in own],
             hovertemplate="<b>%{customdata[2]}</b><br>%{y:.2%} right<br>%{customdata[0]}FLOPs "
-            "± %{customdata[1]}<extra>" + group + "</extra>",
+            "± %{customdata[1]}<extra>%{fullData.name}</extra>",
         )
     figure.update_xaxes(title="FLOPs an image, mean and standard deviation", fixedrange=True)
     figure.update_yaxes(title="right", tickformat=".1%", fixedrange=True)
@@ -262,7 +263,7 @@ def cost_by_class(
     order = np.argsort(mean)
     figure = go.Figure()
     figure.add_scatter(
-        y=[names[i] for i in order],
+        y=[figure_text(names[i]) for i in order],
         x=mean[order],
         mode="markers",
         marker={"color": BLUE, "size": 10},
@@ -301,15 +302,13 @@ def training(
         figure.add_scatter(
             x=list(epochs),
             y=list(values),
-            name=name,
+            name=figure_text(name),
             mode="lines+markers" if len(epochs) < 40 else "lines",
             line={"width": 2, "color": CATEGORIES[i % len(CATEGORIES)]},
             marker={"size": 6},
             hovertemplate="epoch %{x}<br><b>%{y"
             + (":.2%" if percent else ":.4g")
-            + "}</b><extra>"
-            + name
-            + "</extra>",
+            + "}</b><extra>%{fullData.name}</extra>",
         )
     figure.update_xaxes(title="epoch", fixedrange=True)
     figure.update_yaxes(title=title, fixedrange=True, tickformat=".0%" if percent else None)
@@ -330,7 +329,7 @@ def _labels(own: Sequence[Point], span: float, where: str) -> tuple[list[str], l
         after = i > 0 and point.flops - own[i - 1].flops < FEW_ROOM * span
         before = i + 1 < len(own) and own[i + 1].flops - point.flops < FEW_ROOM * span
         shown = few or point.flops - last >= MANY_ROOM * span
-        texts.append((point.short or point.label) if shown else "")
+        texts.append(figure_text(point.short or point.label) if shown else "")
         last = point.flops if shown else last
         side = "left" if before else "right"
         places.append(f"{where} {side if few and after != before else 'center'}")

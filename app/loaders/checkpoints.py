@@ -10,9 +10,11 @@ import streamlit as st
 from app.bounded import Bounded
 from app.folders import InputError, pretrained_dir, runs_dir, sentence
 from app.records import Model
+from app.texts import short, uploaded_name
 from sact_core.backends import Net
-from sact_core.checkpoint import CheckpointError, Header, content_hash, read, read_header
+from sact_core.checkpoint import CheckpointError, Header, read, read_header
 from sact_core.data.folders import files_in
+from sact_core.texts import shown
 
 MAX_CHECKPOINT_BYTES = 256 << 20
 MAX_LISTED_CHECKPOINTS = 200
@@ -30,14 +32,14 @@ def checkpoint_files() -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for path in sorted(files_in(pretrained_dir(), ".h5", deep=False)):
-        found[path.stem] = path
+        found[shown(path.stem)] = path
     more = [
         Path(part) for part in os.environ.get("SACT_CHECKPOINT_DIRS", "").split(os.pathsep) if part
     ]
     for folder in [runs_dir(), *more]:
         for path in sorted(files_in(folder, ".h5")):
             name = f"{folder.name}/{path.relative_to(folder).with_suffix('').as_posix()}"
-            found.setdefault(name, path)
+            found.setdefault(shown(name), path)
             if len(found) >= MAX_LISTED_CHECKPOINTS:
                 return found
     return found
@@ -103,7 +105,7 @@ def first_checkpoint(
 def shipped_models() -> list[Model]:
     """Every checkpoint in ``pretrained/`` that can be read."""
     found = []
-    for name in sorted(path.stem for path in files_in(pretrained_dir(), ".h5", deep=False)):
+    for name in sorted(shown(path.stem) for path in files_in(pretrained_dir(), ".h5", deep=False)):
         try:
             found.append(model(name))
         except InputError:
@@ -121,10 +123,10 @@ def model(name: str) -> Model:
     """
     path = checkpoint_files().get(name)
     if path is None:
-        raise InputError(f"There is no checkpoint named {name}.")
+        raise InputError(f"There is no checkpoint named {short(name)}.")
     try:
         stat = path.stat()
-        header = _header(str(path), stat.st_mtime_ns, stat.st_size)
+        header = _header(os.fsencode(path), stat.st_mtime_ns, stat.st_size)
     except (CheckpointError, OSError) as error:
         raise InputError(sentence(error)) from None
     return Model(name, header, header.content_hash, path)
@@ -138,7 +140,7 @@ def uploaded_model(name: str, data: bytes) -> Model:
     InputError
         If it is too large or no usable checkpoint.
     """
-    name = Path(name.replace("\\", "/")).name[:80] or "Checkpoint"
+    name = uploaded_name(name) or "Checkpoint"
     if len(data) > MAX_CHECKPOINT_BYTES:
         raise InputError(
             f"{name} has {len(data) >> 20} MB; a checkpoint may have {MAX_CHECKPOINT_BYTES >> 20}."
@@ -163,14 +165,21 @@ def verify(model: Model) -> None:
     if isinstance(model.source, bytes):
         return  # when it was uploaded
     try:
-        stat = model.source.stat()
-        version = str(model.source), stat.st_mtime_ns, stat.st_size
+        version = _version(model.source)
         if _verified.get(version) is None:
-            _verified.put(version, content_hash(read(model.source)))
+            stated = read_header(model.source).content_hash
+            read(model.source)  # is what it states
+            if _version(model.source) == version:
+                _verified.put(version, stated)
     except (CheckpointError, OSError) as error:
         raise InputError(sentence(error)) from None
     if _verified.get(version) != model.digest:
         raise InputError(f"{model.name} has been replaced by another file: choose it again.")
+
+
+def _version(path: Path) -> tuple[str, int, int]:
+    stat = path.stat()
+    return str(path), stat.st_mtime_ns, stat.st_size
 
 
 def net(model: Model, backend: str = "masked") -> Net:
@@ -203,5 +212,5 @@ def _nets() -> Bounded[tuple[str, str], tuple[Net, int]]:
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
-def _header(path: str, mtime: int, size: int) -> Header:
-    return read_header(path)
+def _header(path: bytes, mtime: int, size: int) -> Header:
+    return read_header(os.fsdecode(path))

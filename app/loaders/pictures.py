@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-from pathlib import Path
 
 import numpy as np
 import streamlit as st
 
 from app.folders import EXAMPLES, InputError, sentence
 from app.records import Picture
+from app.texts import short, uploaded_name
 from sact_core.data.folders import images_in
 
 #: What is kept of an uploaded image, so that many people have room.
@@ -32,7 +32,7 @@ def example(name: str) -> Picture:
         If there is none of that name.
     """
     if name not in example_names():
-        raise InputError(f"There is no example named {name}.")
+        raise InputError(f"There is no example named {short(name)}.")
     pixels = _example_pixels(name)
     return Picture(name, pixels, _digest(pixels))
 
@@ -47,7 +47,7 @@ def uploaded_picture(name: str, data: bytes) -> Picture:
     """
     from sact_core.data.images import read_image
 
-    name = Path(name.replace("\\", "/")).name[:80] or "Image"
+    name = uploaded_name(name) or "Image"
     said: list[str] = []
     try:
         pixels = read_image(data, said=said.append)

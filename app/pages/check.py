@@ -7,6 +7,7 @@ import streamlit as st
 import sact_core
 from app import controls, loaders
 from app.records import Look
+from app.texts import code_span, plain
 
 PAGE = "check"
 
@@ -110,15 +111,16 @@ else:
 st.header("About", anchor=False)
 with controls.guarded():
     loaders.verify(model)  # its content hash stands below
+command = model.header.provenance.get("command")
 left, right = st.columns(2, gap="large")
 with left:
     st.table(
         {
             "SACT Explorer": f"version {sact_core.__version__}",
             "Licence": "Apache-2.0",
-            "Checkpoint": model.name,
-            "Content hash": f"`{model.digest[:16]}…`",
-            "Trained with": str(model.header.provenance.get("command", "unknown")),
+            "Checkpoint": plain(model.name),
+            "Content hash": code_span(f"{model.digest[:16]}…"),
+            "Trained with": code_span(command) if command else "unknown",
         },
         border="horizontal",
         alt="Version, licence and checkpoint",

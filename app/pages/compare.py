@@ -9,6 +9,7 @@ import streamlit as st
 from app import controls, loaders, stated, times
 from app.compare.maps import maps
 from app.records import Look, Model, Picture, Run
+from app.texts import plain
 
 PAGE = "compare"
 
@@ -63,7 +64,7 @@ def choose() -> tuple[list[Look], list[Run], Picture]:
         elif len(sides) > 1:
             note = " These networks take slightly different sizes; maps are laid over the first."
         height, width = runs[0].result.input_size
-        st.caption(f"All see {picture.name} at {width} × {height} pixels.{note}")
+        st.caption(f"All see {plain(picture.name)} at {width} × {height} pixels.{note}")
     return looks, runs, picture
 
 
@@ -105,8 +106,8 @@ halting = [i for i, model in enumerate(models) if model.config.halts]
 if len(halting) < len(models):
     names = ", ".join(models[i].name for i in range(len(models)) if i not in halting)
     st.info(
-        f"{names} does not halt: every position runs every unit, so it has no map. It is in the "
-        "table below.",
+        f"{plain(names)} does not halt: every position runs every unit, so it has no map. It is "
+        "in the table below.",
         icon=":material/info:",
     )
 if len(halting) >= 2 or (halting and st.session_state.get("compare_view", "side") == "side"):

@@ -13,6 +13,7 @@ from app.data_set.gallery import class_names, gallery
 from app.loaders import dataset
 from app.loaders.dataset import Outcomes
 from app.records import Model
+from app.texts import plain
 
 PAGE = "data_set"
 SIZES = {200: "200", 1000: "1,000", 5000: "5,000", 1_000_000: "All"}
@@ -22,6 +23,7 @@ NUM_TAUS = 9  # of a network that takes any
 def evaluate(model: Model, count: int, label: str, tau: float | None = None) -> Outcomes:
     """Run the network, with a progress bar; what has run is kept."""
     total = min(count, len(dataset.source(model)))
+    label = plain(label)
     bar = st.progress(0.0, f"{label}: 0 of {total:,} images")
     parts = []
     for done, part in dataset.run(model, count, tau):
@@ -81,7 +83,8 @@ if not dataset.is_here(model):
         )
     else:
         st.info(
-            f"The data set {dataset.name_of(model)} is not on this machine. One command gets it:",
+            f"The data set {plain(dataset.name_of(model))} is not on this machine. "
+            "One command gets it:",
             icon=":material/download:",
         )
         st.code(dataset.how_to_get_it(model), language="bash", wrap_lines=True)
@@ -90,7 +93,8 @@ if not dataset.is_here(model):
 with controls.guarded():
     split = dataset.source(model)
 st.caption(
-    f"{split.name}, {split.split}: {len(split):,} images with {len(split.class_names)} classes."
+    f"{plain(split.name)}, {plain(split.split)}: {len(split):,} images with "
+    f"{len(split.class_names)} classes."
 )
 this = (model.digest, int(count), with_family, tau)
 if st.button("Run", icon=":material/play_arrow:", key="data_set_run", type="primary"):
@@ -120,7 +124,7 @@ with controls.guarded():
         st.warning(
             f"Left out, since they cannot be read: {len(outcomes.left_out):,} of "
             f"{len(outcomes.left_out) + len(outcomes):,} images: "
-            + ", ".join(outcomes.left_out[:5])
+            + ", ".join(map(plain, outcomes.left_out[:5]))
             + (" and others" if len(outcomes.left_out) > 5 else "."),
             icon=":material/broken_image:",
         )

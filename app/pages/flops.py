@@ -9,6 +9,7 @@ import streamlit as st
 
 from app import controls, exports, figures, loaders, views
 from app.records import Look, Run
+from app.texts import file_stem
 
 PAGE = "flops"
 COUNTS = {"flops": "FLOPs", "multiply_adds": "Multiply-adds"}
@@ -166,9 +167,7 @@ st.dataframe(
 st.download_button(
     "Table (.csv)",
     partial(exports.rows_csv, rows),
-    f"flops_{choice.look.model.name}_{choice.look.picture.name}.csv".replace(" ", "_").replace(
-        "/", "_"
-    ),
+    f"{file_stem('flops', model.name, picture.name)}.csv",
     key="flops_download",
     on_click="ignore",
     icon=":material/download:",

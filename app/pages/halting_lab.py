@@ -34,7 +34,7 @@ try:
         st.session_state.get(SCORES) or st.query_params.get(SCORES) or rule.DEFAULT
     )
 except ValueError as error:
-    st.error(f"{error}", icon=":material/error:")
+    controls.say_error(error)
     st.text_input("Scores", key=SCORES, bind="query-params")
     st.stop()
 left, right = st.columns([2, 3], gap="large")

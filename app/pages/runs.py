@@ -9,6 +9,7 @@ import streamlit as st
 
 from app import controls, views
 from app.runs import run_dir
+from app.texts import plain
 
 PAGE = "runs"
 
@@ -22,10 +23,11 @@ def curves(names: list[str], was_live: bool) -> None:
         st.rerun()  # all of the page: what is said of a run that is on no longer holds
     for run in found:
         for problem in run.problems:
-            st.warning(f"{run.name}: {problem}", icon=":material/warning:")
+            st.warning(f"{plain(run.name)}: {problem}", icon=":material/warning:")
     if live:
+        running = ", ".join(plain(run.name) for run in live)
         st.badge(
-            f"{', '.join(run.name for run in live)} {'is' if len(live) == 1 else 'are'} running",
+            f"{running} {'is' if len(live) == 1 else 'are'} running",
             icon=":material/sync:",
             color="green",
         )
@@ -53,7 +55,7 @@ def recipe(name: str) -> None:
     run = run_dir.read(name)
     if run is None:
         return
-    st.header(f"Recipe of {name}", anchor=False)
+    st.header(f"Recipe of {plain(name)}", anchor=False)
     left, right = st.columns(2, gap="large")
     with left:
         st.dataframe(
@@ -98,7 +100,7 @@ def recipe(name: str) -> None:
         for file in run.checkpoints:
             controls.page_link(
                 "explore",
-                f"Open {file} in Explore",
+                f"Open {plain(file)} in Explore",
                 ":material/visibility:",
                 explore_checkpoint=file,
             )

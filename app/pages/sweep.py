@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import streamlit as st
 
 from app import controls, families, figures, loaders, views
@@ -9,6 +11,7 @@ from app.families import Family
 from app.records import Look, Picture
 from app.sweep import dial, mind
 from app.sweep.family import answers, maps
+from app.texts import code_span
 
 PAGE = "sweep"
 
@@ -80,11 +83,11 @@ else:
     controls.measure_again(PAGE, looks)
 st.header("Accuracy against FLOPs", anchor=False)
 if family.any_tau and not families.curve(family.models[0]):
-    name = family.models[0].name
+    file = f"pretrained/{family.models[0].name}"
+    words = f"python -m sact_core.evaluate --checkpoint {shlex.quote(file + '.h5')} --taus 9 --json"
     st.info(
         "This network has not been measured over its range yet. One command does it: "
-        f"python -m sact_core.evaluate --checkpoint pretrained/{name}.h5 --taus 9 --json > "
-        f"pretrained/{name}.curve.json",
+        + code_span(f"{words} > {shlex.quote(file + '.curve.json')}"),
         icon=":material/timeline:",
     )
 points = families.points(family, loaders.shipped_models())

@@ -15,13 +15,18 @@ import plotly.graph_objects as go
 
 from app import figures
 from app.folders import runs_dir
+from app.texts import MAX_TEXT, short
 from sact_core.checkpoint import read_header
 from sact_core.data.folders import files_in
+from sact_core.texts import cut, escaped, shown
 from sact_core.train import is_training, read_metrics
 
 MAX_FILE_BYTES = 16 << 20
 #: Where no lock tells, a run whose files are younger, in seconds, is taken to be on.
 LIVE_SECONDS = 300.0
+#: What is shown of a run that may be anybody's: characters of its command, lines of its
+#: recipe, lines of one chart, and the largest number.
+MAX_COMMAND, MAX_SETTINGS, MAX_BLOCKS, MAX_NUMBER = 8000, 500, 8, 1e15
 
 
 @dataclass(frozen=True)
@@ -71,33 +76,27 @@ class TrainingRun:
 
 def names() -> list[str]:
     """Runs in the folder, the youngest first."""
-    folder = runs_dir()
-    found = [p.parent for p in files_in(folder, "config.json") if p.name == "config.json"]
-    return [
-        path.relative_to(folder).as_posix()
-        for path in sorted(found, key=lambda path: -_touched(path))
-        if path != folder
-    ][:200]
+    return list(_folders())
 
 
 def read(name: str) -> TrainingRun | None:
     """Read a listed run; None where there is none of that name."""
-    if name not in names():
+    path = _folders().get(name)
+    if path is None:
         return None
-    path = runs_dir() / name
     problems = []
     recipe: dict[str, str] = {}
     try:
         recipe = _flat(json.loads(_text(path / "config.json")))
-    except (ValueError, OSError):
+    except (ValueError, OSError, RecursionError):
         problems.append("config.json cannot be read.")
     try:
-        rows = [row for row in read_metrics(path) if isinstance(row, dict)]
-    except (ValueError, OSError):
+        rows = [_numbers(row) for row in read_metrics(path)]
+    except (ValueError, OSError, TypeError, RecursionError):
         rows = []
         problems.append("metrics.jsonl cannot be read.")
     try:
-        command = _text(path / "command.txt").strip()
+        command = cut(escaped(_text(path / "command.txt").strip(), keep="\n"), MAX_COMMAND)
     except (ValueError, OSError):
         command = ""
     resume = command if not command or "--resume" in command.split() else f"{command} --resume"
@@ -129,9 +128,7 @@ def charts(found: Sequence[TrainingRun], many: bool) -> dict[str, go.Figure]:
         for run in found:
             for key, label in keys.items():
                 pairs = [
-                    (row["epoch"], row[key])
-                    for row in run.rows
-                    if isinstance(row.get(key), int | float) and "epoch" in row
+                    (row["epoch"], row[key]) for row in run.rows if key in row and "epoch" in row
                 ]
                 if pairs:
                     name = f"{run.name}: {label}" if many else label
@@ -140,7 +137,7 @@ def charts(found: Sequence[TrainingRun], many: bool) -> dict[str, go.Figure]:
 
     blocks = sorted(
         {key for run in found for row in run.rows for key in row if key.endswith("num_units_mean")}
-    )
+    )[:MAX_BLOCKS]
     made = {
         "Loss": figures.training(
             series(
@@ -198,21 +195,36 @@ def _text(file: Path) -> str:
     return file.read_text(encoding="utf-8")
 
 
+def _folders() -> dict[str, Path]:
+    """Folders of runs by the names that are shown, the youngest first."""
+    folder = runs_dir()
+    found = [p.parent for p in files_in(folder, "config.json") if p.name == "config.json"]
+    young = sorted((p for p in found if p != folder), key=lambda path: -_touched(path))
+    return {shown(path.relative_to(folder).as_posix()): path for path in young[:200]}
+
+
 def _flat(values: Any, prefix: str = "") -> dict[str, str]:
     if not isinstance(values, dict):
         raise ValueError("no JSON object")
     flat: dict[str, str] = {}
-    for key, value in values.items():
+    for key, value in list(values.items())[:MAX_SETTINGS]:
         if isinstance(value, dict):
             flat |= _flat(value, f"{prefix}{key}.")
         else:
-            flat[f"{prefix}{key}"] = json.dumps(value) if not isinstance(value, str) else value
+            text = json.dumps(value) if not isinstance(value, str) else value
+            flat[short(f"{prefix}{key}")] = short(text, MAX_TEXT)
     return flat
+
+
+def _numbers(row: dict[str, Any]) -> dict[str, Any]:
+    """What can be drawn of a line of metrics."""
+    found = {key: _number(value) for key, value in row.items() if not isinstance(value, bool)}
+    return {key: value for key, value in found.items() if abs(value) <= MAX_NUMBER}
 
 
 def _number(value: Any) -> float:
     """A number as it stands in a file; infinite where there is none."""
     try:
         return float(value)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return math.inf

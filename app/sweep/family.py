@@ -8,6 +8,7 @@ from app import controls, figures, views
 from app.families import Family
 from app.records import Picture, Run
 from app.sweep import mind
+from app.texts import plain
 from app.viewer import Layer, Panel, Scale, payload
 from app.viewer import component as viewer
 
@@ -59,7 +60,7 @@ def maps(family: Family, runs: list[Run], picture: Picture) -> None:
         top = int(run.result.logits[0].argmax())
         share = float(run.executed.total[0] / run.dense.total[0])
         controls.number(
-            "It says", model.class_name(top), f"{run.result.probabilities[0, top]:.1%} sure"
+            "It says", plain(model.class_name(top)), f"{run.result.probabilities[0, top]:.1%} sure"
         )
         controls.number("FLOPs", figures.si(run.executed.total[0]), f"{share:.0%} of dense")
     with cells[1]:

@@ -9,6 +9,7 @@ import numpy as np
 import streamlit as st
 
 from app import times
+from app.texts import plain
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,11 @@ def show(answers: Sequence[Answer], limit: int, every: str) -> None:
     says = [answer.says for answer in answers]
     found = changes(says)
     if not found:
-        st.markdown(f"No: it says **{says[0]}** at {every}.")
+        st.markdown(f"No: it says **{plain(says[0])}** at {every}.")
     else:
         moments = "; ".join(
-            f"from **{says[i - 1]}** to **{says[i]}** between τ = {answers[i - 1].tau:.3g} and "
-            f"{answers[i].tau:.3g}"
+            f"from **{plain(says[i - 1])}** to **{plain(says[i])}** between "
+            f"τ = {answers[i - 1].tau:.3g} and {answers[i].tau:.3g}"
             for i in found
         )
         st.markdown(f"Yes: {moments}.")

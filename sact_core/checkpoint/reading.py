@@ -24,6 +24,9 @@ from sact_core.checkpoint.records import (
 from sact_core.config import NetworkConfig, Preprocessing, from_dict
 from sact_core.parameters import check_params
 from sact_core.plans import build_plan
+from sact_core.texts import cut, shown_values
+
+MAX_DIGITS = 100  # of a whole number: more than any count or seed has, and a float holds it
 
 
 def read(source: str | Path | bytes) -> Checkpoint:
@@ -118,7 +121,9 @@ def _read_attributes(
             continue
         texts[name] = text
         try:
-            values[name] = json.loads(text, parse_constant=_number, parse_float=_number)
+            values[name] = shown_values(
+                json.loads(text, parse_constant=_number, parse_float=_number, parse_int=_integer)
+            )
         except (ValueError, RecursionError) as error:
             problems.append(f"the attribute {name} is not JSON: {error}")
     records: dict[str, Any] = {}
@@ -151,8 +156,14 @@ def _read_attributes(
 def _number(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"{text} is no finite number")
+        raise ValueError(f"{cut(text, 40)} is no finite number")
     return value
+
+
+def _integer(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"{cut(text, 40)} has more than {MAX_DIGITS} digits")
+    return int(text)
 
 
 def _read_params(

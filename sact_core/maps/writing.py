@@ -15,7 +15,7 @@ from sact_core.config import NetworkConfig, to_dict
 from sact_core.files import write_bytes, written_beside
 from sact_core.maps.file import BLOCK_IMAGES, METRICS, MapError, MapFile
 from sact_core.result import Result
-from sact_core.texts import shown_values
+from sact_core.texts import shown, shown_values
 
 FORMAT = "sact-explorer ponder maps"
 MAX_FIXED = 60_000  # bytes; an attribute of the older HDF5 that the authors use takes 64 KiB
@@ -98,7 +98,7 @@ def map_attributes(
         "block_scopes": list(block_scopes(config)),
         "format": FORMAT,
         "config": json.dumps(to_dict(config)),
-        "class_names": list(class_names),
+        "class_names": [shown(name) for name in class_names],
         "provenance": _fixed(json.dumps(shown_values(provenance))),
     }
 
