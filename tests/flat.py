@@ -103,6 +103,15 @@ def panels(weight, pad_input=True):
     return np.concatenate([rows[:, c : c + WIDE].ravel() for c in cuts]).astype(np.float32)
 
 
+def pair_panels(weight):
+    """The same of bfloat16, ``[panel][tap][in / 2][channel][2]``; bits [uint16]."""
+    _, _, cin, cout = weight.shape
+    rows = np.pad(weight, ((0, 0), (0, 0), (0, padded(cin) - cin), (0, padded(cout) - cout)))
+    pairs = to_bfloat16(rows).reshape(-1, 2, padded(cout)).swapaxes(1, 2)
+    cuts = range(0, padded(cout), WIDE)
+    return np.concatenate([pairs[:, c : c + WIDE].ravel() for c in cuts])
+
+
 def to_bfloat16(x):
     """Round float32 to the nearest bfloat16, ties to even; its bits [uint16]."""
     bits = np.ascontiguousarray(x, np.float32).view(np.uint32)

@@ -188,6 +188,56 @@ def conv_in_groups(x, weight, stride, pads, groups):
     return np.concatenate([conv(a, b, stride, pads) for a, b in zip(*parts, strict=True)], axis=3)
 
 
+def conv_of_pairs(x, weight, stride, pads):
+    """Convolve a map [h, w, cin] of bfloat16 numbers, every two input channels a pair."""
+    kh, kw, cin, cout = weight.shape
+    odd = (0, cin % 2)
+    x = np.pad(x, (*pads, odd))
+    weight = np.pad(weight, ((0, 0), (0, 0), odd, (0, 0)))
+    height, width = ((n - k) // stride + 1 for n, k in zip(x.shape, (kh, kw), strict=False))
+    total = np.zeros((height, width, cout), np.float32)
+    for a in range(kh):
+        for b in range(kw):
+            rows = slice(a, a + (height - 1) * stride + 1, stride)
+            columns = slice(b, b + (width - 1) * stride + 1, stride)
+            for k in range(0, cin, 2):
+                pairs = x[rows, columns, None, k : k + 2], weight[a, b, k : k + 2].T
+                total = add_products_of_pairs(*pairs, total)
+    return total
+
+
+def add_products_of_pairs(a, b, total):
+    """Add the products of pairs of bfloat16 [..., 2] to a float32.
+
+    As VDPBF16PS does: the second's product first, then the first's; each sum is rounded
+    to 24 bits, ties to even; what is below the smallest normal number is zero of its
+    sign, before and after.
+    """
+
+    def or_zero(x):
+        return np.where(np.abs(x) < 2.0**-126, np.copysign(0, x), x)
+
+    a, b, total = (or_zero(np.asarray(each, np.float64)) for each in (a, b, total))
+    for which in (1, 0):
+        mantissa, exponent = np.frexp(total + a[..., which] * b[..., which])
+        total = or_zero(np.ldexp(np.rint(np.ldexp(mantissa, 24)), exponent - 24))
+        total[np.abs(total) >= 2.0**128] *= np.inf
+    return total.astype(np.float32)
+
+
+def to_bfloat16(x):
+    """The nearest bfloat16 of float32, ties to even; zero below the smallest normal number."""
+    x = np.asarray(x, np.float32).astype(np.float64)
+    mantissa, exponent = np.frexp(x)
+    near = np.ldexp(np.rint(np.ldexp(mantissa, 8)), exponent - 8)
+    return np.where(np.abs(x) < 2.0**-126, 0, near).astype(np.float32)
+
+
+def activate_single(x, slope, cap):
+    """The activation of `activate` in float32, every step rounded."""
+    return np.minimum(np.maximum(x, x * np.float32(slope)), np.float32(cap))
+
+
 def activate(x, slope, cap=np.inf):
     """Leaky ReLU with a largest value, number by number."""
     y = np.array(x, float)

@@ -30,12 +30,21 @@ from sact_core.network import BatchNorm, Conv
 from sact_core.parameters import init_params
 from sact_core.plans import build_plan
 from tests import naive
-from tests.flat import Flat, bordered, from_bfloat16, padded, panels, places_of, to_bfloat16
+from tests.flat import (
+    Flat,
+    bordered,
+    from_bfloat16,
+    padded,
+    pair_panels,
+    panels,
+    places_of,
+    to_bfloat16,
+)
 
 pytestmark = pytest.mark.interpreted
 
 #: Sides that compute at listed positions only.
-LISTED = ("vectors", "plain")
+LISTED = ("vectors", "plain", "vectors bfloat16", "plain bfloat16")
 
 #: Lists of positions.
 LISTS = ("none", "one", "some", "all")
@@ -76,9 +85,12 @@ def compiled(**sides: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
     return {} if cpu.INTERPRETED else {name.replace("_", " "): f for name, f in sides.items()}
 
 
-def listed(side: Callable[[bool], Callable[..., Any]]) -> dict[str, Callable[..., Any]]:
+def listed(
+    side: Callable[[bool], Callable[..., Any]], number: str = ""
+) -> dict[str, Callable[..., Any]]:
     """Both ways of the masked engine."""
-    return compiled(vectors=side(True)) | {"plain": side(False)}
+    both = compiled(vectors=side(True)) | {"plain": side(False)}
+    return {f"{name} {number}".strip(): way for name, way in both.items()}
 
 
 def drawn(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -160,12 +172,12 @@ def dense_conv(bfloat16: bool):
 
 @njit
 def store_panels(vectors, spare, p, count, x, w, listed, y):
-    conv.store_panels(vectors, spare, p, 0, count, x, w, listed, y)
+    conv.store_panels(vectors, spare, p, 0, count, x, w, w, listed, y)
 
 
 @njit
 def add_panels(vectors, spare, p, s, count, x, w, listed, y):
-    conv.add_panels(vectors, spare, p, s, 0, count, x, w, listed, y)
+    conv.add_panels(vectors, spare, p, s, 0, count, x, w, w, listed, y)
 
 
 def product(x, weight, bias, what, active, **regions):
@@ -231,7 +243,7 @@ def engine_conv(vectors: bool):
 
 @njit
 def store_depthwise(vectors, p, x, w, listed, y):
-    conv.store_depthwise(vectors, p, x, w, listed, y)
+    conv.store_depthwise(vectors, p, x, w, w, listed, y)
 
 
 def engine_depthwise(vectors: bool):
@@ -319,6 +331,128 @@ def engine_residual(vectors: bool):
     return run
 
 
+# --- the same of bfloat16, whose products are added in pairs ---
+
+
+def draw_pairs(rng, scales=(1.0, 1.0), halves=True, **shape):
+    """Inputs and weights that bfloat16 holds; ``halves``: whether it holds the output too."""
+    found = draw_conv(rng, **shape)
+    for name, scale in zip(("x", "weight"), scales, strict=True):
+        found[name] = from_bfloat16(to_bfloat16(found[name] * np.float32(scale)))
+        found["bias"] *= np.float32(scale)
+    return {**found, "halves": halves}
+
+
+def naive_pairs(x, weight, bias, what, active, halves):
+    y = naive.conv_of_pairs(x, weight, what.stride, what.pads(x.shape[:2])) + bias
+    y = naive.activate_single(y, what.bn.slope, what.bn.cap)
+    return naive.to_bfloat16(y) if halves else y
+
+
+def engine_pairs(vectors: bool):
+    def run(x, weight, bias, what, active, halves):
+        height, width = active.shape
+        channels = padded(len(bias))
+        size = (height + 2) * (width + 2) * channels
+        source, weights, biases, lists, p = pair_product(x, weight, bias, what, active)
+        target = Flat(np.uint16 if halves else np.float32, y=size)
+        spare = Flat(np.float32, room=cpu.WIDE)
+        p = p._replace(y0=target.at("y"))
+        store_pairs(
+            vectors, spare["room"], p, -(-channels // cpu.WIDE), source.all, weights.all,
+            biases.all, lists.all, target.all,
+        )  # fmt: skip
+        target.assert_untouched("y")
+        spare.assert_untouched("room")
+        for each in (source, weights, biases, lists):
+            each.assert_untouched()
+        y = inside(target, "y", active, len(bias))
+        assert (y[active][:, len(bias) :] == 0).all()
+        y = y[..., : len(bias)]
+        return from_bfloat16(y) if halves else y
+
+    return run
+
+
+@njit
+def store_pairs(vectors, spare, p, count, x, w, b, listed, y):
+    conv.store_panels(vectors, spare, p, 0, count, x, w, b, listed, y)
+
+
+def pair_product(x, weight, bias, what, active):
+    """As `product`: source, weights, biases and lists, and the convolution."""
+    _, _, lists, p = product(x, weight, bias, what, active, y=0)
+    border = max(1, weight.shape[0] // 2)
+    map_ = bordered(x, border)
+    depth, row = map_.shape[2], map_.shape[1] * map_.shape[2]
+    source = Flat(np.uint16, x=to_bfloat16(map_))
+    weights = Flat(np.uint16, w=pair_panels(weight))
+    biases = Flat(np.float32, b=np.pad(bias, (0, padded(len(bias)) - len(bias))))
+    (top, _), (left, _) = what.pads(x.shape[:2])
+    corner = source.at("x") - top * row - left * depth
+    return source, weights, biases, lists, p._replace(
+        x0=corner, w0=weights.at("w"), b0=biases.at("b")
+    )  # fmt: skip
+
+
+def draw_pair_residual(rng, mode=2, **shape):
+    found = draw_residual(rng, mode, **shape)
+    for name in ("x", "weight"):
+        found[name] = from_bfloat16(to_bfloat16(found[name]))
+    return found
+
+
+@njit
+def add_pairs(vectors, spare, p, s, count, x, w, b, listed, y):
+    conv.add_panels(vectors, spare, p, s, 0, count, x, w, b, listed, y)
+
+
+def engine_pair_residual(vectors: bool):
+    def run(x, weight, bias, what, active, state, output, left, mode):
+        channels, real = padded(len(bias)), len(bias)
+        source, weights, biases, lists, p = pair_product(x, weight, bias, what, active)
+        floats = Flat(
+            np.float32, y=bordered(state), out=bordered(output), left=np.pad(left, 1), sums=channels
+        )
+        s = conv.Sum(mode, floats.at("out"), floats.at("left"), floats.at("sums"))
+        spare = Flat(np.float32, room=cpu.WIDE)
+        add_pairs(
+            vectors, spare["room"], p._replace(y0=floats.at("y")), s, -(-channels // cpu.WIDE),
+            source.all, weights.all, biases.all, lists.all, floats.all,
+        )  # fmt: skip
+        floats.assert_untouched("y", "out", "sums")
+        for each in (source, weights, biases, lists):
+            each.assert_untouched()
+        sums = floats["sums"][:real] if mode else np.zeros(real)
+        parts = (inside(floats, name, active, real)[..., :real] for name in ("y", "out"))
+        return (*parts, sums)
+
+    return run
+
+
+def draw_half_depthwise(rng, **shape):
+    found = draw_conv(rng, **shape)
+    return {**found, "x": from_bfloat16(to_bfloat16(found["x"]))}
+
+
+def engine_half_depthwise(vectors: bool):
+    def run(x, weight, bias, what, active):
+        height, width = active.shape
+        channels, more = padded(len(bias)), padded(len(bias)) - len(bias)
+        source, _, _, lists, p = pair_product(x, weight, bias, what, active)
+        taps = np.pad(weight[:, :, 0], ((0, 0), (0, 0), (0, more)))
+        weights = Flat(np.float32, w=taps, b=np.pad(bias, (0, more)))
+        target = Flat(np.uint16, y=(height + 2) * (width + 2) * channels)
+        p = p._replace(w0=weights.at("w"), b0=weights.at("b"), y0=target.at("y"))
+        store_depthwise(vectors, p, source.all, weights.all, lists.all, target.all)
+        target.assert_untouched("y")
+        for each in (source, weights, lists):
+            each.assert_untouched()
+        return from_bfloat16(inside(target, "y", active, len(bias))[..., : len(bias)])
+
+    return run
+
+
 # --- normalisation, pooling, activation, rows ---
 
 
@@ -368,26 +502,28 @@ def normalise(vectors, rows, count, x, x0, x_at, w, scale, shift, slope, cap, y,
     )  # fmt: skip
 
 
-def engine_norm(vectors: bool):
+def engine_norm(vectors: bool, halves: bool = False):
     def run(x, gamma, beta, mean, variance, bn, active):
         real, channels = len(gamma), padded(len(gamma))
         scale = gamma / np.sqrt(variance.astype(float) + bn.eps)
         pad = (0, channels - real)
         weights = Flat(np.float32, scale=np.pad(scale, pad), shift=np.pad(beta - mean * scale, pad))
         source = bordered(x)
-        floats = Flat(np.float32, x=source, y=source.size)
+        floats = Flat(np.float32, x=source)
+        target = Flat(np.uint16 if halves else np.float32, y=source.size)
         at = places_of(np.argwhere(active), active.shape)
         lists = Flat(np.int32, x=at, y=at)
         if active.any():  # the loops run at least once
             normalise(
                 vectors, int(active.sum()), channels, floats.all, floats.at("x"), lists.at("x"),
                 weights.all, weights.at("scale"), weights.at("shift"), np.float32(bn.slope),
-                np.float32(bn.cap), floats.all, floats.at("y"), lists.at("y"), lists.all,
+                np.float32(bn.cap), target.all, target.at("y"), lists.at("y"), lists.all,
             )  # fmt: skip
-        floats.assert_untouched("y")
-        weights.assert_untouched()
-        lists.assert_untouched()
-        return inside(floats, "y", active, real)[..., :real]
+        target.assert_untouched("y")
+        for each in (floats, weights, lists):
+            each.assert_untouched()
+        y = inside(target, "y", active, real)[..., :real]
+        return from_bfloat16(y) if halves else y
 
     return run
 
@@ -927,6 +1063,47 @@ TABLE: dict[str, Operation] = {
         ],
         kernels="depthwise_rows activate",
     ),
+    "convolution of pairs": Operation(
+        draw_pairs,
+        naive_pairs,
+        listed(engine_pairs, "bfloat16"),
+        [
+            *(
+                {**shape, "halves": shape.get("slope") != 1.0}
+                for shape in CONVS
+                if shape.get("cin") != 3
+            ),
+            # Sums, and then what is multiplied, around the smallest number.
+            {"scales": (2.0**-64, 2.0**-64), "which": "all"},
+            {"scales": (2.0**-126, 1.0), "which": "all", "side": 1},
+            {"halves": False, "cout": 36},
+        ],
+        {"bfloat16": 0.0},
+        kernels="products store_tile store_tile_wide store_half_wide store_tile_narrow",
+    ),
+    "residual of pairs": Operation(
+        draw_pair_residual,
+        naive_residual,
+        listed(engine_pair_residual, "bfloat16"),
+        [
+            *({"mode": mode, "which": which, "cout": 36} for mode in (0, 1, 2) for which in LISTS),
+            {"cout": 64, "size": (4, 4), "which": "all"},
+            {"side": 1, "cin": 20, "cout": 36, "which": "all"},
+        ],
+        {"bfloat16": CLOSE["float32"]},
+        kernels="products add_tile add_tile_wide add_half_wide add_tile_narrow",
+    ),
+    "depthwise convolution of bfloat16": Operation(
+        draw_half_depthwise,
+        naive_conv,
+        listed(engine_half_depthwise, "bfloat16"),
+        [
+            *({"groups": 20, "cin": 20, "cout": 20, "which": which} for which in LISTS),
+            {"groups": 32, "cin": 32, "cout": 32, "side": 5, "cap": 6.0, "slope": 0.0},
+        ],
+        {"bfloat16": 2.0**-8},  # one rounding
+        kernels="depthwise_rows",
+    ),
     "residual": Operation(
         draw_residual,
         naive_residual,
@@ -946,6 +1123,7 @@ TABLE: dict[str, Operation] = {
             "dense": dense_norm(torch.float32, False),
             "dense bfloat16": dense_norm(torch.bfloat16, False),
             **listed(engine_norm),
+            **listed(lambda vectors: engine_norm(vectors, True), "bfloat16"),
         },
         [
             *({"which": which} for which in LISTS),
@@ -1094,7 +1272,7 @@ def test_operation(rng, name, side, shape):
     for comp, ref in zip(comps, refs, strict=True):
         assert comp.shape == ref.shape
         where = np.ones(ref.shape, bool)
-        if side in LISTED and name != "residual" and ref.ndim == 3:
+        if side in LISTED and not name.startswith("residual") and ref.ndim == 3:
             where[~given.get("active", np.ones(ref.shape[:2], bool))] = False  # not written
         if close == 0:
             np.testing.assert_array_equal(comp[where], ref[where])

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from llvmlite import binding
 from numba import njit
 from numba.core import config
 from numba.core.caching import FunctionCache
@@ -50,6 +51,14 @@ def cached(sources: Iterable[Path], **options: Any) -> Callable[..., Any]:
         return compiled
 
     return compile_
+
+
+def cpu_features() -> list[str]:
+    """Name what the processor that Numba compiles for can do, such as ``"+avx2"``."""
+    features = SETTINGS.CPU_FEATURES
+    if features is None:
+        features = binding.get_host_cpu_features().flatten()
+    return str(features).split(",")
 
 
 def source_version(sources: Iterable[Path]) -> str:

@@ -94,7 +94,7 @@ class Emitter:
     def fma(self, a: Any, b: Any, c: Any) -> Any:
         """``a * b + c``, fused where the processor can."""
         kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
-        return self.builder.call(self._function(f"llvm.fmuladd.v{LANES}f32", kind), [a, b, c])
+        return self.builder.call(self.function(f"llvm.fmuladd.v{LANES}f32", kind), [a, b, c])
 
     def larger(self, x: Any, y: Any) -> Any:
         """``max(x, y)``, NaN if either is: a network that overflows must not hide it."""
@@ -129,7 +129,7 @@ class Emitter:
         char = ir.IntType(8).as_pointer()
         kind = ir.FunctionType(ir.VoidType(), [char, INT32, INT32, INT32])
         address = self.builder.bitcast(self.builder.gep(pointer, [index]), char)
-        function = self._function("llvm.prefetch.p0", kind)
+        function = self.function("llvm.prefetch.p0", kind)
         self.builder.call(function, [address, INT32(1), INT32(3), INT32(1)])
 
     def times_plus(self, a: Any, b: Any, c: Any) -> Any:
@@ -172,7 +172,8 @@ class Emitter:
             near = builder.select(builder.fcmp_unordered("uno", x, x), quiet, near)
         return builder.trunc(near, HALVES)
 
-    def _function(self, name: str, kind: ir.FunctionType) -> Any:
+    def function(self, name: str, kind: ir.FunctionType) -> Any:
+        """A function of LLVM's or of the process, by name."""
         module = self.builder.module
         return module.globals.get(name) or ir.Function(module, kind, name)
 

@@ -16,9 +16,9 @@ from sact_core.backends.masked.kernels.cpu import HALF_ROWS, TILE_ROWS, WIDE, ke
 class Product(NamedTuple):
     """A convolution of ``rows`` positions.
 
-    ``x0``, ``x_stride`` and ``x_list``: where the source begins, floats per
+    ``x0``, ``x_stride`` and ``x_list``: where the source begins, numbers per
     place, and where its list of places begins; ``packed`` where the source is
-    the thread's scratch. ``taps`` reads of ``depth`` floats each, ``tap_stride``
+    the thread's scratch. ``taps`` reads of ``depth`` numbers each, ``tap_stride``
     apart. ``w0`` and ``b0``: weights and biases of ``channels`` channels. ``y…``
     as ``x…`` for the target, which is the thread's scratch or the results where
     ``target`` says so. ``slope`` and ``cap``: of the activation.
@@ -56,7 +56,7 @@ TO_FLOATS, TO_SCRATCH, TO_RESULTS = np.int64(0), np.int64(1), np.int64(2)
 
 
 @kernel
-def store_panels(vectors, spare, p, panel, last_panel, x, w, places, y):
+def store_panels(vectors, spare, p, panel, last_panel, x, w, b, places, y):
     """Write ``activate(products + bias)``, panels ``panel`` to ``last_panel - 1``.
 
     The panel is the outer loop, so that its weights stay near while all tiles
@@ -73,27 +73,27 @@ def store_panels(vectors, spare, p, panel, last_panel, x, w, places, y):
                 plain.store_tile(
                     width, spare,
                     valid, x, p.x0, p.x_stride, places, p.x_list + i, p.taps, p.tap_stride,
-                    p.depth, w, wp, bp, y, yp, p.y_stride, places, p.y_list + i, p.slope, p.cap,
+                    p.depth, w, wp, b, bp, y, yp, p.y_stride, places, p.y_list + i, p.slope, p.cap,
                 )  # fmt: skip
             elif width == WIDE and valid <= HALF_ROWS:
                 vector.store_half_wide(
                     valid, x, p.x0, p.x_stride, places, p.x_list + i, p.taps, p.tap_stride,
-                    p.depth, w, wp, bp, y, yp, p.y_stride, places, p.y_list + i, p.slope, p.cap,
+                    p.depth, w, wp, b, bp, y, yp, p.y_stride, places, p.y_list + i, p.slope, p.cap,
                 )  # fmt: skip
             elif width == WIDE:
                 vector.store_tile_wide(
                     valid, x, p.x0, p.x_stride, places, p.x_list + i, p.taps, p.tap_stride,
-                    p.depth, w, wp, bp, y, yp, p.y_stride, places, p.y_list + i, p.slope, p.cap,
+                    p.depth, w, wp, b, bp, y, yp, p.y_stride, places, p.y_list + i, p.slope, p.cap,
                 )  # fmt: skip
             else:
                 vector.store_tile_narrow(
                     valid, x, p.x0, p.x_stride, places, p.x_list + i, p.taps, p.tap_stride,
-                    p.depth, w, wp, bp, y, yp, p.y_stride, places, p.y_list + i, p.slope, p.cap,
+                    p.depth, w, wp, b, bp, y, yp, p.y_stride, places, p.y_list + i, p.slope, p.cap,
                 )  # fmt: skip
 
 
 @kernel
-def add_panels(vectors, spare, p, s, panel, last_panel, x, w, places, y):
+def add_panels(vectors, spare, p, s, panel, last_panel, x, w, b, places, y):
     """Add ``products + bias`` to the state and, weighted, to the output."""
     stay_apart()
     for n in range(panel, last_panel):
@@ -108,42 +108,42 @@ def add_panels(vectors, spare, p, s, panel, last_panel, x, w, places, y):
                 plain.add_tile(
                     width, spare,
                     valid, x, p.x0, p.x_stride, places, p.x_list + i, p.taps, p.tap_stride,
-                    p.depth, w, wp, bp, y, yp, p.y_stride, places, p.y_list + i,
+                    p.depth, w, wp, b, bp, y, yp, p.y_stride, places, p.y_list + i,
                     s.mode, s.out0 + c, s.left0, s.sum0 + c,
                 )  # fmt: skip
             elif width == WIDE and valid <= HALF_ROWS:
                 vector.add_half_wide(
                     valid, x, p.x0, p.x_stride, places, p.x_list + i, p.taps, p.tap_stride,
-                    p.depth, w, wp, bp, y, yp, p.y_stride, places, p.y_list + i,
+                    p.depth, w, wp, b, bp, y, yp, p.y_stride, places, p.y_list + i,
                     s.mode, s.out0 + c, s.left0, s.sum0 + c,
                 )  # fmt: skip
             elif width == WIDE:
                 vector.add_tile_wide(
                     valid, x, p.x0, p.x_stride, places, p.x_list + i, p.taps, p.tap_stride,
-                    p.depth, w, wp, bp, y, yp, p.y_stride, places, p.y_list + i,
+                    p.depth, w, wp, b, bp, y, yp, p.y_stride, places, p.y_list + i,
                     s.mode, s.out0 + c, s.left0, s.sum0 + c,
                 )  # fmt: skip
             else:
                 vector.add_tile_narrow(
                     valid, x, p.x0, p.x_stride, places, p.x_list + i, p.taps, p.tap_stride,
-                    p.depth, w, wp, bp, y, yp, p.y_stride, places, p.y_list + i,
+                    p.depth, w, wp, b, bp, y, yp, p.y_stride, places, p.y_list + i,
                     s.mode, s.out0 + c, s.left0, s.sum0 + c,
                 )  # fmt: skip
 
 
 @kernel
-def store_depthwise(vectors, p, x, w, places, y):
+def store_depthwise(vectors, p, x, w, b, places, y):
     """Write ``activate(products + bias)``, by channel; weights [taps, taps, channels]."""
     stay_apart()
     if vectors:
         vector.depthwise_rows(
             p.rows, p.channels, x, p.x0, p.x_stride, places, p.x_list, p.taps, p.tap_stride,
-            w, p.w0, p.b0, p.slope, p.cap, y, p.y0, p.y_stride, places, p.y_list,
+            w, p.w0, b, p.b0, p.slope, p.cap, y, p.y0, p.y_stride, places, p.y_list,
         )  # fmt: skip
     else:
         plain.depthwise_rows(
             p.rows, p.channels, x, p.x0, p.x_stride, places, p.x_list, p.taps, p.tap_stride,
-            w, p.w0, p.b0, p.slope, p.cap, y, p.y0, p.y_stride, places, p.y_list,
+            w, p.w0, b, p.b0, p.slope, p.cap, y, p.y0, p.y_stride, places, p.y_list,
         )  # fmt: skip
 
 

@@ -11,26 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from llvmlite import binding
 from numba import njit, types
 from numba.extending import intrinsic
 
-from sact_core.backends import jit, simd
+from sact_core.backends import bfloat16, jit, simd
 from sact_core.backends.jit import INTERPRETED as INTERPRETED
 from sact_core.backends.simd import LANES as LANES
-
-
-def _has_avx512() -> bool:
-    features = jit.SETTINGS.CPU_FEATURES
-    if features is None:
-        features = binding.get_host_cpu_features().flatten()
-    return "+avx512f" in features.split(",")
-
 
 # A tile is TILE_ROWS positions by WIDE channels, kept in registers: 16 of the 32
 # of AVX-512; elsewhere 6 x 16, which are 12 of the 16 of AVX2 and 24 of the 32
 # of NEON.
-TILE_ROWS, TILE_VECTORS = (8, 2) if _has_avx512() else (6, 1)
+TILE_ROWS, TILE_VECTORS = (8, 2) if "+avx512f" in jit.cpu_features() else (6, 1)
 WIDE = TILE_VECTORS * LANES
 
 #: Positions of the smaller tile that ends a list with no more than that.
@@ -63,7 +54,9 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 #: Compile a function that Python calls, and keep it; it holds the code of this whole folder.
-entry = jit.cached([*Path(__file__).parent.glob("*.py"), Path(simd.__file__)], **OPTIONS)
+entry = jit.cached(
+    [*Path(__file__).parent.glob("*.py"), Path(simd.__file__), Path(bfloat16.__file__)], **OPTIONS
+)
 
 
 if INTERPRETED:

@@ -113,10 +113,12 @@ def run_products(work, records, phase, kind, u, image, task):
             add_to = products.residual_sum(work, u, chunk)
             conv.add_panels(
                 work.vectors, work.scratch, p, add_to, panel, last_panel,
-                x, work.weights, work.places, work.floats,
+                x, work.weights, work.weights, work.places, work.floats,
             )  # fmt: skip
         elif op == at.DEPTHWISE:
-            conv.store_depthwise(work.vectors, p, x, work.weights, work.places, work.floats)
+            conv.store_depthwise(
+                work.vectors, p, x, work.weights, work.weights, work.places, work.floats
+            )
         elif p.rows > 0:
             y = work.floats
             if p.target == conv.TO_SCRATCH:
@@ -124,8 +126,9 @@ def run_products(work, records, phase, kind, u, image, task):
             elif p.target == conv.TO_RESULTS:
                 y = work.results
             conv.store_panels(
-                work.vectors, work.scratch, p, panel, last_panel, x, work.weights, work.places, y
-            )
+                work.vectors, work.scratch, p, panel, last_panel,
+                x, work.weights, work.weights, work.places, y,
+            )  # fmt: skip
         chunk += 1
     if kind == at.STEM and work.net[at.POOLS]:
         ends.pool_task(work, task)

@@ -7,35 +7,38 @@ They take over where vector code is not wanted, and run under
 from __future__ import annotations
 
 import numpy as np
+from numba import types
+from numba.extending import overload
 
+from sact_core.backends.bfloat16 import add_product, get, put
 from sact_core.backends.masked.kernels.cpu import kernel
 
 
 @kernel
 def store_tile(
-    width, sums, valid, x, x0, x_stride, x_list, x_at, taps, tap_stride, depth, w, w0, b0,
+    width, sums, valid, x, x0, x_stride, x_list, x_at, taps, tap_stride, depth, w, w0, b, b0,
     y, y0, y_stride, y_list, y_at, slope, cap,
 ):  # fmt: skip
     """``target = activate(products + bias)`` for ``width`` channels, a multiple of 16."""
     first = len(sums) - width  # the end of the scratch is free
     for r in range(valid):
         row = x0 + x_list[x_at + r] * x_stride
-        _product(sums, first, width, x, row, taps, tap_stride, depth, w, w0, b0)
+        products(sums, first, width, x, row, taps, tap_stride, depth, w, w0, b, b0)
         target = y0 + y_list[y_at + r] * y_stride
         for j in range(width):
-            y[target + j] = activate(sums[first + j], slope, cap)
+            put(y, target + j, activate(sums[first + j], slope, cap))
 
 
 @kernel
 def add_tile(
-    width, sums, valid, x, x0, x_stride, x_list, x_at, taps, tap_stride, depth, w, w0, b0,
+    width, sums, valid, x, x0, x_stride, x_list, x_at, taps, tap_stride, depth, w, w0, b, b0,
     y, y0, y_stride, y_list, y_at, mode, out0, left0, sum0,
 ):  # fmt: skip
     """Add a residual to the state and, weighted, to the output; see `vector`."""
     first = len(sums) - width  # the end of the scratch is free
     for r in range(valid):
         row = x0 + x_list[x_at + r] * x_stride
-        _product(sums, first, width, x, row, taps, tap_stride, depth, w, w0, b0)
+        products(sums, first, width, x, row, taps, tap_stride, depth, w, w0, b, b0)
         place = y_list[y_at + r]
         target, output = y0 + place * y_stride, out0 + place * y_stride
         for j in range(width):
@@ -60,7 +63,8 @@ def affine_rows(
         source = x0 + x_list[x_at + i] * x_stride
         target = y0 + y_list[y_at + i] * y_stride
         for k in range(count):
-            y[target + k] = activate(x[source + k] * w[scale0 + k] + w[shift0 + k], slope, cap)
+            value = x[source + k] * w[scale0 + k] + w[shift0 + k]
+            put(y, target + k, activate(value, slope, cap))
 
 
 @kernel
@@ -82,7 +86,7 @@ def pool_rows(
 
 @kernel
 def depthwise_rows(
-    rows, count, x, x0, x_stride, x_list, x_at, side, row_stride, w, w0, b0, slope, cap,
+    rows, count, x, x0, x_stride, x_list, x_at, side, row_stride, w, w0, b, b0, slope, cap,
     y, y0, y_stride, y_list, y_at,
 ):  # fmt: skip
     """Convolve ``count`` channels of listed places, each by itself; see `vector`."""
@@ -90,11 +94,11 @@ def depthwise_rows(
         source = x0 + x_list[x_at + i] * x_stride
         target = y0 + y_list[y_at + i] * y_stride
         for c in range(count):
-            total = w[b0 + c]
+            total = b[b0 + c]
             for t in range(side * side):
-                value = x[source + t // side * row_stride + t % side * x_stride + c]
+                value = get(x, source + t // side * row_stride + t % side * x_stride + c)
                 total += value * w[w0 + t * count + c]
-            y[target + c] = activate(total, slope, cap)
+            put(y, target + c, activate(total, slope, cap))
 
 
 @kernel
@@ -142,17 +146,51 @@ def max_row(count, x, x0, y, y0):
             y[y0 + k] = value
 
 
-@kernel
-def _product(sums, first, width, x, row, taps, tap_stride, depth, w, w0, b0):
+def products(sums, first, width, x, row, taps, tap_stride, depth, w, w0, b, b0):
     """Bias and the sum over taps and input channels, for one position."""
+    if x.dtype == np.uint16:
+        _in_pairs(sums, first, width, x, row, taps, tap_stride, depth, w, w0, b, b0)
+    else:
+        _one_by_one(sums, first, width, x, row, taps, tap_stride, depth, w, w0, b, b0)
+
+
+@overload(products)
+def _products(sums, first, width, x, row, taps, tap_stride, depth, w, w0, b, b0):
+    chosen = _in_pairs if x.dtype == types.uint16 else _one_by_one
+
+    def run(sums, first, width, x, row, taps, tap_stride, depth, w, w0, b, b0):
+        chosen(sums, first, width, x, row, taps, tap_stride, depth, w, w0, b, b0)
+
+    return run
+
+
+@kernel
+def _one_by_one(sums, first, width, x, row, taps, tap_stride, depth, w, w0, b, b0):
     for j in range(width):
-        sums[first + j] = w[b0 + j]
+        sums[first + j] = b[b0 + j]
     for t in range(taps):
         for k in range(depth):
             value = x[row + t * tap_stride + k]
             weight = w0 + (t * depth + k) * width
             for j in range(width):
                 sums[first + j] += value * w[weight + j]
+
+
+@kernel
+def _in_pairs(sums, first, width, x, row, taps, tap_stride, depth, w, w0, b, b0):
+    """As the instruction for pairs of bfloat16 does it, to the bit; see `bfloat16`."""
+    for j in range(width):
+        sums[first + j] = 0
+    for t in range(taps):
+        for k in range(0, depth, 2):
+            at = row + t * tap_stride + k
+            lower, upper = get(x, at), get(x, at + 1)
+            weight = w0 + (t * depth + k) * width
+            for j in range(0, width):
+                total = add_product(sums[first + j], upper, get(w, weight + 2 * j + 1))
+                sums[first + j] = add_product(total, lower, get(w, weight + 2 * j))
+    for j in range(width):
+        sums[first + j] += b[b0 + j]
 
 
 @kernel

@@ -6,14 +6,20 @@ a list of positions: nothing is ever gathered. Each function here emits a whole
 loop nest as LLVM instructions, which compiles in a tenth of a second; `plain`
 holds the same functions as ordinary loops.
 
-Weights are packed by panels of channels, ``[panel][tap][in][channel]``; biases
-lie in the same array. Positions past ``valid`` are computed and dropped, so a
-list is padded to whole tiles with any position.
+Weights are packed by panels of channels, ``[panel][tap][in][channel]``. Positions
+past ``valid`` are computed and dropped, so a list is padded to whole tiles with any
+position.
+
+An array that is read or written is of float32, or of uint16 for bfloat16, whose type
+chooses the code. A product's source and weights are of the same kind. Bfloat16 is
+multiplied in pairs: weights are packed ``[panel][tap][in / 2][channel][2]``, and sums
+and biases are float32.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +28,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from sact_core.backends import simd
+from sact_core.backends import bfloat16, simd
 from sact_core.backends.masked.kernels.cpu import (
     HALF_ROWS,
     MARKS_AT_ONCE,
@@ -30,7 +36,7 @@ from sact_core.backends.masked.kernels.cpu import (
     TILE_VECTORS,
     kernel,
 )
-from sact_core.backends.simd import INT, INT32, LANES, VECTOR, WORDS, ZERO, Emitter, constant
+from sact_core.backends.simd import HALF, INT, INT32, LANES, VECTOR, WORDS, ZERO, Emitter, constant
 
 Values = list[Any]
 
@@ -47,9 +53,11 @@ def _products(
     """Sums over taps and input channels for every row, ``rows x vectors`` of them.
 
     ``rows`` hold where each row begins in ``source``; ``taps`` are their number,
-    the distance between two, and the floats read at each.
+    the distance between two, and the numbers read at each.
     """
     builder = emit.builder
+    in_pairs = source.type.pointee == HALF
+    together = 2 if in_pairs else 1
     num_taps, tap_stride, depth = taps
     entry = builder.block
     outer, inner, latch, done = (
@@ -67,12 +75,20 @@ def _products(
     builder.position_at_end(inner)
     k, w = builder.phi(INT), builder.phi(INT)
     running = [builder.phi(VECTOR) for _ in sums]
-    columns = [emit.vector(weights, builder.add(w, INT(v * LANES))) for v in range(vectors)]
+    places = [builder.add(w, INT(v * LANES * together)) for v in range(vectors)]
+    load = partial(bfloat16.load_pairs, emit) if in_pairs else emit.vector
+    columns = [load(weights, place) for place in places]
     new = []
     for r, start in enumerate(starts):
-        value = emit.spread(emit.load(start, k))
-        new += [emit.fma(value, columns[v], running[r * vectors + v]) for v in range(vectors)]
-    k_next, w_next = builder.add(k, INT(1)), builder.add(w, INT(vectors * LANES))
+        sums_of_row = running[r * vectors : (r + 1) * vectors]
+        if in_pairs:
+            value = bfloat16.spread_pair(emit, start, k)
+            add = partial(bfloat16.add_products, emit, value)
+        else:
+            add = partial(emit.fma, emit.spread(emit.load(start, k)))
+        new += [add(column, total) for column, total in zip(columns, sums_of_row, strict=True)]
+    k_next = builder.add(k, INT(together))
+    w_next = builder.add(w, INT(vectors * LANES * together))
     builder.cbranch(builder.icmp_signed("<", k_next, depth), inner, latch)
 
     builder.position_at_end(latch)
@@ -101,18 +117,27 @@ def _row_starts(emit: Emitter, num_rows: int, base: Any, stride: Any, list_: Any
     return positions, [emit.times_plus(position, stride, base) for position in positions]
 
 
-# What every tile kernel is told first: how many of its positions are real; the
-# source array, offset and floats per position, the list of positions and the
-# place in it; number of taps, floats between two and floats read at each; the
-# weights, and where the tile's and its biases begin.
-_READS = (
-    types.int64,
-    *(types.float32[::1], types.int64, types.int64, types.int32[::1], types.int64),
-    *(types.int64, types.int64, types.int64),
-    *(types.float32[::1], types.int64, types.int64),
-)
-# Then the target array, offset and floats per position, and the positions.
-_WRITES = (types.float32[::1], types.int64, types.int64, types.int32[::1], types.int64)
+def _reads(x: Any) -> tuple[Any, ...]:
+    """Types of what every tile kernel is told first.
+
+    How many of its positions are real; the source array, offset and numbers per
+    position, the list of positions and the place in it; number of taps, numbers between
+    two and numbers read at each; the weights and where the tile's begin, the biases and
+    where the tile's begin.
+    """
+    number = types.int64
+    source = (x, number, number, types.int32[::1], number)
+    return (number, *source, *[number] * 3, x, number, types.float32[::1], number)
+
+
+def _writes(y: Any) -> tuple[Any, ...]:
+    """Then the target array, offset and numbers per position, and the positions."""
+    return (y, types.int64, types.int64, types.int32[::1], types.int64)
+
+
+def _pointers(emit: Emitter, signature: Any, args: Any, which: tuple[int, ...]) -> Iterator[Any]:
+    """Where the data of some arguments, arrays, begins."""
+    return (emit.data(signature.args[i], args[i]) for i in which)
 
 
 def make_store_tile(num_rows: int, vectors: int) -> Callable[..., None]:
@@ -120,20 +145,20 @@ def make_store_tile(num_rows: int, vectors: int) -> Callable[..., None]:
 
     @intrinsic
     def store_tile(
-        typing, valid, x, x0, x_stride, x_list, x_at, taps, tap_stride, depth, w, w0, b0,
+        typing, valid, x, x0, x_stride, x_list, x_at, taps, tap_stride, depth, w, w0, b, b0,
         y, y0, y_stride, y_list, y_at, slope, cap,
     ):  # fmt: skip
-        signature = types.void(*_READS, *_WRITES, types.float32, types.float32)
+        signature = types.void(*_reads(x), *_writes(y), types.float32, types.float32)
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             emit = Emitter(context, builder)
-            (valid, x, x0, x_stride, x_list, x_at, taps, tap_stride, depth, w, w0, b0,
+            (valid, x, x0, x_stride, x_list, x_at, taps, tap_stride, depth, w, w0, b, b0,
              y, y0, y_stride, y_list, y_at, slope, cap) = args  # fmt: skip
-            x, w, y = (emit.data(types.float32[::1], array) for array in (x, w, y))
+            x, w, b, y = _pointers(emit, signature, args, (1, 9, 11, 13))
             x_list, y_list = (emit.data(types.int32[::1], array) for array in (x_list, y_list))
             _, rows = _row_starts(emit, num_rows, x0, x_stride, x_list, x_at)
             sums = _products(emit, rows, vectors, x, (taps, tap_stride, depth), w, w0)
-            biases = [emit.vector(w, builder.add(b0, INT(v * LANES))) for v in range(vectors)]
+            biases = [emit.vector(b, builder.add(b0, INT(v * LANES))) for v in range(vectors)]
             slopes, caps = emit.spread(slope), emit.spread(cap)
             _, targets = _row_starts(emit, num_rows, y0, y_stride, y_list, y_at)
             for r in range(num_rows):
@@ -141,7 +166,8 @@ def make_store_tile(num_rows: int, vectors: int) -> Callable[..., None]:
                     for v in range(vectors):
                         total = builder.fadd(sums[r * vectors + v], biases[v])
                         place = builder.add(targets[r], INT(v * LANES))
-                        emit.store(emit.activate(total, slopes, caps), y, place)
+                        activated = emit.activate(total, slopes, caps)
+                        bfloat16.store_narrowed(emit, activated, y, place)
             return context.get_dummy_value()
 
         return signature, codegen
@@ -160,16 +186,16 @@ def make_add_tile(num_rows: int, vectors: int) -> Callable[..., None]:
 
     @intrinsic
     def add_tile(
-        typing, valid, x, x0, x_stride, x_list, x_at, taps, tap_stride, depth, w, w0, b0,
+        typing, valid, x, x0, x_stride, x_list, x_at, taps, tap_stride, depth, w, w0, b, b0,
         y, y0, y_stride, y_list, y_at, mode, out0, left0, sum0,
     ):  # fmt: skip
-        signature = types.void(*_READS, *_WRITES, *[types.int64] * 4)
+        signature = types.void(*_reads(x), *_writes(y), *[types.int64] * 4)
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             emit = Emitter(context, builder)
-            (valid, x, x0, x_stride, x_list, x_at, taps, tap_stride, depth, w, w0, b0,
+            (valid, x, x0, x_stride, x_list, x_at, taps, tap_stride, depth, w, w0, b, b0,
              y, y0, y_stride, y_list, y_at, mode, out0, left0, sum0) = args  # fmt: skip
-            x, w, y = (emit.data(types.float32[::1], array) for array in (x, w, y))
+            x, w, b, y = _pointers(emit, signature, args, (1, 9, 11, 13))
             x_list, y_list = (emit.data(types.int32[::1], array) for array in (x_list, y_list))
             _, rows = _row_starts(emit, num_rows, x0, x_stride, x_list, x_at)
             places, targets = _row_starts(emit, num_rows, y0, y_stride, y_list, y_at)
@@ -180,7 +206,7 @@ def make_add_tile(num_rows: int, vectors: int) -> Callable[..., None]:
                     emit.prefetch(y, place)
                     emit.prefetch(y, builder.add(place, shift))
             sums = _products(emit, rows, vectors, x, (taps, tap_stride, depth), w, w0)
-            biases = [emit.vector(w, builder.add(b0, INT(v * LANES))) for v in range(vectors)]
+            biases = [emit.vector(b, builder.add(b0, INT(v * LANES))) for v in range(vectors)]
             is_first = builder.icmp_signed("==", mode, INT(1))
             weighs = builder.icmp_signed("!=", mode, INT(0))
             columns = [emit.vector(y, builder.add(sum0, INT(v * LANES))) for v in range(vectors)]
@@ -245,20 +271,19 @@ def _affine_rows(
     y, y0, y_stride, y_list, y_at,
 ):  # fmt: skip
     """``y = activate(x * scale + shift)`` for ``count`` channels of listed places."""
-    array, places = types.float32[::1], types.int32[::1]
-    one_side = (array, types.int64, types.int64, places, types.int64)
+    places = types.int32[::1]
     signature = types.void(
         *(types.int64, types.int64),
-        *one_side,
-        *(array, types.int64, types.int64, types.float32, types.float32),
-        *one_side,
+        *(x, types.int64, types.int64, places, types.int64),
+        *(w, types.int64, types.int64, types.float32, types.float32),
+        *(y, types.int64, types.int64, places, types.int64),
     )
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         emit = Emitter(context, builder)
         (rows, count, x, x0, x_stride, x_list, x_at, w, scale0, shift0, slope, cap,
          y, y0, y_stride, y_list, y_at) = args  # fmt: skip
-        x, w, y = (emit.data(array, each) for each in (x, w, y))
+        x, w, y = _pointers(emit, signature, args, (2, 7, 12))
         x_list, y_list = (emit.data(places, each) for each in (x_list, y_list))
         slopes, caps = emit.spread(slope), emit.spread(cap)
         # Two rows share what is read of the weights; an odd last one is its own neighbour.
@@ -279,15 +304,28 @@ def _affine_rows(
                     for source, _ in pair
                 ]
                 for value, (_, target) in zip(values, pair, strict=True):
-                    emit.store(emit.activate(value, slopes, caps), y, builder.add(target, k))
+                    activated = emit.activate(value, slopes, caps)
+                    bfloat16.store_narrowed(emit, activated, y, builder.add(target, k))
         return context.get_dummy_value()
 
     return signature, codegen
 
 
+@simd.intrinsic
+def _store_narrowed(typing, array, index, value):
+    """`bfloat16.store_narrowed` for a function that Numba compiles."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        emit = Emitter(context, builder)
+        bfloat16.store_narrowed(emit, args[2], emit.data(signature.args[0], args[0]), args[1])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, simd.vector_type), codegen
+
+
 @kernel
 def depthwise_rows(
-    rows, count, x, x0, x_stride, x_list, x_at, side, row_stride, w, w0, b0, slope, cap,
+    rows, count, x, x0, x_stride, x_list, x_at, side, row_stride, w, w0, b, b0, slope, cap,
     y, y0, y_stride, y_list, y_at,
 ):  # fmt: skip
     """``y = activate(products + bias)`` for ``count`` channels of listed places.
@@ -301,7 +339,7 @@ def depthwise_rows(
         source = x0 + np.int64(x_list[x_at + i]) * x_stride
         target = y0 + np.int64(y_list[y_at + i]) * y_stride
         for c in range(0, count, LANES):
-            total = simd.load(w, b0 + c)
+            total = simd.load(b, b0 + c)
             weight = w0 + c
             for r in range(side):
                 at = source + r * row_stride + c
@@ -309,7 +347,7 @@ def depthwise_rows(
                     total = simd.fma(simd.load(x, at), simd.load(w, weight), total)
                     at += x_stride
                     weight += count
-            simd.store(y, target + c, simd.activate(total, slopes, caps))
+            _store_narrowed(y, target + c, simd.activate(total, slopes, caps))
 
 
 @intrinsic
