@@ -1,6 +1,8 @@
 """SACT Explorer: see where a network thinks. Run with: streamlit run streamlit_app.py"""
 
+from app.folders import sentence
 from sact_core.extras import MissingPackage, need
+from sact_core.resources import memory_sentence
 
 try:
     import streamlit as st
@@ -85,4 +87,10 @@ PAGES = {
 }
 
 st.logo("app/logo.svg", size="large", icon_image="app/logo_icon.svg")
-st.navigation(PAGES).run()
+page = st.navigation(PAGES)
+try:
+    page.run()
+except (MemoryError, RuntimeError) as error:  # what a page foresees, it says itself
+    if memory_sentence(error) is None:
+        raise
+    st.error(sentence(error), icon=":material/error:")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from sact_core.resources import memory_sentence
+
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "app" / "examples"
 
@@ -30,7 +32,7 @@ def data_dir() -> Path:
 
 def sentence(error: BaseException) -> str:
     """What went wrong, without the folders of this machine."""
-    text = str(error) or type(error).__name__
+    text = memory_sentence(error) or str(error) or type(error).__name__
     for folder in (str(ROOT), str(pretrained_dir()), str(runs_dir())):
         text = text.replace(folder + os.sep, "")
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

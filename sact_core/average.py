@@ -37,6 +37,7 @@ from sact_core.config import NetworkConfig
 from sact_core.extras import need
 from sact_core.network import Plan
 from sact_core.plans import build_plan
+from sact_core.processes import Processes
 
 if TYPE_CHECKING:
     from sact_core.train.batches import Batch
@@ -168,12 +169,11 @@ def _make(args: argparse.Namespace, argv: Sequence[str]) -> None:
     checkpoints = [read(file) for file in args.files]
     params = average(checkpoints, args.files)
     config = _recipe(checkpoints[0], args.files[0])
-    if args.num_threads is not None:
-        import torch
-
-        torch.set_num_threads(args.num_threads)
     from sact_core.backends import dense
     from sact_core.train import evaluation
+    from sact_core.train.start import use_threads
+
+    use_threads(args.num_threads, Processes())
 
     feed = _feed(config, args.data_dir)
     plan = build_plan(config.network)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from sact_core.resources import cores
 from sact_core.texts import shown
 
 T = TypeVar("T")
@@ -146,11 +147,7 @@ class Processes:
         """Give this process its share of the machine's cores; None where it is alone."""
         if self.world == 1:
             return None
-        try:
-            cores = len(os.sched_getaffinity(0))
-        except AttributeError:  # no such call outside Linux
-            cores = os.cpu_count() or 1
-        return max(1, cores // self.here)
+        return max(1, cores() // self.here)
 
     def command(self, name: str, arguments: Sequence[str]) -> str:
         """What to type to start a command of ``sact_core`` in them, with these arguments."""

@@ -30,6 +30,14 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(1612_02297)
 
 
+@pytest.fixture
+def many_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let as many threads of the masked engine work as are asked for, on any machine."""
+    from sact_core.backends.masked import engine
+
+    monkeypatch.setattr(engine, "cores", lambda: 1024)
+
+
 def need_shared(*parts: str) -> Path:
     """Give a path below the shared folder, or skip (fail where it is required)."""
     path = SHARED.joinpath(*parts)

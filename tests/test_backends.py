@@ -272,26 +272,6 @@ def test_the_estimate_grows_as_the_work_does(config):
     assert memory.estimate_memory(plan, (1, 64, 64, 3), keep_outputs=True) > one
 
 
-def test_a_container_limit_counts(monkeypatch, tmp_path):
-    meminfo = tmp_path / "meminfo"
-    meminfo.write_text("MemTotal: 9000 kB\nMemAvailable: 4000 kB\nHugePages_Total: 0\n")
-    group = tmp_path / "group"
-    paths = {"/proc/meminfo": meminfo, "/sys/fs/cgroup": group}
-    monkeypatch.setattr(memory, "Path", lambda path: paths[path])
-    assert memory.available_memory() == 4000 * 1024
-    group.mkdir()
-    (group / "memory.max").write_text("max\n")
-    (group / "memory.current").write_text("1000000\n")
-    (group / "memory.stat").write_text("anon 300000\nfile 600000\n")
-    assert memory.available_memory() == 4000 * 1024
-    (group / "memory.max").write_text("2000000\n")
-    assert memory.available_memory() == 1_600_000  # files in memory can be given up
-    (group / "memory.max").write_text("300000\n")
-    assert memory.available_memory() == 0
-    meminfo.unlink()
-    assert memory.available_memory() is None
-
-
 # --- loading errors ---
 
 

@@ -69,6 +69,19 @@ def test_nothing_that_a_command_prints_steers_a_terminal(capsys):
     assert capsys.readouterr().out == "\x1b[0m\n"
 
 
+@pytest.mark.parametrize(
+    "error", [MemoryError(), MemoryError("Unable to allocate 3 GiB"), RuntimeError("out of memory")]
+)
+def test_memory_that_ran_out_is_one_sentence(error, capsys):
+    def work():
+        raise error
+
+    assert run(work) == 2
+    out, said = capsys.readouterr()
+    assert (out, said.count("\n")) == ("", 1)
+    assert said.startswith("error: there is not enough memory")
+
+
 def test_a_mistake_of_ours_is_no_bad_input():
     with pytest.raises(ZeroDivisionError):
         run(lambda: 1 // 0)

@@ -18,6 +18,7 @@ from PIL import Image
 
 from sact_core import checkpoint as checkpoints
 from sact_core import evaluate as evaluation
+from sact_core import resources
 from sact_core.backends import BACKENDS, Net, memory
 from sact_core.config import NetworkConfig, Preprocessing
 from sact_core.data.source import Source
@@ -336,7 +337,7 @@ def test_little_memory_changes_nothing(
 
 
 def test_a_processes_share_of_batches_and_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    cores = len(os.sched_getaffinity(0))
+    cores = resources.cores()
     assert Processes().num_threads() is None
     assert Processes().gather({"a": [1]}) == [{"a": [1]}]
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")

@@ -119,6 +119,7 @@ def test_backends_agree(rng, halting, size, backend):
         assert (ref.flops < dense).any() == (halting != "none")
 
 
+@pytest.mark.usefixtures("many_cores")
 @pytest.mark.parametrize("base_channels", [4, 20])
 def test_plain_loops_and_threads_agree(rng, base_channels):
     options = OPTIONS | {"halting": "sact", "halting_bias": -0.5, "base_channels": base_channels}

@@ -27,6 +27,8 @@ from sact_core.network import Conv
 from sact_core.parameters import init_params
 from sact_core.plans import build_plan
 
+pytestmark = pytest.mark.usefixtures("many_cores")
+
 
 def steered_params(plan, rng):
     """Draw parameters whose halting follows channel 0 of the image.

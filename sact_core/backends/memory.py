@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 from sact_core.flops import dense_positions
 from sact_core.network import Plan
+from sact_core.resources import available_memory as available_memory
 
 #: How often each map that a unit reads or writes is alive at once where all positions
 #: are computed: as it is, normalised, activated, laid out for a convolution. Where
@@ -164,24 +164,3 @@ def too_little_memory(n: int, size: tuple[int, int], needed: int, there: int) ->
         f"{needed / 2**30:.1f} GiB of memory, but {there / 2**30:.1f} GiB are free; "
         f"run {'a smaller image' if n == 1 else 'fewer or smaller images at once'}"
     )
-
-
-def available_memory() -> int | None:
-    """Give the bytes of memory that this process may still take; None where unknown."""
-    try:
-        free = 1024 * _numbers(Path("/proc/meminfo"))["MemAvailable:"]
-    except (OSError, KeyError):
-        return None
-    try:  # a container's own limit; what it holds of files can be given up
-        group = Path("/sys/fs/cgroup")
-        limit = int((group / "memory.max").read_text())
-        used = int((group / "memory.current").read_text()) - _numbers(group / "memory.stat")["file"]
-    except (OSError, KeyError, ValueError):
-        return free
-    return max(min(free, limit - used), 0)
-
-
-def _numbers(path: Path) -> dict[str, int]:
-    """Read lines such as ``MemAvailable: 1024 kB``."""
-    words = [line.split() for line in path.read_text().splitlines()]
-    return {line[0]: int(line[1]) for line in words if len(line) > 1 and line[1].isdigit()}

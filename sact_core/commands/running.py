@@ -13,6 +13,7 @@ from typing import Any
 from sact_core.extras import sentence
 from sact_core.processes import MAX_THREADS, Agreed, Processes, Stopped
 from sact_core.texts import escaped, plain
+from sact_core.resources import memory_sentence
 
 
 def run(work: Callable[[], int | None], stopped: str = "stopped", who: str = "") -> int:
@@ -34,8 +35,8 @@ def run(work: Callable[[], int | None], stopped: str = "stopped", who: str = "")
     -------
     int
         The exit code: that of ``work``; 2 after a ValueError or OSError, which is
-        bad input or a file that cannot be read or written, and where a package of an
-        extra is not installed; 130 after Ctrl-C; 141,
+        bad input or a file that cannot be read or written, where a package of an
+        extra is not installed, and where memory ran out; 130 after Ctrl-C; 141,
         without a word, where nobody reads the output any more, as after ``| head``.
     """
     for stream in (sys.stdout, sys.stderr):
@@ -58,11 +59,13 @@ def _run(work: Callable[[], int | None], stopped: str, who: str) -> int:
     except (ValueError, OSError) as error:
         print(f"error{who}: {plain(error)}", file=sys.stderr, flush=True)
         return 2
-    except ModuleNotFoundError as error:
-        missing = sentence("this", error.name or "")
+    except (ImportError, RuntimeError, MemoryError) as error:
+        missing = memory_sentence(error)
+        if missing is None and isinstance(error, ModuleNotFoundError):
+            missing = sentence("this", error.name or "")
         if missing is None:
             raise
-        print(f"error{who}: {missing}", file=sys.stderr, flush=True)
+        print(f"error{who}: {plain(missing)}", file=sys.stderr, flush=True)
         return 2
     except KeyboardInterrupt:
         print(stopped, file=sys.stderr, flush=True)

@@ -143,6 +143,8 @@ def read_image(
             image.load()
             _turn_upright(image)
             return _pixels(image, bits)
+        except MemoryError:
+            raise ImageError(f"{label} needs more memory than there is") from None
         except Exception as error:
             reason = str(error).strip().splitlines()
             detail = f" ({reason[0]})" if reason else ""

@@ -33,7 +33,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -42,6 +41,7 @@ from typing import TYPE_CHECKING, Any
 from sact_core.commands import at_least_one, run
 from sact_core.extras import need
 from sact_core.processes import Processes
+from sact_core.resources import cores
 from sact_core.train.options import build_parser, parse_config, run_name
 from sact_core.train.recipes import TrainingConfig
 
@@ -133,7 +133,7 @@ def _prepare(
     from sact_core.data.splits import open_split
     from sact_core.train.memory import require_memory
     from sact_core.train.run_dir import RunDir
-    from sact_core.train.start import resolve_amp, training_preprocessing
+    from sact_core.train.start import resolve_amp, training_preprocessing, use_threads
 
     at_least_one(args, "num_threads", "data_workers")
     if config.batch_size % processes.world or config.batch_size < 2 * processes.world:
@@ -164,10 +164,7 @@ def _prepare(
     )
     if device.startswith("cpu"):
         require_memory(config, train, test, processes)
-    if args.num_threads is not None:
-        import torch
-
-        torch.set_num_threads(args.num_threads)
+    use_threads(args.num_threads, processes)
     if processes.is_first:
         images = {source.split: _which(source) for source in (train, test)}
         run_dir.start(config, command, args.resume, images)
@@ -192,7 +189,7 @@ def _data_workers(args: argparse.Namespace, processes: Processes) -> int:
     """Threads that decode: as asked, or this process' share of the processor's."""
     if args.data_workers is not None:
         return int(args.data_workers)
-    return max(1, (os.cpu_count() or 1) // processes.world)
+    return processes.num_threads() or cores()
 
 
 def _device(args: argparse.Namespace) -> str:

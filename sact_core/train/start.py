@@ -12,6 +12,8 @@ from sact_core import checkpoint as checkpoints
 from sact_core.config import Preprocessing
 from sact_core.network import Plan
 from sact_core.parameters import init_params
+from sact_core.processes import Processes
+from sact_core.resources import cores
 from sact_core.train.recipes import TrainingConfig
 from sact_core.train.transfer import grown, transferable
 
@@ -143,6 +145,23 @@ def training_preprocessing(config: TrainingConfig, image_size: int) -> Preproces
     kind = config.network.facts.kind
     kept = 1.0 if config.crop == "padded" else CENTRAL_PART
     return Preprocessing(kind, image_size, crop_fraction=kept, fit="crop")
+
+
+def use_threads(num_threads: int | None, processes: Processes) -> None:
+    """Set torch's number of threads.
+
+    Parameters
+    ----------
+    num_threads : int, optional
+        As asked for; where left out it stays torch's own, but no more than this
+        process' share of what may be kept busy here.
+    processes : Processes
+        Those on this machine share its cores.
+    """
+    import torch
+
+    share = processes.num_threads() or cores()
+    torch.set_num_threads(num_threads or min(torch.get_num_threads(), share))
 
 
 def resolve_amp(choice: str, device: str, recorded: dict[str, Any] | None = None) -> str:

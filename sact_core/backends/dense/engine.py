@@ -13,6 +13,7 @@ from sact_core.backends.dense.network import BlockTrace, Network
 from sact_core.flops import count_flops
 from sact_core.network import Block, Conv, Plan
 from sact_core.processes import MAX_THREADS
+from sact_core.resources import cores, memory_sentence
 from sact_core.result import BlockResult, Result
 
 
@@ -28,7 +29,8 @@ class Engine:
     device : str
         ``"cpu"``, ``"cuda"`` or any other torch device.
     num_threads : int, optional
-        Threads of torch in this process; torch's own setting where left out.
+        Threads of torch in this process; torch's own setting where left out, but no
+        more than it may keep busy (`sact_core.resources.cores`).
         The caller's setting is put back after every call.
 
     Raises
@@ -47,7 +49,7 @@ class Engine:
         if num_threads is not None and not 1 <= num_threads <= MAX_THREADS:
             raise ValueError(f"num_threads must be from 1 to {MAX_THREADS}, got {num_threads!r}")
         self.plan = plan
-        self.num_threads = num_threads
+        self.num_threads, self._cores = num_threads, cores()
         try:
             self.device = torch.device(device)
             self.network = Network(plan, params).to(self.device).eval()
@@ -87,10 +89,14 @@ class Engine:
             As `sact_core.taus.require_prices`.
         """
         before = torch.get_num_threads()
-        if self.num_threads is not None:
-            torch.set_num_threads(self.num_threads)
+        torch.set_num_threads(self.num_threads or min(before, self._cores))
         try:
             return infer(self.network, x, keep_outputs, keep_seconds, taus)
+        except RuntimeError as error:  # torch has no kind of its own for it
+            told = memory_sentence(error)
+            if told is None:
+                raise
+            raise MemoryError(str(error).split("\n")[0]) from None
         finally:
             torch.set_num_threads(before)
 

@@ -23,6 +23,7 @@ from sact_core.backends.masked.shifts import Shifts
 from sact_core.backends.masked.threads import pool, thread_count
 from sact_core.network import Plan
 from sact_core.parameters import require_params
+from sact_core.resources import cores
 from sact_core.result import Result
 from sact_core.taus import require_prices
 
@@ -43,7 +44,7 @@ class Engine:
     num_threads : int, optional
         Threads; ``SACT_NUM_THREADS`` where left out, else one for each core that
         the process may use. They are the engine's own: the settings of Numba,
-        BLAS and torch stay as they are.
+        BLAS and torch stay as they are. No more of them work than there are such cores.
     vectors : bool, optional
         Whether to use vector code, the default, or plain loops.
 
@@ -65,6 +66,8 @@ class Engine:
         require_params(plan, params)
         self.plan = plan
         self.num_threads = thread_count(num_threads)
+        # More would wait for one another on the same cores, and use up a quota by it.
+        self.team = min(self.num_threads, cores())
         self.vectors = vectors and not INTERPRETED
         self._packed = pack(plan, params)
         self._shifts = Shifts(plan, params)
@@ -108,7 +111,7 @@ class Engine:
             x, size = plain_array(x), (x.shape[1], x.shape[2])
             if self._room is None or self._room.size != size:
                 self._room = None  # give the old one up before the new one is made
-                self._room = _Room(self.plan, self._packed, size, self.num_threads)
+                self._room = _Room(self.plan, self._packed, size, self.team)
             shifts = self._shifts.at(taus, len(x))
             return _run(self, self._room, x, shifts, keep_outputs, keep_seconds)
 
@@ -149,7 +152,7 @@ def _run(
     keep_outputs: bool,
     keep_seconds: bool,
 ) -> Result:
-    plan, threads, n = engine.plan, engine.num_threads, len(x)
+    plan, threads, n = engine.plan, engine.team, len(x)
     outputs = Outputs.make(plan, room.sizes, n, keep_outputs)
     net = room.sizes.net.copy()
     net[at.KEEP_OUTPUTS], net[at.KEEP_SECONDS] = keep_outputs, keep_seconds

@@ -9,10 +9,11 @@ import numpy as np
 
 from sact_core.backends.masked.kernels.cpu import INTERPRETED
 from sact_core.processes import MAX_THREADS
+from sact_core.resources import cores
 
 
 def thread_count(num_threads: int | None) -> int:
-    """Threads to use: the argument, ``SACT_NUM_THREADS``, or one for each core.
+    """Threads to use: the argument, ``SACT_NUM_THREADS``, or one for each core that it may use.
 
     Raises
     ------
@@ -23,10 +24,7 @@ def thread_count(num_threads: int | None) -> int:
     if num_threads is None:
         text = os.environ.get("SACT_NUM_THREADS", "")
         if not text.strip():
-            try:
-                value = len(os.sched_getaffinity(0))
-            except AttributeError:  # no such call outside Linux
-                value = os.cpu_count() or 1
+            value = cores()
         else:
             name, value = "SACT_NUM_THREADS", int(text) if text.strip().isdigit() else 0
             num_threads = text  # type: ignore[assignment]
