@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TypeGuard
 
@@ -11,6 +10,7 @@ import numpy as np
 from app.records import Model
 from app.texts import short
 from sact_core.flops import dense_flops
+from sact_core.untrusted_json import from_json
 
 
 def accuracy(model: Model) -> str | None:
@@ -36,7 +36,7 @@ def curve(model: Model) -> list[dict[str, float]]:
     if not isinstance(model.source, Path):
         return []
     try:
-        stored = json.loads(model.source.with_suffix(".curve.json").read_text(encoding="utf-8"))
+        stored = from_json(model.source.with_suffix(".curve.json").read_text(encoding="utf-8"))
         if stored["content_hash"] != model.digest:
             return []
         rows = [

@@ -308,7 +308,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None, family: Sequence[Run] = FAMILY) -> int:
     """Run the command; return its exit code."""
-    args = build_parser().parse_args(argv)
+    args = commands.parse(build_parser(), argv)
     return commands.run(lambda: _family(args, family), stopped="stopped; the state is kept")
 
 

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sact_core.checkpoint import Checkpoint, read, read_header, write
-from sact_core.commands import at_least_one, progress, refuse_existing, run
+from sact_core.commands import at_least_one, parse, progress, refuse_existing, run
 from sact_core.config import NetworkConfig
 from sact_core.extras import need
 from sact_core.network import Plan
@@ -135,7 +135,7 @@ def recompute_statistics(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    args = build_parser().parse_args(argv)
+    args = parse(build_parser(), argv)
     return run(lambda: _make(args, argv), stopped="stopped: nothing was written")
 
 

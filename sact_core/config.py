@@ -79,7 +79,11 @@ class NetworkConfig:
         group="network",
     )
     halting_bias: float = setting(
-        -3.0, "initial bias of the halting logits, used when parameters are made", group="network"
+        -3.0,
+        "initial bias of the halting logits, used when parameters are made",
+        low=-1e9,
+        high=1e9,
+        group="network",
     )
     eps: float = setting(
         0.01,

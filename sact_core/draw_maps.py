@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sact_core.commands import progress, run
+from sact_core.commands import parse, progress, run
 from sact_core.extras import need
 from sact_core.files import write_bytes
 from sact_core.maps import drawing
@@ -232,7 +232,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    args = build_parser().parse_args(argv)
+    args = parse(build_parser(), argv)
     return run(lambda: _draw(args))
 
 

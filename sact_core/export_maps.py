@@ -29,6 +29,7 @@ from sact_core.commands import (
     at_least_one,
     open_data_set,
     open_network,
+    parse,
     progress,
     refuse_existing,
     run_together,
@@ -187,7 +188,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    args = build_parser().parse_args(argv)
+    args = parse(build_parser(), argv)
     processes = Processes.from_environment()
     command = processes.command("export_maps", argv)
     return run_together(

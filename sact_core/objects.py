@@ -33,6 +33,7 @@ from sact_core.commands import (
     add_network,
     open_data_set,
     open_network,
+    parse,
     progress,
     run,
     spend_target,
@@ -210,7 +211,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    args = build_parser().parse_args(argv)
+    args = parse(build_parser(), argv)
     return run(lambda: _measure(args))
 
 

@@ -34,7 +34,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sact_core.commands import add_network, open_network, refuse_existing, run, spend_target
+from sact_core.commands import (
+    add_network,
+    open_network,
+    parse,
+    refuse_existing,
+    run,
+    spend_target,
+)
 from sact_core.config import FITS
 from sact_core.extras import need
 from sact_core.maps.drawing import COLOUR_MAPS
@@ -226,7 +233,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    args = build_parser().parse_args(argv)
+    args = parse(build_parser(), argv)
     command = Processes().command("ponder", argv)
     return run(lambda: _ponder_all(args, command), "stopped; what was written is kept")
 

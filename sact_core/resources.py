@@ -134,7 +134,7 @@ def _below_ulimit(root: Path) -> list[int]:
 
 def _groups(root: Path, controller: str) -> Iterator[Path]:
     """Folders of the groups that hold this process, its own first, for one controller."""
-    inside = {}  # by controller, "" being version 2
+    inside: dict[str, str] = {}  # by controller, "" being version 2
     for line in _text(root / "proc/self/cgroup").splitlines():
         _, controllers, path = ([*line.split(":", 2), "", ""])[:3]
         inside |= dict.fromkeys(controllers.split(","), path)

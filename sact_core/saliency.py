@@ -39,6 +39,7 @@ from sact_core.commands import (
     add_network,
     at_least_one,
     open_network,
+    parse,
     progress,
     refuse_existing,
     run,
@@ -202,13 +203,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    args = build_parser().parse_args(argv)
+    args = parse(build_parser(), argv)
     return run(lambda: _score(args))
 
 
 def _score(args: argparse.Namespace) -> None:
     processing = _processing(args)
-    at_least_one(args, "num_examples")
+    at_least_one(args, "num_examples", "num_threads")
     found = stimuli(args.folder, args.num_examples)
     pictures = {} if args.out is None else {s.name: _picture(Path(args.out), s) for s in found}
     for picture in pictures.values():

@@ -33,6 +33,7 @@ LEVELS = [
         "provenance",
         "settings",
         "untrusted_hdf5",
+        "untrusted_json",
     ],
     ["config", "halting"],
     ["network", "result", "taus"],

@@ -207,7 +207,7 @@ def test_what_cannot_be_used_is_named_and_counted(folder, checkpoint, rng, capsy
         (["--checkpoint", "none.h5"], "none.h5"),
         (["--blur", "0.1"], "together"),
         (["--blur", "2", "--centre-weight", "0"], "--blur must be from 0 to 1"),
-        (["--blur", "nan", "--centre-weight", "0"], "--blur must be from 0 to 1"),
+        (["--blur", "-1", "--centre-weight", "0"], "--blur must be from 0 to 1"),
         (["--blur", "0", "--centre-weight", "-1"], "--centre-weight must be from 0 to 1"),
         (["--num-examples", "0"], "--num-examples must be at least 1"),
         (["--num-examples", "1"], "left to score: give --blur"),

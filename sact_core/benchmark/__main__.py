@@ -26,7 +26,7 @@ from typing import Any
 from sact_core.benchmark.cases import CASES, RATIOS
 from sact_core.benchmark.infer import SIDES
 from sact_core.benchmark.train import SIDES as TRAIN_SIDES
-from sact_core.commands import add_data_set, at_least_one, run
+from sact_core.commands import add_data_set, at_least_one, parse, run
 from sact_core.extras import need
 
 #: Length of the longest turn.
@@ -257,7 +257,7 @@ def _finish(path: Path, values: dict[str, Any], rows: list[dict[str, Any]]) -> N
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    args = build_parser().parse_args(argv)
+    args = parse(build_parser(), argv)
     return run(lambda: args.run(args), "stopped; what was measured before is kept")
 
 

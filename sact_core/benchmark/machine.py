@@ -7,7 +7,6 @@ file every row says the revision and the packages that it was measured with.
 
 from __future__ import annotations
 
-import json
 import platform
 import re
 import subprocess
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sact_core.provenance import hardware, versions
+from sact_core.untrusted_json import from_json
 
 #: Instruction sets that decide about the speed of vector code, the widest last.
 VECTORS = ("asimd", "avx2", "avx512f")
@@ -79,8 +79,8 @@ def read_results(path: Path) -> dict[str, Any]:
         If the file is no JSON object with a machine and rows.
     """
     try:
-        values = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        values = from_json(path.read_text())
+    except ValueError as error:
         raise ValueError(f"{path} is no JSON: {error}") from None
     if not isinstance(values, dict):
         raise ValueError(f"{path} does not hold a JSON object")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from sact_core.config import NetworkConfig, Preprocessing, from_dict
 from sact_core.parameters import check_params
 from sact_core.plans import build_plan
 from sact_core.texts import cut, shown_values
+from sact_core.untrusted_json import from_json
 
 MAX_DIGITS = 100  # of a whole number: more than any count or seed has, and a float holds it
 
@@ -122,9 +122,9 @@ def _read_attributes(
         texts[name] = text
         try:
             values[name] = shown_values(
-                json.loads(text, parse_constant=_number, parse_float=_number, parse_int=_integer)
+                from_json(text, parse_constant=_number, parse_float=_number, parse_int=_integer)
             )
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             problems.append(f"the attribute {name} is not JSON: {error}")
     records: dict[str, Any] = {}
     for name, kind in (("config", NetworkConfig), ("preprocessing", Preprocessing)):

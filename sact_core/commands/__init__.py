@@ -14,7 +14,8 @@ from sact_core.commands.flags import (
     open_network,
     spend_target,
 )
-from sact_core.commands.running import at_least_one, progress, refuse_existing, run, run_together
+from sact_core.commands.numbers import at_least_one, parse
+from sact_core.commands.running import progress, refuse_existing, run, run_together
 
 __all__ = [
     "BACKENDS",
@@ -25,6 +26,7 @@ __all__ = [
     "find_budget",
     "open_data_set",
     "open_network",
+    "parse",
     "progress",
     "refuse_existing",
     "run",

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from sact_core.commands.running import at_least_one
+from sact_core.commands.numbers import at_least_one
 from sact_core.processes import Processes
 
 if TYPE_CHECKING:

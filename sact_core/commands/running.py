@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import os
@@ -11,9 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 from sact_core.extras import sentence
-from sact_core.processes import MAX_THREADS, Agreed, Processes, Stopped
-from sact_core.texts import escaped, plain
+from sact_core.processes import Agreed, Processes, Stopped
 from sact_core.resources import memory_sentence
+from sact_core.texts import escaped, plain
 
 
 def run(work: Callable[[], int | None], stopped: str = "stopped", who: str = "") -> int:
@@ -137,23 +136,6 @@ def refuse_existing(path: str | os.PathLike[str], force: bool) -> None:
     """
     if os.path.lexists(path) and not force:
         raise FileExistsError(f"{os.fspath(path)} exists; give --force to replace it")
-
-
-def at_least_one(args: argparse.Namespace, *names: str) -> None:
-    """Refuse flags that count something and are below 1, or ask for too many threads.
-
-    Raises
-    ------
-    ValueError
-        If one is or does; the message names it.
-    """
-    for name in names:
-        value, flag = getattr(args, name), f"--{name.replace('_', '-')}"
-        threads = name.endswith(("threads", "workers"))
-        if value is not None and threads and not 1 <= value <= MAX_THREADS:
-            raise ValueError(f"{flag} must be from 1 to {MAX_THREADS}, got {value}")
-        if value is not None and value < 1:
-            raise ValueError(f"{flag} must be at least 1, got {value}")
 
 
 def progress(

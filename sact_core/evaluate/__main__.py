@@ -50,6 +50,7 @@ from sact_core.commands import (
     add_data_set,
     add_network,
     at_least_one,
+    parse,
     refuse_existing,
     run_together,
 )
@@ -115,7 +116,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    args = build_parser().parse_args(argv)
+    args = parse(build_parser(), argv)
     processes = Processes.from_environment()
     work = _evaluate if args.watch is None else _watch
     return run_together(lambda: work(args, processes), processes)

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from sact_core.commands import run
+from sact_core.commands import parse, run
 from sact_core.commands.flags import TAU
 from sact_core.extras import need
 
@@ -29,7 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    args = build_parser().parse_args(argv)
+    args = parse(build_parser(), argv)
     return run(lambda: _export(args), stopped="stopped: nothing was written")
 
 

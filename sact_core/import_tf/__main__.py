@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from sact_core.checkpoint import write
-from sact_core.commands import refuse_existing, run
+from sact_core.commands import parse, refuse_existing, run
 from sact_core.import_tf.convert import import_checkpoint
 
 CIFAR10_NAMES = (
@@ -67,7 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; give its exit code."""
-    args = build_parser().parse_args(argv)
+    args = parse(build_parser(), argv)
     command = " ".join(["python -m sact_core.import_tf", *(sys.argv[1:] if argv is None else argv)])
     return run(lambda: _import(args, command))
 

@@ -28,7 +28,6 @@ is checked before it is read, see `sact_core.untrusted_hdf5`.
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,6 +36,7 @@ import h5py
 import numpy as np
 
 from sact_core import untrusted_hdf5
+from sact_core.untrusted_json import from_json
 
 METRICS = ("ponder_cost", "num_units")
 BLOCK_IMAGES = 64  # read at a time
@@ -231,8 +231,8 @@ class MapFile:
     def _provenance(self) -> dict[str, Any]:
         text = untrusted_hdf5.text_attribute(self.root, "provenance", MAX_JSON_BYTES)
         try:
-            found = {} if text is None else json.loads(text)
-        except (ValueError, RecursionError):
+            found = {} if text is None else from_json(text)
+        except ValueError:
             found = None
         if not isinstance(found, dict):
             raise MapError(f"{self.path} is no file of ponder maps (its provenance is not JSON)")

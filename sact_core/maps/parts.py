@@ -20,6 +20,7 @@ from sact_core.data.records import Unreadable
 from sact_core.files import clear_leftovers, write_bytes
 from sact_core.maps.file import MapError
 from sact_core.maps.writing import Rows, merge_maps, write_maps
+from sact_core.untrusted_json import from_json
 
 #: Uncompressed bytes that one part is made of at most; bounds the memory taken.
 PART_BYTES = 1 << 25
@@ -171,7 +172,7 @@ def start(out: Path, job: Mapping[str, Any], part_size: int) -> Parts:
     job = {**job, "part_size": part_size}
     noted = parts.folder / "job.json"
     try:
-        before = json.loads(noted.read_text())
+        before = from_json(noted.read_text())
     except (FileNotFoundError, ValueError):
         before = None
     if before is None:
@@ -211,7 +212,7 @@ def unfinished(out: Path) -> str | None:
     """Say how far an unfinished export to ``out`` has come; None if there is none."""
     folder = parts_folder(out)
     try:
-        job = json.loads((folder / "job.json").read_text())
+        job = from_json((folder / "job.json").read_text())
         parts = Parts(out, int(job["num_examples"]), int(job["part_size"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from sact_core.texts import shown
+from sact_core.untrusted_json import from_json
 
 UNITS = ("shares", "pixels")
 MAX_SIDE = 1 << 30  # pixels, more than any photograph has; larger numbers may not be floats
@@ -53,8 +54,8 @@ def read_boxes(path: str | Path) -> Boxes:
         If it cannot be opened.
     """
     try:
-        values = json.loads(Path(path).read_text("utf-8"))
-    except (ValueError, RecursionError) as error:
+        values = from_json(Path(path).read_text("utf-8"))
+    except ValueError as error:
         raise ValueError(f"{path} is no JSON: {error}") from None
     boxes = values.get("boxes") if isinstance(values, dict) else None
     if not isinstance(boxes, dict) or not boxes:

@@ -38,7 +38,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sact_core.commands import at_least_one, run
+from sact_core.commands import at_least_one, parse, run
 from sact_core.extras import need
 from sact_core.processes import Processes
 from sact_core.resources import cores
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    args = build_parser().parse_args(argv)
+    args = parse(build_parser(), argv)
     processes = Processes.from_environment()
     return run(
         lambda: _train(args, argv, processes),

@@ -26,7 +26,9 @@ def thread_count(num_threads: int | None) -> int:
         if not text.strip():
             value = cores()
         else:
-            name, value = "SACT_NUM_THREADS", int(text) if text.strip().isdigit() else 0
+            digits = text.strip()
+            whole = digits.isascii() and digits.isdigit() and len(digits) < 10
+            name, value = "SACT_NUM_THREADS", int(digits) if whole else 0
             num_threads = text  # type: ignore[assignment]
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if value is None or not whole or not 1 <= value <= MAX_THREADS:

@@ -1,0 +1,89 @@
+"""Numbers on a command line: every flag that takes one has bounds, whoever adds it."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+
+from sact_core.processes import MAX_THREADS
+
+#: Beyond is no sensible number: of whole ones, which seeds may nearly be, and of others.
+MOST_WHOLE, MOST = 10**18, 1e9
+
+#: Of what flags count, by the end of their names: beyond, memory or time is gone before
+#: anything else is refused.
+MOST_OF = {
+    "threads": MAX_THREADS,
+    "workers": MAX_THREADS,
+    "batch_size": 1 << 20,
+    "num_images": 1 << 20,
+    "num_batches": 1 << 20,
+    "num_examples": 1 << 40,
+    "rounds": 100_000,
+}
+
+
+def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read a command line; its numbers are finite and within bounds.
+
+    What is not, argparse says in its way and ends the command with exit code 2. A flag's
+    own bounds, where they are closer, are whoever's who reads it.
+    """
+    _bound(parser)
+    return parser.parse_args(argv)
+
+
+def at_least_one(args: argparse.Namespace, *names: str) -> None:
+    """Refuse flags that count something and are below 1, or ask for far too much of it.
+
+    Raises
+    ------
+    ValueError
+        If one is or does; the message names it.
+    """
+    for name in names:
+        value, flag = getattr(args, name), f"--{name.replace('_', '-')}"
+        most = next((MOST_OF[end] for end in MOST_OF if name.endswith(end)), None)
+        if value is None or 1 <= value <= (most or value):
+            continue
+        if value < 1 and most != MAX_THREADS:
+            raise ValueError(f"{flag} must be at least 1, got {value}")
+        raise ValueError(f"{flag} must be from 1 to {most}, got {value}")
+
+
+def _bound(parser: argparse.ArgumentParser) -> None:
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for part in action.choices.values():
+                _bound(part)
+        elif action.type is int:
+            action.type = _whole
+        elif action.type is float:
+            action.type = _number
+
+
+def _whole(text: str) -> int:
+    try:
+        value = int(text) if len(text) < 100 else None  # Python counts digits itself
+    except ValueError:
+        value = None
+    if value is None or abs(value) > MOST_WHOLE:
+        raise argparse.ArgumentTypeError(
+            f"must be a whole number of at most 18 digits, got {_cut(text)}"
+        )
+    return value
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not abs(value) <= MOST:
+        raise argparse.ArgumentTypeError(f"must be a finite number, got {_cut(text)}")
+    return value
+
+
+def _cut(text: str) -> str:
+    return repr(text if len(text) <= 40 else f"{text[:40]}…")
