@@ -154,6 +154,11 @@ class Learner:
         return self.flops(seen) / int(dense_flops(self.plan, seen.size[1:]).total[0])
 
     @property
+    def params(self) -> list[Tensor]:
+        """Parameters in the order of the optimiser's state."""
+        return [value for group in self.optimiser.param_groups for value in group["params"]]
+
+    @property
     def learning_rate(self) -> float:
         """That of the last step, where it is largest."""
         return float(max(group["lr"] for group in self.optimiser.param_groups))

@@ -31,6 +31,7 @@ from sact_core.train.recipes import TrainingConfig
 from sact_core.train.run_dir import RunDir
 from sact_core.train.schedule import count_steps, learning_rate_factor
 from sact_core.train.start import initial_params, read_teacher
+from sact_core.train.state import state_problem
 
 SAVE_SECONDS = 300.0
 FLOPS_EVERY = 20  # steps
@@ -139,6 +140,15 @@ class Trainer:
         self.stop_asked = False
         self.resumed = state is not None
         if state is not None:
+            run_dir.refuse_state(
+                state_problem(
+                    state,
+                    self.learner.state(),
+                    self.learner.params,
+                    self.steps_per_epoch,
+                    self.num_steps,
+                )
+            )
             self.learner.load(state)
             self.progress = Progress(**state["progress"])
             self.feed.load(state)

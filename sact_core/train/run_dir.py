@@ -26,6 +26,7 @@ import io
 import json
 import os
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -225,11 +226,26 @@ class RunDir:
         if not file.exists():
             return None
         try:
+            with zipfile.ZipFile(file) as parts:  # torch does not look at the checksums
+                broken = parts.testzip()
             state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-            return state
-        except Exception as error:  # torch raises many kinds for a damaged file
-            reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
-            raise RunError(f"{file} is damaged ({reason}): start again elsewhere") from None
+        except Exception as error:  # both raise many kinds for a damaged file
+            broken = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
+        self.refuse_state(broken)
+        return state
+
+    def refuse_state(self, problem: str | None) -> None:
+        """Say that the state kept last is damaged, where it has a problem.
+
+        Raises
+        ------
+        RunError
+            If there is one.
+        """
+        if problem is not None:
+            raise RunError(
+                f"{self.path / 'state.pt'} is damaged ({problem}): start again elsewhere"
+            )
 
     def write_metrics(self, rows: list[dict[str, Any]], name: str = "metrics.jsonl") -> None:
         """Write all epochs' metrics.
