@@ -1,6 +1,8 @@
 # make app    set everything up and open the app
 # make test   set everything up, check style and types, and run every test,
 #             JOBS files of tests at a time (JOBS=4 on a larger machine)
+# make fuzz   try N (1000) strange inputs of each kind, made from SEED (1); KINDS="maps images"
+#             chooses, and FIRST=7 N=1 repeats one
 #
 # Both make .venv when it is missing or older than the requirements. A fresh
 # clone needs Python 3.11 or newer with pip, and make.
@@ -10,8 +12,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8501
 JOBS ?= 2
+N ?= 1000
+SEED ?= 1
+FIRST ?= 0
 
-.PHONY: app test lint format clean
+.PHONY: app test lint format fuzz clean
 
 app: $(VENV)/.warm
 	$(BIN)/streamlit run streamlit_app.py --server.port $(PORT)
@@ -24,6 +29,10 @@ test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not browser and not alone"
 	$(BIN)/python -m pytest -m "browser or alone"
 	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "interpreted and not alone"
+
+fuzz: $(VENV)/.dev
+	$(BIN)/python -m sact_core.backends.masked.warm
+	$(BIN)/python -m tests.fuzz $(KINDS) --seed $(SEED) --first $(FIRST) -n $(N)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
