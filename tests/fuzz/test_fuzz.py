@@ -53,7 +53,10 @@ def raises(error):
 
 
 def interrupted():
-    time.sleep(30)
+    try:
+        time.sleep(30)
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 
@@ -79,6 +82,7 @@ FAULTS = {
     "out of memory": (lambda: raises(MemoryError()), "MemoryError: "),
     "an exit": (lambda: raises(SystemExit(3)), "SystemExit: 3"),
     "an exit code": (lambda: says(1), "exit code 1"),
+    "Ctrl-C": (lambda: time.sleep(30), "Ctrl-C came through"),
     "silence": (lambda: 2, "refused without a word"),
     "a printed traceback": (
         lambda: says(0, "Traceback (most recent call last):"), "a traceback on stderr",
@@ -106,7 +110,7 @@ def test_faults_are_seen(ctrl_c, monkeypatch, name):
     monkeypatch.setattr(worker, "REFUSAL_SECONDS", 0.2)
     monkeypatch.setattr(worker, "MEMORY_BYTES", 1 << 26)
     run, wanted = FAULTS[name]
-    problem, _ = worker.attempt(Case(name, run), 30)
+    problem, _ = worker.attempt(Case(name, run), 1)
     assert problem is not None
     assert wanted in problem
 
