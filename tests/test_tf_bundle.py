@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pytest
 
@@ -120,7 +122,7 @@ def test_a_damaged_or_missing_shard_is_refused(tmp_path, variables):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"dtype": 14}, "has type 14, which is not supported"),
+        ({"dtype": 8}, "has type 8, which is not supported"),
         ({"size": 25}, r"takes 25 bytes, which does not fit its shape \(2, 3\)"),
         ({"dtype": 2}, "does not fit its shape"),
         ({"crc": 1}, "the checksum of ab does not match"),
@@ -140,12 +142,76 @@ def raw(tmp_path, *pairs, header=None):
     return open_bundle(tmp_path / "m")
 
 
-def test_a_partitioned_variable_is_refused(tmp_path):
-    whole = tf_writer.entry(np.zeros(4, "f4"), 0, 0, b"") + b"\x3a\x02\x0a\x00"
-    bundle = raw(tmp_path, (b"\x00\x01slice", b""), (b"part", whole))
-    assert list(bundle.entries) == ["part"]
-    with pytest.raises(BundleError, match="part is a partitioned variable"):
-        bundle.read("part")
+Extents = list[tuple[int, int] | None]
+HALVES: list[list[Extents]] = [
+    [[(0, 1), None], [(1, 2), None]],
+    [[(1, 2), (0, 70)], [(0, 1), (0, 70)], [(0, 3), (70, 5)]],
+    [[None, (start, 5)] for start in range(0, 75, 5)],
+    [[None, None]],
+    [[(0, 3), (0, 75)]],
+]
+
+
+@pytest.mark.parametrize("parts", HALVES)
+@pytest.mark.parametrize("num_shards", [1, 2])
+def test_a_partitioned_variable_is_put_together(tmp_path, rng, parts, num_shards):
+    variables = {"a/w": rng.standard_normal((3, 75)).astype("f4"), "b": np.float32(1)}
+    tf_writer.write_bundle(tmp_path / "m", variables, num_shards, parts={"a/w": parts})
+    assert_reads(tmp_path / "m", variables)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ([[(0, 1), None]], "w lacks parts"),
+        ([[(0, 2), None], [(1, 2), None]], "w has parts that overlap"),
+        ([[(0, 3), None], [(0, 3), None]], "w has parts that overlap"),
+        ([[(0, 4), None]], r"w has parts that lie outside of its shape \(3, 75\)"),
+        ([[None]], "w has parts of 1 axes, and 2 itself"),
+        ([[(i // 100, 1), (i % 100, 1)] for i in range(1001)], "w is cut into too many parts"),
+    ],
+)
+def test_parts_that_do_not_make_up_the_whole_are_refused(tmp_path, rng, parts, message):
+    values = rng.standard_normal((3, 75)).astype("f4")
+    whole = tf_writer.entry(values, 0, 0, b"", size=0) + b"".join(
+        map(tf_writer.part_message, parts)
+    )
+    bundle = raw(tmp_path, (b"w", whole))
+    with pytest.raises(BundleError, match=message):
+        bundle.read("w")
+
+
+def test_a_part_that_is_missing_or_damaged_is_named(tmp_path, rng):
+    values = rng.standard_normal((4, 2)).astype("f4")
+    parts: list[Extents] = [[(0, 2), None], [(2, 2), None]]
+    tf_writer.write_bundle(tmp_path / "m", {"w": values}, parts={"w": parts})
+    path = tmp_path / "m.data-00000-of-00001"
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(BundleError, match="the checksum of a part of w does not match"):
+        open_bundle(tmp_path / "m").read("w")
+    whole = tf_writer.entry(values, 0, 0, b"", size=0) + b"".join(
+        map(tf_writer.part_message, parts)
+    )
+    with pytest.raises(BundleError, match=r"m\.index is damaged: a part of w is missing"):
+        raw(tmp_path, (b"w", whole)).read("w")
+    one = (tf_writer.part_key("w", parts[0]), tf_writer.entry(values[:1], 0, 0, b""))
+    with pytest.raises(BundleError, match="a part of w is missing"):
+        raw(tmp_path, one, (b"w", whole)).read("w")
+    huge = b"\x08\x01\x12\x0c\x12\x0a\x08" + b"\xff" * 8 + b"\x7f"
+    with pytest.raises(BundleError, match="far too large"):
+        raw(tmp_path, (b"w", huge + tf_writer.part_message([None]))).read("w")
+
+
+@pytest.mark.parametrize("big_endian", [False, True])
+def test_half_precision_is_read(tmp_path, big_endian):
+    values = np.array([0, -0.0, 1, -2.5, 3e38, 1e-40, np.inf], np.float32)
+    upper = (values.view(np.uint32) >> 16).astype(np.uint16)
+    tf_writer.write_bundle(
+        tmp_path / "m", {"w": upper}, big_endian=big_endian, changes={"w": {"dtype": 14}}
+    )
+    comp = open_bundle(tmp_path / "m").read("w")
+    assert comp.dtype == np.float32
+    np.testing.assert_array_equal(comp.view(np.uint32), upper.astype(np.uint32) << 16)
 
 
 @pytest.mark.parametrize(
@@ -182,6 +248,40 @@ def test_unknown_fields_are_passed_over(tmp_path):
     more = b"\x59" + bytes(8) + b"\x65" + bytes(4) + b"\x6a\x02hi" + b"\x70\x05"
     (tmp_path / "m.data-00000-of-00001").write_bytes(bytes(4))
     np.testing.assert_array_equal(raw(tmp_path, (b"x", data + more)).read("x"), [0])
+
+
+def test_an_index_that_swells_is_refused(tmp_path):
+    """Keys that begin alike take a few bytes of the file, and all of their own in memory."""
+    start = b"x" * 4000
+    pairs = [(b"", tf_writer.header(1))]
+    pairs += [(start + b"%05d" % i, b"") for i in range(20_000)]
+    (tmp_path / "m.index").write_bytes(tf_writer.table(pairs, 10**6, 10**6))
+    assert (tmp_path / "m.index").stat().st_size < 300_000
+    with pytest.raises(BundleError, match="holds far more than an index of variables does"):
+        open_bundle(tmp_path / "m")
+    pairs = [(b"", tf_writer.header(1)), *((b"%06d" % i, b"") for i in range(100_001))]
+    (tmp_path / "m.index").write_bytes(tf_writer.table(pairs, 10**6, 10**6))
+    with pytest.raises(BundleError, match="holds far more than an index of variables does"):
+        open_bundle(tmp_path / "m")
+    with open(tmp_path / "m.index", "wb") as file:
+        file.truncate((1 << 26) + 1)
+    with pytest.raises(BundleError, match="is too large for an index"):
+        open_bundle(tmp_path / "m")
+    with pytest.raises(BundleError, match="a name is far too long"):
+        raw(tmp_path, (b"x" * 5000, b""))
+
+
+def test_blocks_that_come_twice_are_refused(tmp_path):
+    data = tf_writer.block([(b"", tf_writer.header(1))], 1)
+    file = data + b"\0" + struct.pack("<I", tf_writer.masked_crc(data + b"\0"))
+    handle = tf_writer.varint(0) + tf_writer.varint(len(data))
+    index = tf_writer.block([(b"a", handle), (b"b", handle)], 1)
+    at = tf_writer.varint(len(file)) + tf_writer.varint(len(index))
+    file += index + b"\0" + struct.pack("<I", tf_writer.masked_crc(index + b"\0"))
+    footer = (handle + at).ljust(40, b"\0") + struct.pack("<Q", 0xDB4775248B80FB57)
+    (tmp_path / "m.index").write_bytes(file + footer)
+    with pytest.raises(BundleError, match="its blocks are not in order"):
+        open_bundle(tmp_path / "m")
 
 
 def test_a_compressed_bomb_is_refused(tmp_path):

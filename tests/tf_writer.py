@@ -16,7 +16,7 @@ import numpy as np
 
 snappy = cramjam.snappy.compress_raw
 
-DTYPES = {"float32": 1, "float64": 2, "int64": 9, "complex64": 8}
+DTYPES = {"float32": 1, "float64": 2, "int32": 3, "int64": 9, "complex64": 8, "float16": 19}
 
 
 def varint(number: int) -> bytes:
@@ -91,6 +91,28 @@ def entry(array: np.ndarray, shard: int, offset: int, data: bytes, **changes: in
     return message + b"\x35" + struct.pack("<I", changes.get("crc", masked_crc(data)))
 
 
+def signed(number: int) -> bytes:
+    """A number from -64 to 8191 as a key holds it."""
+    if number < 64:
+        return bytes([0x80 ^ (number & 0xFF)])
+    return struct.pack(">H", 0xC000 | number)
+
+
+def part_key(name: str, extents: list[tuple[int, int] | None]) -> bytes:
+    """The key of a part: a number 0, the name and its end, and the number of axes first."""
+    numbers = b"".join(signed(a) + signed(n) for a, n in (e or (0, -1) for e in extents))
+    return b"\x00" + name.encode() + b"\x00\x01" + bytes([1, len(extents)]) + numbers
+
+
+def part_message(extents: list[tuple[int, int] | None]) -> bytes:
+    """A TensorSliceProto, as the field of a BundleEntryProto."""
+    slices = b""
+    for extent in extents:
+        one = b"" if extent is None else b"\x08" + varint(extent[0]) + b"\x10" + varint(extent[1])
+        slices += b"\x0a" + varint(len(one)) + one
+    return b"\x3a" + varint(len(slices)) + slices
+
+
 def write_bundle(
     prefix: str | Path,
     variables: dict[str, np.ndarray],
@@ -98,18 +120,34 @@ def write_bundle(
     big_endian: bool = False,
     min_consumer: int = 0,
     changes: dict[str, dict[str, int]] | None = None,
+    parts: dict[str, list[list[tuple[int, int] | None]]] | None = None,
     **options: Any,
 ) -> None:
-    """Write a whole checkpoint; ``options`` go to `table`."""
+    """Write a whole checkpoint; ``options`` go to `table`.
+
+    ``parts`` has, by the names of variables that are stored in parts, the begin and length
+    of each part along each axis.
+    """
     shards = [bytearray() for _ in range(num_shards)]
     pairs = [(b"", header(num_shards, big_endian, min_consumer))]
     for i, (name, array) in enumerate(sorted(variables.items())):
         shard = i % num_shards
         array = np.asarray(array)
+        if parts and name in parts:
+            whole = entry(array, 0, 0, b"", size=0, crc=0)
+            pairs.append((name.encode(), whole + b"".join(map(part_message, parts[name]))))
+            for extents in parts[name]:
+                where = tuple(slice(None) if e is None else slice(e[0], sum(e)) for e in extents)
+                data = array[where].astype(array.dtype.newbyteorder("<")).tobytes()
+                one = entry(array[where], shard, len(shards[shard]), data)
+                pairs.append((part_key(name, extents), one))
+                shards[shard] += data
+            continue
         data = array.astype(array.dtype.newbyteorder(">" if big_endian else "<")).tobytes()
         more = (changes or {}).get(name, {})
         pairs.append((name.encode(), entry(array, shard, len(shards[shard]), data, **more)))
         shards[shard] += data
+    pairs.sort()
     Path(f"{prefix}.index").write_bytes(table(pairs, **options))
     for i, shard_bytes in enumerate(shards):
         Path(f"{prefix}.data-{i:05d}-of-{num_shards:05d}").write_bytes(shard_bytes)

@@ -1,11 +1,14 @@
 """Import a TensorFlow checkpoint of the authors' code, without TensorFlow.
 
     python -m sact_core.import_tf model.ckpt-1000 --out pretrained/model.h5
-    python -m sact_core.import_tf model.ckpt --out m.h5 --class-names names.txt
+    python -m sact_core.import_tf train_log_dir --out m.h5 --class-names names.txt
+    python -m sact_core.import_tf model.ckpt --out m.h5 --weights raw
 
 Family, units per block, width, kernel size, halting kind and number of classes
 are found from the variables' names and shapes. Every number is taken over bit
-for bit. Optimiser slots and the global step are left out.
+for bit: moving averages of the weights where there are any, or with ``--weights raw``
+what the last step left. Optimiser slots, counters and settings are left out and listed.
+Partitioned variables are put together; what stands before all names is stripped.
 
 Source: variable names of mfigurnov/sact (``resnet_residual`` for CIFAR,
 ``resnet_v2`` for ImageNet).

@@ -18,18 +18,19 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from sact_core.extras import need
-from sact_core.import_tf.table import table
+from sact_core.import_tf.locate import NoCheckpoint, locate
+from sact_core.import_tf.object_graph import GRAPH, MAX_GRAPH_BYTES, names_by_key
+from sact_core.import_tf.slices import Slice, parse_slice, places, slice_key
+from sact_core.import_tf.table import MAX_TABLE_BYTES, table
 from sact_core.wire import Malformed, fields, masked_crc, message, whole
 
-_MAX_INDEX_BYTES = 1 << 28
-_MAX_SHARDS = 10_000
+_MAX_SHARDS, _MAX_NAME_BYTES = 10_000, 4096
 _VERSION = 1  # of the bundle format, as a reader
 
 #: TensorFlow's DataType numbers that variables have; the others by number only.
@@ -42,6 +43,7 @@ DTYPES = {
     6: "int8",
     9: "int64",
     10: "bool",
+    14: "bfloat16",
     19: "float16",
 }
 
@@ -64,8 +66,8 @@ class Entry:
         Which data file, and the range of bytes in it.
     crc32c : int
         Masked CRC-32C of these bytes.
-    sliced : bool
-        Whether the tensor is stored in parts under other keys.
+    slices : tuple of Slice
+        Where its parts lie, if it is stored in parts under other keys.
     """
 
     dtype: str
@@ -74,7 +76,7 @@ class Entry:
     offset: int
     size: int
     crc32c: int
-    sliced: bool
+    slices: tuple[Slice, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,12 +93,15 @@ class Bundle:
         Byte order of the tensors.
     entries : dict of str to Entry
         By variable name, sorted.
+    parts : dict of bytes to Entry
+        Parts of partitioned variables, by their keys.
     """
 
     prefix: str
     num_shards: int
     big_endian: bool
     entries: dict[str, Entry]
+    parts: dict[bytes, Entry]
 
     @property
     def paths(self) -> list[Path]:
@@ -105,30 +110,58 @@ class Bundle:
         return [Path(f"{self.prefix}.index"), *shards]
 
     def read(self, name: str) -> np.ndarray:
-        """Read one tensor and verify its CRC.
+        """Read one tensor, or put it together from its parts, and verify every CRC.
 
         Returns
         -------
         np.ndarray
-            In the machine's byte order.
+            In the machine's byte order; bfloat16 as float32, which holds every one.
 
         Raises
         ------
         BundleError
-            If its type is not supported, it is stored in slices, its size does
-            not fit its shape, its shard is missing or too short, or its CRC does
-            not match.
+            If its type is not supported, its size does not fit its shape, its
+            parts do not make up the whole, its shard is missing or too short, or
+            its CRC does not match.
         """
         entry = self.entries[name]
-        if entry.sliced:
-            raise BundleError(f"{name} is a partitioned variable, which is not supported")
+        if not entry.slices:
+            return self._read(name, entry)
+        try:
+            where = places(name, entry.shape, entry.slices)
+        except Malformed as error:
+            raise BundleError(f"{self.prefix}.index is damaged: {error}") from None
+        found = []
+        for part, place in zip(entry.slices, where, strict=True):
+            one = self.parts.get(slice_key(name.encode(), part))
+            shape = tuple(side.stop - side.start for side in place)
+            if one is None or (one.shape, one.dtype) != (shape, entry.dtype) or one.slices:
+                raise BundleError(f"{self.prefix}.index is damaged: a part of {name} is missing")
+            found.append(self._read(f"a part of {name}", one))
+        values = np.empty(entry.shape, found[0].dtype)
+        for place, part_values in zip(where, found, strict=True):
+            values[place] = part_values
+        return values
+
+    def _read(self, name: str, entry: Entry) -> np.ndarray:
         if entry.dtype not in DTYPES.values():
             raise BundleError(f"{name} has {entry.dtype}, which is not supported")
-        dtype = np.dtype(entry.dtype).newbyteorder(">" if self.big_endian else "<")
+        stored = "uint16" if entry.dtype == "bfloat16" else entry.dtype
+        dtype = np.dtype(stored).newbyteorder(">" if self.big_endian else "<")
         if entry.size != math.prod(entry.shape) * dtype.itemsize:
             raise BundleError(
                 f"{name} takes {entry.size} bytes, which does not fit its shape {entry.shape}"
             )
+        data = self._bytes(name, entry)
+        if masked_crc(data) != entry.crc32c:
+            path = self._shard_path(entry.shard)
+            raise BundleError(f"{path} is damaged: the checksum of {name} does not match")
+        values = np.frombuffer(data, dtype).reshape(entry.shape).astype(stored)
+        if entry.dtype == "bfloat16":  # the upper half of a float32
+            return (values.astype(np.uint32) << 16).view(np.float32)
+        return values
+
+    def _bytes(self, name: str, entry: Entry) -> bytes:
         path = self._shard_path(entry.shard)
         try:
             with open(path, "rb") as file:
@@ -139,12 +172,27 @@ class Bundle:
                         f"the file at {length}"
                     )
                 file.seek(entry.offset)
-                data = file.read(entry.size)
+                return file.read(entry.size)
         except FileNotFoundError:
             raise BundleError(f"the data file {path} is missing") from None
-        if masked_crc(data) != entry.crc32c:
-            raise BundleError(f"{path} is damaged: the checksum of {name} does not match")
-        return np.frombuffer(data, dtype).reshape(entry.shape).astype(entry.dtype)
+
+    def by_name(self) -> Bundle:
+        """Give it with entries by the variables' names, where objects' places are the keys.
+
+        Raises
+        ------
+        BundleError
+            If the graph of the objects is damaged.
+        """
+        graph = self.entries.get(GRAPH)
+        if graph is None or graph.size > MAX_GRAPH_BYTES:
+            return self
+        try:
+            names = names_by_key(self._bytes(GRAPH, graph))
+        except Malformed as error:
+            raise BundleError(f"{self._shard_path(graph.shard)} {error}") from None
+        entries = {names.get(key, key): each for key, each in self.entries.items()}
+        return replace(self, entries=dict(sorted(entries.items())))
 
     def hashes(self) -> list[dict[str, str | int]]:
         """Name, length in bytes and SHA-256 of every file, to say where numbers came from."""
@@ -166,7 +214,7 @@ def open_bundle(prefix: str | Path) -> Bundle:
     ----------
     prefix : str or Path
         What ``tf.train.Saver`` was given, such as ``model.ckpt-1000``. The name
-        of one of its files will do too.
+        of one of its files will do too, or their folder: `locate`.
 
     Raises
     ------
@@ -177,14 +225,12 @@ def open_bundle(prefix: str | Path) -> Bundle:
         If a package for its compression and checksums is not installed.
     """
     need("import-tf", "reading a TensorFlow checkpoint")
-    prefix = re.sub(r"\.(index|meta|data-\d{5}-of-\d{5})$", "", str(prefix))
+    try:
+        prefix = locate(prefix)
+    except NoCheckpoint as error:
+        raise BundleError(str(error)) from None
     path = Path(f"{prefix}.index")
-    if not path.is_file():
-        raise BundleError(
-            f"there is no file {path}; PREFIX is the common part of the names of a TensorFlow V2 "
-            f"checkpoint, PREFIX.index and PREFIX.data-00000-of-00001"
-        )
-    if path.stat().st_size > _MAX_INDEX_BYTES:
+    if path.stat().st_size > MAX_TABLE_BYTES:
         raise BundleError(f"{path} is too large for an index of variables")
     data = path.read_bytes()
     try:
@@ -198,15 +244,18 @@ def _parse_index(prefix: str, data: bytes) -> Bundle:
     if b"" not in pairs:
         raise Malformed("is a table, but no TensorFlow checkpoint: it has no header")
     num_shards, big_endian = _header(pairs.pop(b""))
-    entries = {}
+    entries, parts = {}, {}
     for key, value in pairs.items():
-        if key.startswith(b"\x00"):
-            continue  # a slice of a partitioned variable, whose own entry says so
+        if key.startswith(b"\x00"):  # a part of a partitioned variable, whose own entry says so
+            parts[key] = _entry("a part of a variable", value)
+            continue
+        if len(key) > _MAX_NAME_BYTES:
+            raise Malformed("is damaged: a name is far too long")
         name = key.decode("utf-8", "backslashreplace")
         entries[name] = _entry(name, value)
         if entries[name].shard >= num_shards:
             raise Malformed(f"is damaged: {name} lies in shard {entries[name].shard}")
-    return Bundle(prefix, num_shards, big_endian, entries)
+    return Bundle(prefix, num_shards, big_endian, entries, parts)
 
 
 def _header(data: bytes) -> tuple[int, bool]:
@@ -231,18 +280,18 @@ def _entry(name: str, data: bytes) -> Entry:
     """BundleEntryProto: 1 dtype, 2 shape, 3 shard, 4 offset, 5 size, 6 CRC, 7 slices."""
     numbers = dict.fromkeys((1, 3, 4, 5, 6), 0)
     shape: tuple[int, ...] = ()
-    sliced = False
+    slices: list[Slice] = []
     for field, value in fields(data):
         if field == 2:
             shape = _shape(message(value))
         elif field == 7:
-            sliced = True
+            slices.append(parse_slice(message(value)))
         elif field in numbers:
             numbers[field] = whole(value)
     if max(numbers.values()) >= 1 << 63 or max(shape, default=0) >= 1 << 63:
         raise Malformed(f"is damaged: {name} has a negative size")
     dtype = DTYPES.get(numbers[1], f"type {numbers[1]}")
-    return Entry(dtype, shape, numbers[3], numbers[4], numbers[5], numbers[6], sliced)
+    return Entry(dtype, shape, numbers[3], numbers[4], numbers[5], numbers[6], tuple(slices))
 
 
 def _shape(data: bytes) -> tuple[int, ...]:

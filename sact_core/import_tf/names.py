@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
 from sact_core.network import Plan
 
@@ -39,10 +38,6 @@ _LAYERS = {
 }
 _PARTS = {"weight": "weights", "bias": "biases"}
 
-#: What TensorFlow's optimisers add behind a variable's name.
-_SLOTS = re.compile(r"/(Momentum|RMSProp(_\d)?|Adam(_\d)?|Adagrad|Adadelta(_\d)?|Ftrl(_\d)?)$")
-_COUNTERS = ("global_step", "beta1_power", "beta2_power")
-
 
 def tf_name(family: str, name: str) -> str:
     """Translate one of our parameter names to the authors'.
@@ -70,16 +65,3 @@ def tf_name(family: str, name: str) -> str:
 def to_tf_names(plan: Plan) -> dict[str, str]:
     """Give the authors' name of every parameter of a network, by ours."""
     return {name: tf_name(plan.config.family, name) for name in plan.param_shapes}
-
-
-def is_model_variable(name: str, names: Iterable[str]) -> bool:
-    """Tell a variable of the model from optimiser slots and counters.
-
-    Parameters
-    ----------
-    name : str
-        A TensorFlow name.
-    names : collection of str
-        All names of the checkpoint: a slot belongs to one of them.
-    """
-    return name not in _COUNTERS and not (_SLOTS.search(name) and _SLOTS.sub("", name) in names)

@@ -17,6 +17,8 @@ _MAGIC = 0xDB4775248B80FB57
 _FOOTER_BYTES = 48
 _TRAILER_BYTES = 5  # compression, CRC
 _MAX_BLOCK_BYTES = 1 << 26
+#: Of all keys and values together, which take little of a file where they begin alike.
+MAX_TABLE_BYTES, MAX_KEYS = 1 << 26, 100_000
 
 
 def table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -28,10 +30,16 @@ def table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         raise Malformed("is no index of a TensorFlow V2 checkpoint, or is truncated")
     _, at = _handle(footer, 0)  # the block of metadata, which TensorFlow leaves empty
     (offset, size), _ = _handle(footer, at)
-    last = None
+    last, end, num_keys, num_bytes = None, 0, 0, 0
     for _, value in _block(data, offset, size):
         (offset, size), _ = _handle(value, 0)
+        if offset < end:
+            raise Malformed("is damaged: its blocks are not in order")
+        end = offset + size + _TRAILER_BYTES
         for key, entry in _block(data, offset, size):
+            num_keys, num_bytes = num_keys + 1, num_bytes + len(key) + len(entry)
+            if num_keys > MAX_KEYS or num_bytes > MAX_TABLE_BYTES:
+                raise Malformed("holds far more than an index of variables does")
             if last is not None and key <= last:
                 raise Malformed("is damaged: its keys are not in order")
             last = key
