@@ -18,6 +18,7 @@ from typing import Any
 from tests.conftest import ROOT
 
 HANG_SECONDS = 120.0
+START_SECONDS = 300.0  # on a busy machine
 PROGRAM = ("-m", "tests.fuzz.worker")
 
 
@@ -106,6 +107,7 @@ class _Worker:
         )  # fmt: skip
 
     def __enter__(self) -> _Worker:
+        assert self._answer(START_SECONDS), "the process did not start"
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -125,22 +127,24 @@ class _Worker:
             self._process.stdin.write(json.dumps(asked) + "\n")
             self._process.stdin.flush()
         begun = self._answer(2 * seconds)  # imports and good inputs too
-        answer = self._answer(seconds) if begun is not None else None
-        if begun is not None and answer is not None:
+        answer = self._answer(seconds) if begun else None
+        if begun and answer:
             return answer["problem"], begun["begun"], answer["said"]
         self.dead = True
-        code = self._process.poll()
+        ended = {} in (begun, answer)
+        code = self._process.wait() if ended else None
         self._log.seek(0, os.SEEK_END)
         self._log.seek(max(0, self._log.tell() - 20_000))
         said = self._log.read().decode(errors="replace")
         how = "it hangs" if code is None else f"the process ended with {code}"
-        when = "" if begun is not None else ", while the input was made"
+        when = "" if begun else ", while the input was made"
         return how + when, (begun or {"begun": ""})["begun"], said
 
     def _answer(self, seconds: float) -> dict[str, Any] | None:
+        """What it says; None where it says nothing so long, nothing in it where it ended."""
         pipe = self._process.stdout
         assert pipe is not None
         if not select.select([pipe], [], [], seconds)[0]:
             return None
         line = pipe.readline()
-        return json.loads(line) if line else None
+        return json.loads(line) if line else {}

@@ -124,25 +124,27 @@ def test_what_is_right_is_no_fault(ctrl_c, run, stops):
 
 
 class Broken(Kind):
-    """One input that ends the process, one that hangs, others that show a fault by their number."""
+    """Inputs that end the process, that hang, and that show a fault otherwise."""
+
+    RUNS = (lambda: os.kill(os.getpid(), 11), lambda: time.sleep(60), lambda: 3)
 
     def make(self, rng, folder):
         number = int(rng.integers(1 << 30))
         (folder / "it").write_text(str(number))
-        runs = (lambda: os.kill(os.getpid(), 11), lambda: time.sleep(60), lambda: 3)
-        return Case(str(number), runs[number % 3])
+        return Case(str(number), Broken.RUNS[number % 3])
 
 
 def test_crashes_and_hangs_are_told_and_can_be_repeated(tmp_path, monkeypatch):
     patch = "from tests.fuzz import test_fuzz, worker; worker.KINDS['broken'] = test_fuzz.Broken\n"
     patch += "import sys; worker._warm = lambda *_: None; worker.main(sys.argv[1])"
     monkeypatch.setattr("tests.fuzz.campaign.PROGRAM", ("-c", patch))
-    faults = [fault for *_, fault in campaign({"broken": range(5)}, 1, tmp_path, 4.0)]
-    assert {fault.problem for fault in faults} == {
-        "the process ended with -11", "it hangs", "exit code 3",
-    }  # fmt: skip
+    drawn = [int(worker.generator(1, "broken", i).integers(1 << 30)) % 3 for i in range(50)]
+    numbers = [drawn.index(way) for way in range(3)]
+    faults = [fault for *_, fault in campaign({"broken": numbers}, 1, tmp_path, 4.0)]
+    wanted = ["the process ended with -11", "it hangs", "exit code 3"]
+    assert [fault.problem for fault in faults] == wanted
     last = faults[-1]
     assert (last.kept / "it").read_text() == last.shown
-    assert f"KINDS=broken SEED=1 FIRST={last.number} N=1" in str(last)
+    assert f"KINDS=broken SEED=1 FIRST={numbers[-1]} N=1" in str(last)
     again = next(fault for *_, fault in campaign({"broken": [last.number]}, 1, tmp_path, 4.0))
     assert (again.problem, again.shown) == (last.problem, last.shown)

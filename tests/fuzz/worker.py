@@ -109,8 +109,8 @@ def attempt(case: Case, stops: float) -> tuple[str | None, str]:
 def main(folder: str) -> None:
     """Answer requests, a JSON line each: ``{"kind", "seed", "number", "input"}``.
 
-    ``input`` is the folder that the input is made in. The answer has ``problem`` and
-    ``said``. An answer ``{"ready": …}`` comes before the first.
+    ``input`` is the folder that the input is made in. It says ``{"ready"}`` once, and of
+    each input ``{"begun"}``, what it is, and then ``{"problem", "said"}``.
     """
     import resource
 
@@ -119,6 +119,7 @@ def main(folder: str) -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a library prints by itself is no answer
     known: dict[str, Kind] = {}
+    _say(answers, {"ready": True})
     for line in sys.stdin:
         asked = json.loads(line)
         name, here = asked["kind"], Path(asked["input"])
