@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -27,10 +28,10 @@ def hardware(device: str = "cpu") -> str:
     return text
 
 
-def versions() -> dict[str, str]:
-    """Versions of the packages that decide the numbers, and of Python."""
+def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
+    """Versions of packages, by default those that decide the numbers, and of Python."""
     found = {"python": platform.python_version()}
-    for name in PACKAGES:
+    for name in packages:
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

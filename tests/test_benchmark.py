@@ -16,7 +16,7 @@ from sact_core.benchmark import family, halting, infer, machine, report
 from sact_core.benchmark.__main__ import main
 from sact_core.benchmark.cases import CASES, Case
 from sact_core.benchmark.family import measure_family
-from sact_core.benchmark.sides import Side, SideError
+from sact_core.benchmark.process import Process, SideError
 from sact_core.benchmark.steer import reach_for, set_reach, steered_params, steering_images
 from sact_core.checkpoint import Checkpoint, read_header, write
 from sact_core.config import NetworkConfig, Preprocessing
@@ -72,8 +72,8 @@ def test_the_fastest_dense_network_counts(side):
     assert found["share"] == 0.75  # which misses the bar of 0.9
     text = report.infer_table({"machine": machine.machine(), "rows": [found]})
     assert "| **3.00** |" in text
-    assert found["share_unfrozen"] == (1.0 if side == "frozen" else 0.75)
-    verdict = "met unfrozen" if side == "frozen" else "**missed**"
+    assert found["share_unfrozen"] == (0.75 if side in infer.UNFROZEN else 1.0)
+    verdict = "**missed**" if side in infer.UNFROZEN else "met unfrozen"
     assert f"| {found['share_unfrozen']:.3f} | 0.90 {verdict} |" in text
 
 
@@ -290,7 +290,7 @@ def test_photographs_of_any_size_make_a_batch(rng):
 
 
 def test_a_side_that_fails_says_why():
-    side = Side("no such side", TINY, 0)
+    side = Process("no such side", TINY, 0)
     with pytest.raises(SideError, match=r"the no such side side ended early and said: .+"):
         side.wait()
     side.end()

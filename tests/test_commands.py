@@ -16,7 +16,7 @@ import pytest
 
 from sact_core import backends, commands
 from sact_core.backends import budget
-from sact_core.benchmark.sides import SideError
+from sact_core.benchmark.process import SideError
 from sact_core.checkpoint import write
 from sact_core.commands import run, run_together
 from sact_core.processes import Agreed, Processes, Stopped

@@ -29,7 +29,7 @@ from app.loaders.running import ENGINE
 from app.records import Look
 from app.times import Times, Timing
 from sact_core.benchmark.cases import Case
-from sact_core.benchmark.sides import Side, SideError
+from sact_core.benchmark.process import Process, SideError
 from sact_core.checkpoint import Checkpoint, read, write
 from sact_core.parameters import require_params
 from sact_core.plans import build_plan
@@ -164,12 +164,12 @@ def _start(
     cases: dict[str, Case],
     threads: int,
     say: Callable[[str, float], None],
-) -> dict[str, Side]:
+) -> dict[str, Process]:
     """Processes that are warm; the stack ends them."""
-    sides: dict[str, Side] = {}
+    sides: dict[str, Process] = {}
     for name in names:
         case = cases["own" if name == "halting" else "twin"]
-        sides[name] = Side(ENGINES[name], case, threads)
+        sides[name] = Process(ENGINES[name], case, threads)
         stack.callback(sides[name].end)
     for i, (name, side) in enumerate(sides.items()):
         say(WAITS[name], i / (len(names) + 1))
@@ -177,7 +177,7 @@ def _start(
     return sides
 
 
-def _take_turns(sides: dict[str, Side], say: Callable[[str, float], None]) -> tuple[Times, ...]:
+def _take_turns(sides: dict[str, Process], say: Callable[[str, float], None]) -> tuple[Times, ...]:
     turns: dict[str, list[float]] = {name: [] for name in sides}
     for i in range(ROUNDS):
         say(f"Turn {i + 1} of {ROUNDS} …", i / ROUNDS)

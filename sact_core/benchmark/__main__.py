@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from sact_core.benchmark.cases import CASES, RATIOS
-from sact_core.benchmark.infer import SIDES
+from sact_core.benchmark.infer import DENSE, SIDES
+from sact_core.benchmark.sides import SIDES as ALL_SIDES
 from sact_core.benchmark.train import SIDES as TRAIN_SIDES
 from sact_core.commands import add_data_set, at_least_one, parse, run
 from sact_core.extras import need
@@ -55,8 +56,9 @@ def _add_infer(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", nargs="+", type=int, help="default: 1, and one for each core")
     parser.add_argument("--ratios", nargs="+", type=float, default=list(RATIOS),
                         help="shares of the dense FLOPs; 1: nothing halts")  # fmt: skip
-    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES),
-                        help="masked, and a dense one at least (sact is none)")  # fmt: skip
+    parser.add_argument("--sides", nargs="+", choices=SIDES, metavar="SIDE",
+                        help=f"masked, and one at least of {', '.join(DENSE)}; the rest of "
+                             f"{', '.join(SIDES)} (default: all that are installed)")  # fmt: skip
     parser.add_argument("--rounds", type=int, default=7, help="turns of every side")
     parser.add_argument("--seconds", type=float, default=0.3, help="length of a turn")
     parser.add_argument("--no-start", action="store_true", help="leave the time of a start out")
@@ -138,8 +140,7 @@ def run_infer(args: argparse.Namespace) -> int:
     from sact_core.benchmark import against, infer, report, start
     from sact_core.benchmark.machine import machine, software
 
-    if "masked" not in args.sides or not set(infer.DENSE) & set(args.sides):
-        raise ValueError(f"--sides must name masked and one of {', '.join(infer.DENSE)}")
+    sides = _chosen_sides(args.sides)
     at_least_one(args, "rounds")
     _check_seconds(args.seconds)
     if not all(0 < ratio <= 1 for ratio in args.ratios):
@@ -150,7 +151,7 @@ def run_infer(args: argparse.Namespace) -> int:
     earlier: dict[against.Key, infer.Row] = {}
     if args.against is not None:
         wanted = set(itertools.product(args.only, threads, args.ratios))
-        earlier = against.read_earlier(args.against, machine(), wanted, args.sides)
+        earlier = against.read_earlier(args.against, machine(), wanted, sides)
     # A check must not replace what it is held against, and then pass.
     keep = args.out is not None or args.against is None
     if keep:
@@ -161,9 +162,7 @@ def run_infer(args: argparse.Namespace) -> int:
     comparisons: list[against.Comparison] = []
     for case in (case for case in CASES if case.key in args.only):
         for count in threads:
-            rows = infer.measure_case(
-                case, count, args.ratios, args.sides, args.rounds, args.seconds
-            )
+            rows = infer.measure_case(case, count, args.ratios, sides, args.rounds, args.seconds)
             comparisons += against.compare(earlier, rows)
             if keep:
                 values["rows"] = sorted(
@@ -214,6 +213,28 @@ def run_report(args: argparse.Namespace) -> None:
 
     for path in render_again(Path(args.out)):
         print(f"{path.with_suffix('.md')} holds the results of {path.name}.")
+
+
+def _chosen_sides(given: Sequence[str] | None) -> list[str]:
+    """The sides that were named, or all that are installed; those that are not are said.
+
+    Raises
+    ------
+    ValueError
+        If one that was named is not installed, or ours or the dense one is missing.
+    """
+    names = list(SIDES) if given is None else list(dict.fromkeys(given))
+    absent = {name: ALL_SIDES[name].absent() for name in names}
+    absent = {name: reason for name, reason in absent.items() if reason}
+    said = "; ".join(f"{ALL_SIDES[name].title}: {reason}" for name, reason in absent.items())
+    if absent and given is not None:
+        raise ValueError(f"--sides names what is not here ({said})")
+    if absent:
+        print(f"Left out ({said}); requirements-bench.txt brings them.")
+    names = [name for name in names if name not in absent]
+    if "masked" not in names or not set(DENSE) & set(names):
+        raise ValueError(f"--sides must name masked and one of {', '.join(DENSE)}")
+    return names
 
 
 def _check_seconds(seconds: float) -> None:

@@ -34,6 +34,10 @@ class Case:
     checkpoint, images : str, optional
         Files of a trained network and of its input (``.npy``), instead of random
         weights and made-up images.
+    halting : str
+        What halts in it: ``"sact"`` or ``"act"``.
+    base_channels, num_classes, sact_kernel_size : int, optional
+        As in `NetworkConfig`; usual ones where left out.
     """
 
     key: str
@@ -44,17 +48,28 @@ class Case:
     bar: float | None = None
     checkpoint: str | None = None
     images: str | None = None
+    halting: str = "sact"
+    base_channels: int | None = None
+    num_classes: int | None = None
+    sact_kernel_size: int = 3
 
-    def config(self, halting: str = "sact") -> NetworkConfig:
-        """The network's config."""
+    def config(self, halting: str | None = None) -> NetworkConfig:
+        """The network's config, with its own kind of halting or another."""
         usual = FAMILIES[self.family]
-        base, classes = usual.usual_channels, usual.usual_classes
-        return NetworkConfig(self.family, self.units_per_block, base, classes, halting)
+        return NetworkConfig(
+            self.family,
+            self.units_per_block,
+            self.base_channels or usual.usual_channels,
+            self.num_classes or usual.usual_classes,
+            halting or self.halting,
+            self.sact_kernel_size,
+        )
 
     @property
     def title(self) -> str:
         """Name for people."""
-        return f"{self.config('none').name}, {self.side} px, batch {self.batch}"
+        kind = " ACT" if self.halting == "act" else ""
+        return f"{self.config('none').name}{kind}, {self.side} px, batch {self.batch}"
 
     def bar_at(self, ratio: float) -> float | None:
         """What is asked at a share of the dense FLOPs; 1 is full depth."""
@@ -77,6 +92,7 @@ CASES = (
     Case("resnet32-batch128", "cifar", (5, 5, 5), 128, 32, 1.0),
     Case("resnet110-batch1", "cifar", (18, 18, 18), 1, 32, 1.0),
     Case("resnet110-batch128", "cifar", (18, 18, 18), 128, 32, 1.0),
+    Case("resnet110-act-batch1", "cifar", (18, 18, 18), 1, 32, halting="act"),
 )
 
 #: Shares of the dense FLOPs; 1 stands for a network in which nothing halts.

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from sact_core.benchmark.sides import SIDES
+
 Row = dict[str, Any]
 
-SIDE_TITLES = {
-    "masked": "masked",
-    "vanilla": "PyTorch eager",
-    "compiled": "torch.compile",
-    "frozen": "torch.compile, frozen weights",
-    "sact": "PyTorch eager, with halting",
-}
+SIDE_TITLES = {name: side.title for name, side in SIDES.items()}
 
 
 def infer_chart(values: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 
 from sact_core.backends.masked import Engine
 from sact_core.benchmark.cases import Case
-from sact_core.benchmark.sides import Side
+from sact_core.benchmark.process import Process
 from sact_core.checkpoint import read, read_header
 from sact_core.config import Preprocessing
 from sact_core.data.source import Source
@@ -70,7 +70,7 @@ def measure_family(
     """
     rows: list[dict[str, Any]] = []
     first = range(min(num_images, len(source)))
-    sides: dict[tuple[int, str], Side] = {}
+    sides: dict[tuple[int, str], Process] = {}
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         for i, path in enumerate(paths):
@@ -104,7 +104,7 @@ def measure_family(
                 images=f"{folder}/{i}.npy",
             )
             for name in SIDES:
-                sides[i, name] = Side(name, case, threads)
+                sides[i, name] = Process(name, case, threads)
                 stack.callback(sides[i, name].end)
                 sides[i, name].wait()
         turns: dict[tuple[int, str], list[float]] = {key: [] for key in sides}

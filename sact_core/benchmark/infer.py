@@ -1,9 +1,10 @@
-"""Masked inference against dense PyTorch, in seconds and in FLOPs.
+"""Masked inference against its rivals, in seconds and in FLOPs.
 
-The dense side is PyTorch on the network *without* halting, which is at least as
-fast as the network with it: the fastest of eager mode (channels last),
-``torch.compile``, and ``torch.compile`` with frozen weights, which may fold and
-repack them. One more side is shown: the network with halting in PyTorch.
+The dense side is the network *without* halting in float32, which is at least as fast
+as the network with it: the fastest of PyTorch's eager mode (channels last),
+``torch.compile``, ``torch.compile`` with frozen weights, which may fold and repack
+them, OpenVINO and ONNX Runtime, as far as they are installed. Further sides, in
+bfloat16 or of another kind, are told beside; see `sact_core.benchmark.rivals`.
 """
 
 from __future__ import annotations
@@ -13,19 +14,30 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+import numpy as np
+
 from sact_core.benchmark.cases import Case
-from sact_core.benchmark.sides import Side
+from sact_core.benchmark.process import Process, SideError
+from sact_core.benchmark.sides import SIDES as ALL
+from sact_core.benchmark.sides import Kind
 from sact_core.flops import dense_flops
 from sact_core.plans import build_plan
 
 #: Sides, in the order in which they take turns.
-SIDES = ("masked", "vanilla", "compiled", "frozen", "sact")
+SIDES = tuple(ALL)
 
 #: Those whose fastest one is the dense side.
-DENSE = ("vanilla", "compiled", "frozen")
+DENSE = tuple(
+    name
+    for name, side in ALL.items()
+    if side.kind is Kind.DENSE and side.number_format == "float32"
+)
 
 #: Those that keep weights as they were trained: a network goes on learning in them.
 UNFROZEN = ("vanilla", "compiled")
+
+#: What logits are held against: PyTorch in eager mode, without halting and with it.
+REFERENCES = {False: "vanilla", True: "sact"}
 
 Row = dict[str, Any]
 
@@ -50,7 +62,8 @@ def measure_case(
     ratios : iterable of float
         Shares of the dense FLOPs, a row for each.
     sides : sequence of str
-        Which of `SIDES`; ``masked`` and one of `DENSE` must be among them.
+        Which of `SIDES`; ``masked`` and one of `DENSE` must be among them. Those that
+        this case has no use for, and those that cannot be built, are left out.
     rounds : int
         How often every side has its turn.
     seconds : float
@@ -61,31 +74,49 @@ def measure_case(
     Returns
     -------
     list of dict
-        Rows for `report`: times in milliseconds for the whole batch.
+        Rows for `report`: times in milliseconds for the whole batch. ``sides`` says of
+        each side its number format and threads, read back, and ``change``, the largest
+        difference of a logit from PyTorch's in float32 as a share of the largest;
+        ``absent`` why a side was left out; ``joules`` of a run, where they are told.
 
     Raises
     ------
     SideError
-        If a process fails.
+        If the process of the masked engine fails, or any that was ready.
+    ValueError
+        If no dense side can be built.
     """
     size = (case.side, case.side)
     dense = int(dense_flops(build_plan(case.config("none")), size).total[0])
     rows = []
     with ExitStack() as stack:
-        running: dict[str, Side] = {}
-        for name in sides:  # one after another: compiling takes all cores
-            running[name] = Side(name, case, threads)
-            stack.callback(running[name].end)
-            running[name].wait()
+        running, absent = _start(stack, case, threads, sides, say)
+        reference = _References(stack, case, threads, running)
         for ratio in ratios:
             facts = running["masked"].set_ratio(ratio)
-            turns: dict[str, list[float]] = {name: [] for name in sides}
+            reach = facts.pop("reach")
+            reference.set_reach(reach)
+            for name, side in running.items():
+                if name != "masked" and ALL[name].kind.halts and side is not reference.halting:
+                    side.set_reach(reach)
+            told = {
+                name: {
+                    "number_format": side.facts["number_format"],
+                    "threads": side.facts["threads"],
+                    "change": reference.change(name, side),
+                }
+                for name, side in running.items()
+            }
+            turns: dict[str, list[float]] = {name: [] for name in running}
+            joules: dict[str, list[float]] = {name: [] for name in running}
             memory: dict[str, list[int]] = {}
             for _ in range(rounds):
                 for name, side in running.items():
                     answer = side.measure(seconds)
                     turns[name].append(1e3 * statistics.median(answer["seconds"]))
                     memory[name] = answer["memory"]
+                    if answer["joules"] is not None:
+                        joules[name].append(answer["joules"])
             row = {
                 "case": case.key,
                 "title": case.title,
@@ -99,15 +130,77 @@ def measure_case(
                 "ms": {name: statistics.median(times) for name, times in turns.items()},
                 "turns": turns,
                 "memory": {name: memory[name] for name in ("masked", "vanilla") if name in memory},
+                "sides": told,
             }
+            if absent:
+                row["absent"] = absent
+            if any(joules.values()):
+                row["joules"] = {name: statistics.median(j) for name, j in joules.items() if j}
             row = judge(row)
             rows.append(row)
             say(
                 f"{case.title}, {threads} threads, {facts['flops'] / dense:.0%} of the FLOPs: "
-                f"dense {row['dense']:.2f} ms, masked {row['ms']['masked']:.2f} ms, "
+                f"{ALL[row['dense_side']].title} {row['dense']:.2f} ms, masked "
+                f"{row['ms']['masked']:.2f} ms, "
                 f"speed-up {row['speedup']:.2f} = {row['share']:.2f} of the FLOP ratio"
             )
     return rows
+
+
+def _start(
+    stack: ExitStack, case: Case, threads: int, sides: Sequence[str], say: Callable[[str], None]
+) -> tuple[dict[str, Process], dict[str, str]]:
+    """Processes that are ready, which the stack ends, and why others are not."""
+    running: dict[str, Process] = {}
+    absent: dict[str, str] = {}
+    for name in sides:  # one after another: compiling takes all cores
+        if not ALL[name].kind.runs(case.halting):
+            continue
+        process = Process(name, case, threads)
+        stack.callback(process.end)
+        try:
+            process.wait()
+        except SideError as error:
+            if ALL[name].kind is Kind.OWN:
+                raise
+            absent[name] = error.reason
+            say(f"{case.title}, {threads} threads: {ALL[name].title} is left out: {error.reason}")
+        else:
+            running[name] = process
+    if not set(DENSE) & set(running):
+        raise ValueError(f"no dense side can be measured: {'; '.join(absent.values())}")
+    return running, absent
+
+
+class _References:
+    """Logits in float32 that those of every side are held against.
+
+    They come from sides that are measured anyway, else from processes that only give
+    logits.
+    """
+
+    def __init__(
+        self, stack: ExitStack, case: Case, threads: int, running: dict[str, Process]
+    ) -> None:
+        found = []
+        for name in REFERENCES.values():
+            process = running.get(name)
+            if process is None:
+                process = Process(name, case, threads)
+                stack.callback(process.end)
+            found.append(process)
+        self.dense, self.halting = found
+        self._logits: dict[bool, np.ndarray] = {False: self.dense.logits()}
+
+    def set_reach(self, reach: float) -> None:
+        """Halt as the measured sides do."""
+        self.halting.set_reach(reach)
+        self._logits[True] = self.halting.logits()
+
+    def change(self, name: str, side: Process) -> float:
+        """Largest difference of a logit, as a share of the largest logit."""
+        ref = self._logits[ALL[name].kind.halts]
+        return float(np.abs(side.logits() - ref).max() / np.abs(ref).max())
 
 
 def judge(row: Row) -> Row:

@@ -22,6 +22,9 @@ VECTORS = ("asimd", "avx2", "avx512f")
 #: What makes two machines the same kind: processor and cores, and its vectors.
 KIND = ("hardware", "vectors")
 
+#: Packages of the sides that are not in `sact_core.provenance.PACKAGES`.
+RIVALS = ("numba", "onnx", "onnxruntime", "openvino")
+
 
 def machine() -> dict[str, Any]:
     """Describe where the measurement runs."""
@@ -39,7 +42,7 @@ def machine() -> dict[str, Any]:
 
 def software() -> dict[str, str]:
     """Say what is measured: the revision of this repository, and versions of packages."""
-    return {"revision": _revision(), **versions()}
+    return {"revision": _revision(), **versions(), **versions(RIVALS)}
 
 
 def slug(where: dict[str, Any]) -> str:

@@ -16,10 +16,14 @@ from sact_core.benchmark import charts
 from sact_core.benchmark.charts import SIDE_TITLES
 from sact_core.benchmark.infer import judge
 from sact_core.benchmark.machine import read_results, softwares
+from sact_core.benchmark.rivals import standings
 from sact_core.files import written_beside
 
 Row = dict[str, Any]
 Values = dict[str, Any]
+
+#: Sides that have a column wherever they were measured or not.
+OLDEST = ("masked", "vanilla", "compiled", "frozen", "sact")
 
 
 def write_results(path: Path, values: Values) -> None:
@@ -74,7 +78,8 @@ def render_again(folder: Path) -> list[Path]:
 def infer_table(values: Values) -> str:
     """The tables of masked inference, losing rows included."""
     rows = values["rows"]
-    sides = ("masked", "vanilla", "compiled", "frozen", "sact")
+    measured = {side for row in rows for side in row["ms"]}
+    sides = tuple(side for side in SIDE_TITLES if side in measured or side in OLDEST)
     which = _Software(rows)
     parts = [
         "# Masked inference against dense PyTorch",
@@ -95,6 +100,7 @@ def infer_table(values: Values) -> str:
             ],
             [_infer_row(row, sides) + which.cell(row) for row in rows],
         ),
+        *rivals_section(rows),
         "## Growth: time per active position",
         "Nanoseconds for one position of one residual unit, halo, stem and head included. "
         "Only sizes measured at the same revision stand in one line.",
@@ -113,6 +119,44 @@ def infer_table(values: Values) -> str:
             f"{start['second']:.2f} s from then on (revision {start['software']['revision']}).",
         ]
     return "\n\n".join(parts) + "\n"
+
+
+def rivals_section(rows: list[Row]) -> list[str]:
+    """Every side by itself, where rows say how their sides computed."""
+    which = _Software(rows)
+    joules = any("joules" in row for row in rows)
+    lines = [
+        [
+            *(row["title"], str(row["threads"]), f"{row['flops'] / row['dense_flops']:.0%}"),
+            *(SIDE_TITLES[each.name], each.number_format, str(each.threads), f"{each.ms:.2f}"),
+            *([] if not joules else [f"{each.joules:.3f}" if each.joules is not None else ""]),
+            *(f"{each.change:.1e}", f"{each.speedup:.2f}"),
+            "" if each.share is None else f"{each.share:.3f}",
+            *which.cell(row),
+        ]
+        for row in rows
+        for each in standings(row)
+    ]
+    if not lines:
+        return []
+    head = ["network", "threads", "FLOPs", "side", "numbers", "its threads", "ms"]
+    head += ["J", "change"] if joules else ["change"]
+    absent = {
+        f"{SIDE_TITLES[name]}: {reason}": None
+        for row in rows
+        for name, reason in row.get("absent", {}).items()
+    }
+    return [
+        "## Every rival by itself",
+        "Number format and threads are what each side says of itself. *Change* is the largest "
+        "difference of a logit from PyTorch's in float32, as a share of the largest logit. "
+        "*Times as long*: its time over that of the masked engine, medians of turns; *share*: "
+        "that as a share of the FLOP ratio. What computes the network without halting in float32 "
+        "counts as a dense side above, whatever it is of."
+        + (" *J*: energy of the processor for one run, all else that ran included." * joules),
+        _table([*head, "times as long", "share", *which.head], lines),
+        *([f"Left out: {'; '.join(absent)}."] if absent else []),
+    ]
 
 
 def growth_table(rows: list[Row]) -> str:

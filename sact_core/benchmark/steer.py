@@ -5,7 +5,8 @@ passes through the network untouched (a channel to which no residual adds, or th
 is handed on where a unit has no shortcut), and every halting branch compares it with
 a threshold. So a measurement can ask for any share of the dense FLOPs, on maps that
 look like those of trained networks: blobs that work on, among positions that halted
-early. What a convolution costs does not depend on its weights.
+early. What a convolution costs does not depend on its weights. In an ACT network every
+image halts after the same units.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def steered_params(plan: Plan, seed: int = 0) -> dict[str, np.ndarray]:
     Parameters
     ----------
     plan : Plan
-        A SACT network.
+        A network that halts.
     seed : int
         Seed of the weights.
     """
@@ -64,13 +65,17 @@ def set_reach(plan: Plan, params: dict[str, np.ndarray], reach: float) -> None:
     """Choose how far the positions go.
 
     After unit ``u`` of ``U``, a share ``min(1, reach * (1 - u / U))`` of them is
-    still active.
+    still active; of ACT, every image is, if that share is half or more.
     """
     for block in plan.blocks:
         for u, unit in enumerate(block.units[:-1], start=1):
             assert unit.halting is not None
             local = unit.halting.local_conv
-            assert local is not None
+            if local is None:
+                goes_on = reach * (1 - u / len(block.units)) >= 0.5
+                bias = params[f"{unit.halting.global_conv.name}/bias"]
+                bias[:] = -STEEPNESS if goes_on else STEEPNESS
+                continue
             share = min(1.0, reach * (1 - u / len(block.units)))
             threshold = 1 - share if share < 1 else -1.0
             params[f"{local.name}/bias"][:] = STEEPNESS * threshold

@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 
 from sact_core.benchmark.cases import Case
+from sact_core.benchmark.energy import Meter
+from sact_core.benchmark.sides import SIDES, Built
 from sact_core.benchmark.steer import reach_for, set_reach, steered_params, steering_images
 from sact_core.checkpoint import read
 from sact_core.parameters import init_params
 from sact_core.plans import build_plan
 from sact_core.taus import check_taus
-
-Run = Callable[[], Any]
 
 
 class Worker:
@@ -34,114 +34,91 @@ class Worker:
     Parameters
     ----------
     side : str
-        ``"masked"``; ``"sact"`` (the same network in PyTorch); ``"vanilla"``,
-        ``"compiled"`` and ``"frozen"``: the network without halting in PyTorch,
-        as it is, by ``torch.compile``, and so compiled with its weights frozen.
+        One of `sact_core.benchmark.sides.SIDES`.
     case : Case
         The network and its input.
     threads : int
         Threads that the side may use.
+
+    Raises
+    ------
+    ValueError
+        If the side cannot be measured here as it was asked for.
     """
 
     def __init__(self, side: str, case: Case, threads: int) -> None:
-        self.side, self.case, self.threads = side, case, threads
+        self.side, self.case, self.threads = SIDES[side], case, threads
         self.trained: dict[str, np.ndarray] | None = None
         if case.checkpoint is not None and case.images is not None:
             checkpoint = read(case.checkpoint)
             self.plan, self.trained = build_plan(checkpoint.config), checkpoint.params
             self.x = np.load(case.images)
         else:
-            self.plan = build_plan(case.config("sact" if side in ("masked", "sact") else "none"))
+            halts = self.side.kind.halts
+            self.plan = build_plan(case.config(case.halting if halts else "none"))
             self.x = steering_images(case.batch, (case.side, case.side))
         self.taus = check_taus(self.plan.config, None, len(self.x))
-        self.import_backend()
+        if self.side.prepare is not None:
+            self.side.prepare(threads)
         self.idle = _peak_memory()
-        self.run: Run = self.build_masked(1.0) if side == "masked" else self.build_dense()
+        self.built: Built = self.build(np.inf)
         for _ in range(2):
-            self.run()
+            self.built.run()
 
-    def import_backend(self) -> None:
-        """Load packages and kernels, which are not the network's memory."""
-        if self.side == "masked":
-            from sact_core.backends.masked.warm import warm
-
-            warm()
-        else:
-            import torch
-
-            torch.set_num_threads(self.threads)
-
-    def build_masked(self, ratio: float) -> Run:
-        """The masked engine, halting so that it needs this share of the dense FLOPs."""
-        from sact_core.backends.masked import Engine
-
-        params = self.trained or steered_params(self.plan)
-        if ratio < 1 and self.trained is None:
-            set_reach(self.plan, params, reach_for(self.plan, self.x[:8], ratio))
-        self.engine = engine = Engine(self.plan, params, num_threads=self.threads)
-
-        def run() -> None:
-            engine.forward(self.x, taus=self.taus)
-
-        return run
-
-    def build_dense(self) -> Run:
-        """PyTorch's network alone, without the result that a backend makes of it."""
-        import torch
-
-        from sact_core.backends.dense import Engine
-
+    def build(self, reach: float) -> Built:
+        """Build the side, of a network that goes on so far; see `set_reach`."""
         params = self.trained
         if params is None:
-            params = steered_params(self.plan) if self.side == "sact" else init_params(self.plan)
-        network: Any = Engine(self.plan, params, num_threads=self.threads).network
-        x = torch.from_numpy(self.x).permute(0, 3, 1, 2)  # channels last in memory
-        if self.side in ("compiled", "frozen"):
-            import torch._inductor.config as inductor
-
-            inductor.freezing = self.side == "frozen"
-            network = torch.compile(_LogitsOf(network))
-
-        told = {} if self.taus is None else {"tau": torch.from_numpy(self.taus)}
-
-        def run() -> None:
-            with torch.inference_mode():
-                network(x, **told)
-
-        return run
+            params = (steered_params if self.side.kind.halts else init_params)(self.plan)
+            if self.side.kind.halts and reach < np.inf:
+                set_reach(self.plan, params, reach)
+        return self.side.build(self.plan, params, self.x, self.threads, self.taus)
 
     def set_ratio(self, ratio: float) -> dict[str, Any]:
         """Halt so that this share of the dense FLOPs is needed; say what came of it."""
-        if self.side != "masked":
-            return {}
-        del self.engine, self.run  # so that no two are held at once
-        self.run = self.build_masked(ratio)
-        result = self.engine.forward(self.x, taus=self.taus)
-        self.run()
+        reach = np.inf
+        if ratio < 1 and self.trained is None:
+            reach = reach_for(self.plan, self.x[:8], ratio)
+        self.set_reach(reach)
+        assert self.built.result is not None
+        result = self.built.result()
         units = [unit.convs[-1].name for unit in self.plan.units]
         return {
+            "reach": reach,
             "flops": float(result.flops.mean()),
             "positions": float(sum(result.positions[name].mean() for name in units)),
         }
 
+    def set_reach(self, reach: float) -> dict[str, Any]:
+        """Halt so that positions go so far."""
+        del self.built  # so that no two are held at once
+        self.built = self.build(reach)
+        self.built.run()
+        return {}
+
+    def logits(self, path: str) -> dict[str, Any]:
+        """Run once; save the logits."""
+        np.save(path, self.built.run())
+        return {}
+
+    def facts(self) -> dict[str, Any]:
+        """What the side says of itself."""
+        return {"number_format": self.built.number_format, "threads": self.built.threads}
+
     def measure(self, seconds: float) -> dict[str, Any]:
         """Run for about so long, at least once; give the time of each run."""
         times: list[float] = []
+        meter = Meter()
         while not times or sum(times) < seconds:
             begin = time.perf_counter()
-            self.run()
+            self.built.run()
             times.append(time.perf_counter() - begin)
-        return {"seconds": times, "memory": [_peak_memory(), self.idle]}
-
-
-class _LogitsOf:
-    """A network that gives its logits only."""
-
-    def __init__(self, network: Any) -> None:
-        self.network = network
-
-    def __call__(self, batch: Any) -> Any:
-        return self.network(batch)[0]
+        joules = meter.joules()
+        return {
+            "seconds": times,
+            "memory": [_peak_memory(), self.idle],
+            "joules": None if joules is None else joules / len(times),
+        }
 
 
 def _peak_memory() -> int:
@@ -170,13 +147,16 @@ def main(argv: list[str]) -> None:
 
     begin = time.perf_counter()
     worker = Worker(side, Case(**case), threads)
-    answer({"ready": time.perf_counter() - begin})
+    answer({"ready": time.perf_counter() - begin, **worker.facts()})
+    orders: dict[str, Callable[[str], dict[str, Any]]] = {
+        "ratio": lambda value: worker.set_ratio(float(value)),
+        "reach": lambda value: worker.set_reach(float(value)),
+        "logits": worker.logits,
+        "measure": lambda value: worker.measure(float(value)),
+    }
     for line in sys.stdin:
-        order, value = line.split()
-        if order == "ratio":
-            answer(worker.set_ratio(float(value)))
-        else:
-            answer(worker.measure(float(value)))
+        order, value = line.rstrip("\n").split(maxsplit=1)
+        answer(orders[order](value))
 
 
 if __name__ == "__main__":

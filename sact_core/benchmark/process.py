@@ -11,6 +11,8 @@ import tempfile
 import time
 from typing import Any
 
+import numpy as np
+
 from sact_core.benchmark.cases import Case
 
 #: Threads of an idle process spin for a while before they sleep.
@@ -18,16 +20,26 @@ PAUSE = 0.05
 
 
 class SideError(ChildProcessError):
-    """A measured process failed; the message holds the end of what it said."""
+    """A measured process failed; the message holds the end of what it said.
+
+    Attributes
+    ----------
+    reason : str
+        What it said, alone.
+    """
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason or message
 
 
-class Side:
+class Process:
     """One side of a measurement: a process that waits for orders.
 
     Parameters
     ----------
     side : str
-        See `worker.Worker`.
+        One of `sact_core.benchmark.sides.SIDES`.
     case : Case
         The network and its input.
     threads : int
@@ -49,22 +61,46 @@ class Side:
             env={**os.environ, "OMP_NUM_THREADS": str(threads), "TORCHDYNAMO_VERBOSE": "0"},
         )
         self.ready = False
+        self.facts: dict[str, Any] = {}
 
     def wait(self) -> None:
-        """Return when the side is built and warm."""
+        """Return when the side is built and warm; its `facts` are known then."""
         if not self.ready:
-            self._answer()
+            self.facts = self._answer()
             self.ready = True
 
     def set_ratio(self, ratio: float) -> dict[str, Any]:
-        """Halt so that this share of the dense FLOPs is needed."""
+        """Halt so that this share of the dense FLOPs is needed, on the masked engine.
+
+        Returns
+        -------
+        dict
+            The ``reach`` of `steer.set_reach` that does it, mean ``flops`` of an image
+            and active ``positions``.
+        """
         return self._order(f"ratio {ratio}")
 
-    def measure(self, seconds: float) -> dict[str, Any]:
-        """Run for about so long; give the ``seconds`` of each run and ``memory`` in bytes.
+    def set_reach(self, reach: float) -> None:
+        """Halt as another side does that was asked for a ratio."""
+        self._order(f"reach {reach!r}")
 
-        ``memory`` is the most that the process has held, and had held before the
-        network was built.
+    def logits(self) -> np.ndarray:
+        """Run once; give logits [shape=(n, classes), float32]."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = f"{folder}/logits.npy"
+            self._order(f"logits {path}")
+            logits: np.ndarray = np.load(path)
+            return logits
+
+    def measure(self, seconds: float) -> dict[str, Any]:
+        """Run for about so long.
+
+        Returns
+        -------
+        dict
+            ``seconds`` of each run; ``memory`` in bytes: the most that the process has
+            held, and had held before the network was built; ``joules`` that the
+            processor took for a run, None where the machine does not tell.
         """
         time.sleep(PAUSE)
         return self._order(f"measure {seconds}")
@@ -95,4 +131,5 @@ class Side:
         self._process.wait()
         self._errors.seek(0)
         said = self._errors.read().strip().splitlines()[-1:] or ["nothing"]
-        raise SideError(f"the {self.side} side ended early and said: {said[0]}")
+        reason = said[0].removeprefix("ValueError: ")
+        raise SideError(f"the {self.side} side ended early and said: {said[0]}", reason)

@@ -1,0 +1,81 @@
+"""The masked engine against every single side of a row, and against the fastest."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from typing import Any
+
+from sact_core.benchmark.sides import SIDES, Kind
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How one side of a row stands against the masked engine.
+
+    Attributes
+    ----------
+    name : str
+        One of `SIDES`.
+    ms : float
+        Median for the whole batch.
+    number_format : str
+        In which it multiplies, as it said itself.
+    threads : int
+        With which it ran, as it said itself.
+    change : float
+        Largest difference of a logit from float32, as a share of the largest logit.
+    joules : float, optional
+        Of the processor for one run; None where the machine does not tell.
+    speedup : float
+        Its time over that of the masked engine, median over rounds.
+    share : float, optional
+        That as a share of the FLOP ratio; None of sides that halt.
+    """
+
+    name: str
+    ms: float
+    number_format: str
+    threads: int
+    change: float
+    joules: float | None
+    speedup: float
+    share: float | None
+
+
+def standings(row: Row) -> list[Standing]:
+    """Give all sides of a row, in the order in which they took turns.
+
+    Parameters
+    ----------
+    row : dict
+        From `infer.measure_case`. Rows of earlier versions, whose sides do not say how
+        they computed, have none.
+    """
+    flop_ratio = row["dense_flops"] / row["flops"]
+    joules = row.get("joules", {})
+    found = []
+    for name, facts in row.get("sides", {}).items():
+        speedup = over(row, name, "masked")
+        share = speedup / flop_ratio if SIDES[name].kind is Kind.DENSE else None
+        found.append(
+            Standing(name, row["ms"][name], speedup=speedup, share=share,
+                     joules=joules.get(name), **facts)
+        )  # fmt: skip
+    return found
+
+
+def over(row: Row, side: str, other: str) -> float:
+    """One side's time over another's, median over rounds."""
+    pairs = zip(row["turns"][side], row["turns"][other], strict=True)
+    return float(statistics.median(one / two for one, two in pairs))
+
+
+def fastest(row: Row, own: bool) -> str:
+    """Name the fastest side that is ours, or the fastest rival, in whatever number format."""
+    rivals = (Kind.DENSE, Kind.SPARSE, Kind.EXIT)
+    names: list[str] = [n for n in row["ms"] if SIDES[n].kind in ((Kind.OWN,) if own else rivals)]
+    ms: dict[str, float] = row["ms"]
+    return min(names, key=ms.__getitem__)

@@ -1,0 +1,39 @@
+"""The masked engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from sact_core.benchmark.sides.base import Built, Kind, Side
+from sact_core.network import Plan
+
+
+def prepare(threads: int) -> None:
+    """Load compiled kernels."""
+    from sact_core.backends.masked.warm import warm
+
+    warm()
+
+
+def build(
+    plan: Plan,
+    params: Mapping[str, np.ndarray],
+    x: np.ndarray,
+    threads: int,
+    taus: np.ndarray | None = None,
+) -> Built:
+    """The engine as a user has it."""
+    from sact_core.backends.masked import Engine
+
+    engine = Engine(plan, dict(params), num_threads=threads)
+    return Built(
+        lambda: engine.forward(x, taus=taus).logits,
+        "float32",
+        engine.num_threads,
+        lambda: engine.forward(x, taus=taus),
+    )
+
+
+SIDE = Side("masked", "masked", Kind.OWN, build, prepare=prepare)
