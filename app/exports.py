@@ -7,45 +7,107 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import shlex
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from app.records import Look, Run
+from app.records import Look, Picture, Run
+from app.texts import file_stem
+from sact_core import __version__
 from sact_core.maps import drawing
 from sact_core.maps.writing import map_attributes, map_rows, write_maps
+from sact_core.ponder import LABELS
 
 
-def map_png(run: Run, metric: str, limits: tuple[float, float], colour_map: str) -> bytes:
+@dataclass(frozen=True)
+class Shown:
+    """How a map is shown.
+
+    Attributes
+    ----------
+    metric : str
+        One of `app.views.METRICS`.
+    colour_map : str
+        As `drawing.colour` takes it.
+    scale : str
+        One of `app.views.SCALES`.
+    limits : tuple of float
+        Values of the first and last colour, as the screen has them.
+    opacity : float
+        Of the map over the image, in [0, 1].
+    """
+
+    metric: str
+    colour_map: str
+    scale: str
+    limits: tuple[float, float]
+    opacity: float
+
+
+def stem(look: Look, run: Run) -> str:
+    """Beginning of the files' names: image, network, tau and size."""
+    height, width = run.result.input_size
+    parts = [image_stem(look.picture), look.model.name]
+    parts += [] if look.tau is None else [f"tau{look.tau:g}"]
+    return file_stem(*parts, f"{width}x{height}")
+
+
+def about(look: Look, run: Run, shown: Shown | None = None) -> dict[str, Any]:
+    """What a file says of its origin, as plain JSON values."""
+    model = look.model
+    tau = model.tau if look.tau is None else look.tau
+    said: dict[str, Any] = {
+        "checkpoint": {"name": model.name, "content_hash": model.digest},
+        "network": model.config.name,
+        "image": look.picture.name,
+        "backend": run.backend,
+        "input_size": list(run.result.input_size),
+        "image_size": look.preprocessing.image_size,
+        "fit": look.preprocessing.fit,
+        **({} if tau is None else {"tau": tau}),
+        "packages": {"sact_core": __version__, "numpy": np.__version__},
+    }
+    if shown is not None:
+        limits = [float(end) for end in shown.limits]
+        said |= {"command": command(look, shown), **vars(shown), "limits": limits}
+    return said
+
+
+def map_png(look: Look, run: Run, shown: Shown) -> bytes:
     """The map in colours, as PNG."""
-    return _png(drawing.enlarge(_colours(run, metric, limits, colour_map)))
+    return _png(drawing.enlarge(_colours(run, shown)), about(look, run, shown))
 
 
-def overlay_png(
-    run: Run, metric: str, limits: tuple[float, float], colour_map: str, opacity: float
-) -> bytes:
+def overlay_png(look: Look, run: Run, shown: Shown) -> bytes:
     """The map over the grey image, as PNG."""
-    colours = _colours(run, metric, limits, colour_map)
-    return _png(drawing.enlarge(drawing.blend(run.seen.pixels, colours, opacity)))
+    laid = drawing.blend(run.seen.pixels, _colours(run, shown), shown.opacity)
+    return _png(drawing.enlarge(laid), about(look, run, shown))
 
 
-def colour_bar_png(limits: tuple[float, float], colour_map: str, label: str) -> bytes:
+def colour_bar_png(look: Look, run: Run, shown: Shown) -> bytes:
     """The colour bar, as PNG."""
-    return _png(drawing.colour_bar(limits, colour_map, label))
+    bar = drawing.colour_bar(shown.limits, shown.colour_map, LABELS[shown.metric])
+    return _png(bar, about(look, run, shown))
 
 
-def hdf5(look: Look, run: Run) -> bytes:
+def image_png(picture: Picture) -> bytes:
+    """The image as it was handed in or stands in the data set, as PNG."""
+    return _png(picture.pixels, {"image": picture.name})
+
+
+def hdf5(look: Look, run: Run, shown: Shown | None = None) -> bytes:
     """Input, maps, halting distributions and FLOPs in the authors' HDF5 layout."""
     model = look.model
     rows = map_rows(model.config, run.seen.x, run.result, [look.picture.name])
-    about = map_attributes(
-        model.config, model.header.class_names, {"checkpoint": model.name, "hash": model.digest}
-    )
+    said = map_attributes(model.config, model.header.class_names, about(look, run, shown))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "maps.h5"
-        write_maps(path, rows, about)
+        write_maps(path, rows, said)
         return path.read_bytes()
 
 
@@ -58,30 +120,38 @@ def npy(run: Run, metric: str) -> bytes:
 
 def table(look: Look, run: Run) -> str:
     """What the run did, block by block and unit by unit, as CSV."""
-    model, picture = look.model, look.picture
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(
-        ["checkpoint", "image", "part", "flops", "dense_flops", "positions_active", "positions"]
-    )
-    about = [model.name, picture.name]
-    writer.writerow(
-        [*about, "network", run.executed.total[0], run.dense.total[0], "", ""],
-    )
-    executed, dense = run.executed.units, run.dense.units
-    for block, planned in zip(run.result.blocks, model.plan.blocks, strict=True):
-        writer.writerow(
-            [*about, block.name, block.flops[0], run.dense.blocks[block.name][0], "", ""]
+    said = _columns(look, run)
+    rows: list[dict[str, object]] = []
+
+    def add(part: str, flops: int, dense: int, active: object = "", places: object = "") -> None:
+        rows.append(
+            {
+                **said,
+                "part": part,
+                "flops": flops,
+                "dense_flops": dense,
+                "positions_active": active,
+                "positions": places,
+            }
         )
+
+    add("network", run.executed.total[0], run.dense.total[0])
+    executed, dense = run.executed.units, run.dense.units
+    for block, planned in zip(run.result.blocks, look.model.plan.blocks, strict=True):
+        add(block.name, block.flops[0], run.dense.blocks[block.name][0])
         places = block.size[0] * block.size[1]
         for i, unit in enumerate(planned.units):
             active = places
             if block.num_units is not None:
                 active = int(np.broadcast_to(block.num_units[0] > i, block.size).sum())
-            writer.writerow(
-                [*about, unit.name, executed[unit.name][0], dense[unit.name][0], active, places]
-            )
-    return out.getvalue()
+            add(unit.name, executed[unit.name][0], dense[unit.name][0], active, places)
+    return rows_csv(rows)
+
+
+def layers(look: Look, run: Run, rows: list[dict[str, object]]) -> str:
+    """Rows of the FLOPs page, one a layer, as CSV that says what they are of."""
+    said = _columns(look, run)
+    return rows_csv([{**said, **row} for row in rows])
 
 
 def rows_csv(rows: list[dict[str, object]]) -> str:
@@ -93,13 +163,12 @@ def rows_csv(rows: list[dict[str, object]]) -> str:
     return out.getvalue()
 
 
-def command(look: Look, colour_map: str, scale: str) -> str:
+def command(look: Look, shown: Shown) -> str:
     """The command line that gives the same pictures and numbers."""
     model, picture = look.model, look.picture
-    source = f"{picture.name.lower()}.jpg"
-    image = f"app/examples/{source}" if picture.origin == "example" else picture.name
-    if picture.origin == "test":
-        image = f"{picture.name.lower().replace(' ', '_')}.png"
+    image = image_file(picture)
+    if picture.origin == "example":
+        image = f"app/examples/{picture.name.lower()}.jpg"
     checkpoint = f"{model.name.removeprefix('uploaded: ')}.h5"
     folder = "" if "/" in checkpoint or isinstance(model.source, bytes) else "pretrained/"
     words = ["python", "-m", "sact_core.ponder", image, "--checkpoint", folder + checkpoint]
@@ -108,21 +177,54 @@ def command(look: Look, colour_map: str, scale: str) -> str:
         words += ["--image-size", str(look.image_size)]
     if look.fit is not None or look.image_size is not None:
         words += ["--fit", look.fit or own.fit]
-    if colour_map != "viridis":
-        words += ["--colour-map", colour_map]
     if look.tau is not None:
-        words += ["--tau", f"{look.tau:g}"]
-    words += ["--scale", "units" if scale == "fixed" else "percentile", "--out", "maps"]
-    return shlex.join(words)
+        words += ["--tau", f"{look.tau:.12g}"]
+    if shown.metric != "ponder_cost":
+        words += ["--metric", shown.metric]
+    if shown.colour_map != "viridis":
+        words += ["--colour-map", shown.colour_map]
+    words += ["--opacity", f"{shown.opacity:g}"]
+    if shown.scale == "fixed":
+        words += ["--scale", "units"]
+    else:
+        words += ["--limits", *(f"{end:.9g}" for end in shown.limits)]
+    return shlex.join([*words, "--out", "maps"])
 
 
-def _colours(run: Run, metric: str, limits: tuple[float, float], colour_map: str) -> np.ndarray:
-    return drawing.colour(run.result.map(metric)[0], limits, colour_map)
+def image_file(picture: Picture) -> str:
+    """The file that holds an image at hand: one's own, or the one that can be downloaded."""
+    if picture.origin == "upload" and not picture.note:
+        return picture.name
+    return f"{image_stem(picture)}.png"
 
 
-def _png(picture: np.ndarray) -> bytes:
-    from PIL import Image
+def image_stem(picture: Picture) -> str:
+    """Beginning of the names of what is made of an image."""
+    return file_stem(picture.name.rsplit(".", 1)[0])
 
+
+def _columns(look: Look, run: Run) -> dict[str, object]:
+    """First columns of a table: what it is of."""
+    said = about(look, run)
+    height, width = run.result.input_size
+    return {
+        "checkpoint": look.model.name,
+        "image": look.picture.name,
+        "tau": said.get("tau", ""),
+        "height": height,
+        "width": width,
+    }
+
+
+def _colours(run: Run, shown: Shown) -> np.ndarray:
+    return drawing.colour(run.result.map(shown.metric)[0], shown.limits, shown.colour_map)
+
+
+def _png(picture: np.ndarray, said: dict[str, Any]) -> bytes:
+    from PIL import Image, PngImagePlugin
+
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("Comment", json.dumps(said))
     buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(picture)).save(buffer, "PNG")
+    Image.fromarray(np.ascontiguousarray(picture)).save(buffer, "PNG", pnginfo=info)
     return buffer.getvalue()

@@ -126,7 +126,13 @@ def limits(
     if scale == "fixed":
         return unit_limits(units, metric)
     values = result.map(metric)[0] if block < 0 else layers(result, metric)[block].values
-    low, high = map(float, np.percentile(values, PERCENTILES))
+    low, high = np.percentile(values, PERCENTILES)
+    return readable(float(low), float(high))
+
+
+def readable(low: float, high: float) -> tuple[float, float]:
+    """Ends of a scale, rounded to what a command line states, and apart."""
+    low, high = round(low, 4), round(high, 4)
     return (low, high) if high > low else (low - 0.5, high + 0.5)
 
 

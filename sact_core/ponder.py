@@ -10,7 +10,8 @@ network and the units that positions ran. Writes into the folder, for each
 image ``NAME``::
 
     NAME_im.png         what the network saw
-    NAME_ponder.png     the ponder map: the blocks' ponder costs, enlarged and summed
+    NAME_ponder.png     the ponder map: the blocks' ponder costs, or with --metric the units
+                        that ran, enlarged and summed
     NAME_overlay.png    the map over the image
     NAME_colorbar.png   its colours, in units
     NAME_maps.h5        all numbers, in the layout of sact_core.maps.file
@@ -26,6 +27,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -54,6 +56,8 @@ if TYPE_CHECKING:
     from sact_core.result import Result
 
 SCALES = ("percentile", "units")
+LABELS = {"ponder_cost": "ponder cost, units", "num_units": "units run, units"}
+OPACITY = 0.55  # of the map over the image
 ENDINGS = ("_im.png", "_ponder.png", "_overlay.png", "_colorbar.png", "_maps.h5")
 
 
@@ -131,7 +135,9 @@ def describe(net: Net, pondered: Pondered) -> str:
     return "\n".join(lines)
 
 
-def limits(net: Net, values: np.ndarray, scale: str) -> tuple[float, float]:
+def limits(
+    net: Net, values: np.ndarray, scale: str, metric: str = "ponder_cost"
+) -> tuple[float, float]:
     """Choose the values of the first and last colour of a ponder map.
 
     Parameters
@@ -143,11 +149,13 @@ def limits(net: Net, values: np.ndarray, scale: str) -> tuple[float, float]:
     scale : str
         ``"percentile"``: from the 0.1th to the 99.9th of this map. ``"units"``:
         the least and the most that the network can spend, the same for any image.
+    metric : str
+        What the map shows, one of `LABELS`.
     """
     from sact_core.maps.limits import percentile_limits, unit_limits
 
     if scale == "units":
-        return unit_limits(net.config.units_per_block)
+        return unit_limits(net.config.units_per_block, metric)
     return percentile_limits(lambda: [values])
 
 
@@ -158,6 +166,9 @@ def write_outputs(
     provenance: dict[str, Any],
     colour_map: str = "viridis",
     scale: str = "percentile",
+    metric: str = "ponder_cost",
+    opacity: float = OPACITY,
+    between: tuple[float, float] | None = None,
 ) -> list[Path]:
     """Write the pictures and the numbers of one photograph.
 
@@ -175,6 +186,12 @@ def write_outputs(
         One of `sact_core.maps.drawing.COLOUR_MAPS`.
     scale : str
         As in `limits`.
+    metric : str
+        What the map shows, one of `LABELS`.
+    opacity : float
+        Of the map over the image, in [0, 1].
+    between : tuple of float, optional
+        Values of the first and last colour, in place of the scale's.
 
     Returns
     -------
@@ -189,15 +206,15 @@ def write_outputs(
     from sact_core.maps import drawing
     from sact_core.maps.writing import map_attributes, map_rows, write_maps
 
-    values, pixels = pondered.result.map("ponder_cost")[0], pondered.seen.pixels
-    between = limits(net, values, scale)
+    values, pixels = pondered.result.map(metric)[0], pondered.seen.pixels
+    between = between or limits(net, values, scale, metric)
     colours = drawing.colour(values, between, colour_map)
     paths = [stem.with_name(stem.name + ending) for ending in ENDINGS]
     for path, picture in zip(
-        paths, (pixels, colours, drawing.blend(pixels, colours)), strict=False
+        paths, (pixels, colours, drawing.blend(pixels, colours, opacity)), strict=False
     ):
         drawing.write_picture(path, drawing.enlarge(picture))
-    bar = drawing.colour_bar(between, colour_map, "ponder cost, units")
+    bar = drawing.colour_bar(between, colour_map, LABELS[metric])
     drawing.write_picture(paths[3], bar)
     about = map_attributes(net.config, net.class_names, provenance)
     rows = map_rows(net.config, pondered.seen.x, pondered.result, [pondered.name])
@@ -218,13 +235,29 @@ def build_parser() -> argparse.ArgumentParser:
         "--image-size", type=int, metavar="N", help="take the whole image, its longer side N pixels"
     )
     parser.add_argument("--fit", choices=FITS, help="crop to a square, or keep the aspect")
+    parser.add_argument("--metric", choices=tuple(LABELS), default="ponder_cost")
     parser.add_argument("--colour-map", choices=COLOUR_MAPS, default="viridis")
     parser.add_argument(
+        "--opacity",
+        type=float,
+        default=OPACITY,
+        metavar="SHARE",
+        help=f"of the map over the image, 0 to 1 (default: {OPACITY})",
+    )
+    scale = parser.add_mutually_exclusive_group()
+    scale.add_argument(
         "--scale",
         choices=SCALES,
         default="percentile",
         help="colours between the 0.1th and 99.9th percentile of each map (default), or from the "
         "least to the most units that the network can spend",
+    )
+    scale.add_argument(
+        "--limits",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="values of the first and the last colour, in units",
     )
     parser.add_argument("--force", action="store_true", help="replace files in --out")
     return parser
@@ -240,6 +273,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _ponder_all(args: argparse.Namespace, command: str) -> int:
     need("plots", "ponder, which draws what it finds,", "matplotlib")
+    between = _between(args.limits)
+    if not 0 <= args.opacity <= 1:
+        raise ValueError(f"--opacity {args.opacity:g} does not lie between 0 and 1")
     stems = output_stems(args.images, Path(args.out))
     _refuse_existing(stems, args.force)
     from sact_core.backends import NotFinite
@@ -259,7 +295,17 @@ def _ponder_all(args: argparse.Namespace, command: str) -> int:
     for path, stem in zip(args.images, stems, strict=True):
         try:
             pondered = ponder(net, path, args.image_size, fit)
-            write_outputs(net, pondered, stem, provenance, args.colour_map, args.scale)
+            write_outputs(
+                net,
+                pondered,
+                stem,
+                provenance,
+                args.colour_map,
+                args.scale,
+                args.metric,
+                args.opacity,
+                between,
+            )
         except NotFinite:
             raise  # not this photograph's fault
         except (ValueError, OSError) as error:
@@ -270,6 +316,15 @@ def _ponder_all(args: argparse.Namespace, command: str) -> int:
     if num_failed and len(args.images) > 1:
         print(f"error: {num_failed} of {len(args.images)} images were left out", file=sys.stderr)
     return 2 if num_failed else 0
+
+
+def _between(ends: Sequence[float] | None) -> tuple[float, float] | None:
+    if ends is None:
+        return None
+    low, high = ends
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ValueError(f"--limits {low:g} {high:g}: the first must be below the second")
+    return low, high
 
 
 def _readable(paths: Sequence[str]) -> Iterator[np.ndarray]:

@@ -111,6 +111,40 @@ def test_colours_follow_the_scale(tmp_path, network, photo, scale):
         np.testing.assert_array_equal(np.asarray(image)[::16, ::16], ref)
 
 
+def test_what_is_drawn_and_between_which_values(tmp_path, network, photo, capsys):
+    from sact_core.maps import drawing
+    from sact_core.maps.limits import unit_limits
+
+    def pictures(out, *options):
+        argv = [photo, "--checkpoint", network, "--out", str(tmp_path / out), *BACKEND, *options]
+        assert main(argv) == 0
+        with MapFile(tmp_path / out / "photo_maps.h5") as file:
+            units, seen = file.map(0, "num_units"), file.image(0)
+        names = ("ponder", "overlay", "im")
+        return (
+            units,
+            seen,
+            [
+                np.asarray(Image.open(tmp_path / out / f"photo_{name}.png"))[::16, ::16]
+                for name in names
+            ],
+        )
+
+    units, _, (ponder, overlay, im) = pictures(
+        "units", "--metric", "num_units", "--scale", "units", "--opacity", "0.25"
+    )
+    ref = drawing.colour(units, unit_limits((2, 2, 2), "num_units"), "viridis")
+    np.testing.assert_array_equal(ponder, ref)
+    np.testing.assert_array_equal(overlay, drawing.blend(im, ref, 0.25))
+    units, _, (ponder, *_) = pictures("limits", "--metric", "num_units", "--limits", "-1", "9.5")
+    np.testing.assert_array_equal(ponder, drawing.colour(units, (-1, 9.5), "viridis"))
+    argv = [photo, "--checkpoint", network, "--out", tmp_path / "out", *BACKEND]
+    for ends in (("5", "5"), ("6", "5"), ("nan", "5"), ("1", "inf")):
+        assert "the first must be below" in fails(capsys, *argv, "--limits", *ends)
+    for opacity in ("nan", "-0.1", "1.5"):
+        assert "between 0 and 1" in fails(capsys, *argv, "--opacity", opacity)
+
+
 def test_tau_of_a_network_that_takes_any(tmp_path, network, photo, capsys):
     checkpoints.write(tmp_path / "any.h5", any_tau_checkpoint())
     means = []

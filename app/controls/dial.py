@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import families, figures, loaders
+from app import families, figures, loaders, views
 from app.folders import InputError, sentence
 from app.records import Look, Model, Run
 from app.texts import plain_lines
@@ -55,7 +55,7 @@ def stretched(dial: loaders.Dial, metric: str) -> tuple[float, float]:
     """Ends of a scale from the least to the most of all taus."""
     ends = [(maps.min(axis=0), maps.max(axis=0)) for maps in getattr(dial, metric)]
     low, high = float(sum(a.min() for a, _ in ends)), float(sum(b.max() for _, b in ends))
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
+    return views.readable(low, high)
 
 
 def take_tau(page: str, key: str, name: str = "tau") -> None:

@@ -120,7 +120,7 @@ def _take_images(page: str) -> None:
 def _take_photograph(page: str) -> None:
     file = st.session_state.get(f"{page}_camera")
     if file is not None:
-        _keep_picture(page, "Photograph", file.getvalue)
+        _keep_picture(page, "Photograph.png", file.getvalue)
 
 
 def _keep_picture(page: str, name: str, data: Callable[[], bytes]) -> None:

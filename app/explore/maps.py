@@ -13,6 +13,8 @@ from app.records import Run
 from app.viewer import Panel, Scale, payload
 from app.viewer import component as viewer
 
+OPACITY = 65  # per cent, of the map over the image at first
+
 
 @st.fragment(key="explore_hero")
 def hero(choice: controls.Choice) -> None:
@@ -50,7 +52,7 @@ def hero(choice: controls.Choice) -> None:
             "Opacity over the image",
             0,
             100,
-            65,
+            OPACITY,
             5,
             format="%d%%",
             key="explore_opacity",
@@ -60,15 +62,13 @@ def hero(choice: controls.Choice) -> None:
             width=220,
         )
     layers = views.layers(run.result, metric)
-    low, high = views.limits(choice.look.model.config, run.result, metric, stretch)
+    low, high = limits_of(choice, metric, stretch)
     dial = None
     if choice.look.model.tau_range is not None:
         any_tau.say_budget("explore")
         with controls.guarded():
             every_tau = any_tau.run_all(choice.look, run)
         dial = any_tau.slider(choice.look.model, every_tau, metric, choice.look.tau)
-        if stretch == "stretched":  # one scale for all taus, or dragging would show nothing
-            low, high = any_tau.stretched(every_tau, metric)
     viewer.show(
         payload(
             run.seen.pixels,
@@ -95,6 +95,15 @@ def hero(choice: controls.Choice) -> None:
         on_tau=partial(any_tau.take_tau, "explore", "explore_map"),
         on_target=partial(any_tau.take_target, "explore", "explore_map", choice.look),
     )
+
+
+def limits_of(choice: controls.Choice, metric: str, scale: str) -> tuple[float, float]:
+    """Values of the first and last colour of the map on the screen."""
+    if scale == "stretched" and choice.look.model.tau_range is not None:
+        # One scale for all taus, or dragging would show nothing.
+        with controls.guarded():
+            return any_tau.stretched(any_tau.run_all(choice.look, choice.run), metric)
+    return views.limits(choice.look.model.config, choice.run.result, metric, scale)
 
 
 def vanilla(run: Run) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 import streamlit as st
 
 from app import controls, exports, figures, views
-from app.texts import file_stem
+from app.explore.maps import OPACITY, limits_of
 
 
 @st.fragment(key="explore_blocks")
@@ -43,32 +43,33 @@ def blocks(choice: controls.Choice) -> None:
 def take_home(choice: controls.Choice) -> None:
     """Downloads, and the command that gives the same."""
     run, look = choice.run, choice.look
-    model, picture = look.model, look.picture
     metric = st.session_state.get("explore_metric", "ponder_cost")
     scale = st.session_state.get("explore_scale", "fixed")
-    colours = st.session_state.get("explore_colours", "viridis")
-    opacity = st.session_state.get("explore_opacity", 65) / 100
-    limits = views.limits(model.config, run.result, metric, scale)
-    stem = file_stem(picture.name.rsplit(".", 1)[0], model.name)
-    stem += f"_tau{look.tau:g}" if look.tau is not None else ""
-    label = f"{views.METRICS[metric].lower()}, units"
+    shown = exports.Shown(
+        metric,
+        st.session_state.get("explore_colours", "viridis"),
+        scale,
+        limits_of(choice, metric, scale),
+        st.session_state.get("explore_opacity", OPACITY) / 100,
+    )
+    stem = exports.stem(look, run)
+    drawn = stem if metric == "ponder_cost" else f"{stem}_{metric}"
     st.header("Take it with you", anchor=False)
     files: list[tuple[str, str, Callable[[], bytes | str]]] = [
-        ("Map", f"{stem}_map.png", partial(exports.map_png, run, metric, limits, colours)),
-        (
-            "Overlay",
-            f"{stem}_overlay.png",
-            partial(exports.overlay_png, run, metric, limits, colours, opacity),
-        ),
+        ("Map", f"{drawn}_map.png", partial(exports.map_png, look, run, shown)),
+        ("Overlay", f"{drawn}_overlay.png", partial(exports.overlay_png, look, run, shown)),
         (
             "Colour bar",
-            f"{stem}_colour_bar.png",
-            partial(exports.colour_bar_png, limits, colours, label),
+            f"{drawn}_colour_bar.png",
+            partial(exports.colour_bar_png, look, run, shown),
         ),
-        ("Arrays", f"{stem}.h5", partial(exports.hdf5, look, run)),
-        ("Map as array", f"{stem}_map.npy", partial(exports.npy, run, metric)),
+        ("Arrays", f"{stem}.h5", partial(exports.hdf5, look, run, shown)),
+        ("Map as array", f"{drawn}_map.npy", partial(exports.npy, run, metric)),
         ("Numbers", f"{stem}.csv", partial(exports.table, look, run)),
     ]
+    if look.picture.origin != "example":
+        own = f"{exports.image_stem(look.picture)}.png"
+        files.append(("Image", own, partial(exports.image_png, look.picture)))
     with st.container(horizontal=True):
         for name, file, make in files:
             st.download_button(
@@ -80,8 +81,4 @@ def take_home(choice: controls.Choice) -> None:
                 icon=":material/download:",
             )
     st.markdown("The same from the command line:")
-    st.code(
-        exports.command(look, colours, scale),
-        language="bash",
-        wrap_lines=True,
-    )
+    st.code(exports.command(look, shown), language="bash", wrap_lines=True)

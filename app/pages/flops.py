@@ -9,7 +9,6 @@ import streamlit as st
 
 from app import controls, exports, figures, loaders, views
 from app.records import Look, Run
-from app.texts import file_stem
 
 PAGE = "flops"
 COUNTS = {"flops": "FLOPs", "multiply_adds": "Multiply-adds"}
@@ -87,7 +86,7 @@ controls.heading(
     "runs, its **colour** how much of that this image really needed.",
 )
 choice = controls.choose(PAGE)
-model, picture = choice.look.model, choice.look.picture
+model = choice.look.model
 run = controls.run(PAGE, choice)
 counts = st.segmented_control(
     "Count",
@@ -166,8 +165,8 @@ st.dataframe(
 )
 st.download_button(
     "Table (.csv)",
-    partial(exports.rows_csv, rows),
-    f"{file_stem('flops', model.name, picture.name)}.csv",
+    partial(exports.layers, choice.look, run, rows),
+    f"flops_{exports.stem(choice.look, run)}.csv",
     key="flops_download",
     on_click="ignore",
     icon=":material/download:",

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import h5py
 import numpy as np
 import pytest
+from PIL import Image
 
 from app import exports, families, loaders, stated, times, views
 from app.folders import InputError
@@ -413,14 +414,17 @@ class TestViews:
 
 class TestExports:
     def test_pictures_and_arrays(self, app_env):
-        from PIL import Image
-
         model, picture, run = example_run()
-        map_png = exports.map_png(run, "ponder_cost", (6, 12), "viridis")
-        overlay = exports.overlay_png(run, "ponder_cost", (6, 12), "magma", 0.5)
-        bar = exports.colour_bar_png((6, 12), "viridis", "units")
-        for data in (map_png, overlay, bar):
-            assert Image.open(io.BytesIO(data)).format == "PNG"
+        look = Look(model, picture)
+        shown = exports.Shown("ponder_cost", "magma", "fixed", (6, 12), 0.5)
+        for make in (exports.map_png, exports.overlay_png, exports.colour_bar_png):
+            image = Image.open(io.BytesIO(make(look, run, shown)))
+            assert image.format == "PNG"
+            said = json.loads(image.text["Comment"])
+            assert said["checkpoint"] == {"name": model.name, "content_hash": model.digest}
+            assert said["tau"] == model.tau
+            assert said["input_size"] == [32, 32]
+            assert said["limits"] == [6, 12]
 
         values = np.load(io.BytesIO(exports.npy(run, "num_units")))
         assert np.array_equal(values, run.result.map("num_units")[0])
@@ -444,22 +448,70 @@ class TestExports:
         assert int(rows[0]["flops"]) == run.result.flops[0]
         assert len(units) == sum(model.config.units_per_block)
 
-    def test_command_is_the_one_that_reproduces(self, app_env, pretrained, tmp_path):
+    @pytest.mark.parametrize("metric", ["ponder_cost", "num_units"])
+    @pytest.mark.parametrize("scale", ["fixed", "stretched"])
+    @pytest.mark.parametrize("tau", [None, 0.0123456])
+    def test_command_draws_the_same(self, any_tau_env, any_tau, tmp_path, metric, scale, tau):
         import shlex
 
         from sact_core import ponder
 
-        model, picture, run = example_run(image_size=64, fit="keep")
-        words = shlex.split(exports.command(Look(model, picture, 64, "keep"), "magma", "fixed"))
+        model = loaders.model("tiny_sact_anytau" if tau else "tiny_sact_tau0.005")
+        look = Look(model, loaders.example("Coffee"), 64, "keep", tau)
+        run = loaders.run(look)
+        limits = views.limits(model.config, run.result, metric, scale)
+        shown = exports.Shown(metric, "magma", scale, limits, 0.65)
+        words = shlex.split(exports.command(look, shown))
         assert words[:3] == ["python", "-m", "sact_core.ponder"]
         words[3] = str(ROOT / words[3])
-        words[words.index("--checkpoint") + 1] = str(pretrained / f"{model.name}.h5")
+        at = words.index("--checkpoint") + 1
+        assert words[at] == f"pretrained/{model.name}.h5"
+        words[at] = str(any_tau / f"{model.name}.h5")
         words[words.index("--out") + 1] = str(tmp_path / "out")
 
         assert ponder.main(words[3:]) == 0
-        made = next((tmp_path / "out").glob("*.h5"))
-        with h5py.File(made) as file:
-            assert np.array_equal(file["ponder_cost_map"][0, ..., 0], run.result.map()[0])
+        made = {"ponder": exports.map_png, "overlay": exports.overlay_png}
+        made["colorbar"] = exports.colour_bar_png
+        for name, make in made.items():
+            with (
+                Image.open(tmp_path / "out" / f"coffee_{name}.png") as ref,
+                Image.open(io.BytesIO(make(look, run, shown))) as comp,
+            ):
+                assert np.array_equal(np.asarray(ref), np.asarray(comp)), name
+        with h5py.File(tmp_path / "out" / "coffee_maps.h5") as file:
+            assert np.array_equal(file[f"{metric}_map"][0, ..., 0], run.result.map(metric)[0])
+        with h5py.File(io.BytesIO(exports.hdf5(look, run, shown))) as file:
+            said = json.loads(file.attrs["provenance"])
+        assert said["tau"] == (tau or 0.005)
+        assert said["input_size"] == list(run.result.input_size)
+        assert said["command"] == exports.command(look, shown)
+        table = exports.table(look, run).splitlines()
+        height, width = run.result.input_size
+        assert table[1].startswith(f"{model.name},Coffee,{tau or 0.005},{height},{width},network,")
+        rows = views.layer_rows(model.plan, run)
+        assert exports.layers(look, run, rows).splitlines()[1].startswith(f"{model.name},Coffee,")
+        name = exports.stem(look, run)
+        assert name.endswith(f"{width}x{height}")
+        assert ("tau0.0123456" in name) == (tau is not None)
+
+    @pytest.mark.parametrize(
+        ("name", "origin", "note", "file"),
+        [
+            ("my cat.webp", "upload", "", "my cat.webp"),
+            ("my cat.webp", "upload", "made 2 times smaller", "my_cat.png"),
+            ("Photograph.png", "upload", "", "Photograph.png"),
+            ("Test image 7", "test", "labelled bird", "Test_image_7.png"),
+        ],
+    )
+    def test_command_names_a_file_that_one_has(self, app_env, name, origin, note, file):
+        import shlex
+
+        picture = loaders.picture(name, np.zeros((8, 8, 3), np.uint8), origin, note)
+        look = Look(loaders.model("tiny_act"), picture)
+        shown = exports.Shown("ponder_cost", "viridis", "fixed", (6, 12), 0.65)
+        assert shlex.split(exports.command(look, shown))[3] == file
+        with Image.open(io.BytesIO(exports.image_png(picture))) as image:
+            assert np.array_equal(np.asarray(image), picture.pixels)
 
 
 class TestFamilies:

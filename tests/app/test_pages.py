@@ -17,6 +17,7 @@ from app.compare import maps
 from app.records import Look
 from tests.app.conftest import CLASSES, ROOT
 
+ANY = "tiny_sact_anytau"
 PAGES = sorted((ROOT / "app" / "pages").glob("*.py"))
 
 
@@ -173,6 +174,36 @@ class TestExplore:
 
         assert not at.exception
         assert "--colour-map magma" in at.code[0].value
+
+    @pytest.mark.parametrize("name", [ANY, "tiny_sact_tau0.005"])
+    @pytest.mark.parametrize("metric", ["ponder_cost", "num_units"])
+    @pytest.mark.parametrize("scale", ["fixed", "stretched"])
+    def test_downloads_have_the_limits_of_the_screen(
+        self, any_tau_env, monkeypatch, name, metric, scale
+    ):
+        from app import exports
+        from app.explore import maps as explore_maps
+
+        drawn, shown, payload = [], [], explore_maps.payload
+
+        def spy(image, layers, panels, scales=(), **more):
+            drawn.extend(scales)
+            return payload(image, layers, panels, scales, **more)
+
+        monkeypatch.setattr(explore_maps, "payload", spy)
+        command = exports.command
+        monkeypatch.setattr(
+            exports, "command", lambda look, made: shown.append(made) or command(look, made)
+        )
+        at = run_page(explore_checkpoint=name, **({"explore_tau": "0.02"} if name == ANY else {}))
+        at.button_group(key="explore_metric").set_value(metric).run()
+        at.button_group(key="explore_scale").set_value(scale).run()
+
+        assert not at.exception
+        assert shown[-1].limits == (drawn[-1].low, drawn[-1].high)
+        assert (shown[-1].metric, shown[-1].scale) == (metric, scale)
+        assert "--opacity 0.65" in at.code[0].value
+        assert ("--tau 0.02" in at.code[0].value) == (name == ANY)
 
     def test_settings_that_do_not_fit_the_next_network(self, photo_env):
         at = run_page(explore_side_imagenet="256", explore_row="150", explore_column="9")
@@ -390,7 +421,6 @@ class TestPhotographs:
         assert sorted(chosen) == [f"zoo_photos_tau{tau}" for tau in (0.005, 0.01, 0.02)]
 
 
-ANY = "tiny_sact_anytau"
 ANY_FAMILY = "ResNet-20 SACT any tau, 1/4 width, on cifar10"
 
 
