@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 
-import numpy as np
 import streamlit as st
 
 from app import controls, figures, views
@@ -179,12 +178,41 @@ def why(choice: controls.Choice) -> None:
             )
 
 
+def settle_position(run: Run) -> None:
+    """Decide on the position before anything that shows it is drawn.
+
+    At first it is the link's, or the middle; where the size of the input has changed,
+    it is the same place of the image.
+    """
+    size, before = run.result.input_size, st.session_state.get("explore_size")
+    st.session_state["explore_size"] = size
+    for key, side, i in (("explore_row", size[0], 0), ("explore_column", size[1], 1)):
+        if key not in st.session_state:
+            asked = st.query_params.get(key)
+            at = whole_number(asked) if asked is not None else None
+            if at is None:
+                continue  # the middle
+        else:
+            at = int(st.session_state[key])
+            if before is not None and before != size:
+                at = int((at + 0.5) * side / before[i])
+        st.session_state[key] = min(max(at, 0), side - 1)
+
+
+def whole_number(text: str) -> int | None:
+    """A number of a link, as a widget takes it; None where it is none."""
+    try:
+        return int(float(text))
+    except (ValueError, OverflowError):
+        return None
+
+
 def position(run: Run) -> tuple[int, int]:
     """The chosen row and column, the middle of the image at first."""
     height, width = run.result.input_size
     row = st.session_state.get("explore_row", height // 2)
     column = st.session_state.get("explore_column", width // 2)
-    return int(np.clip(row, 0, height - 1)), int(np.clip(column, 0, width - 1))
+    return int(row), int(column)
 
 
 def take_position() -> None:

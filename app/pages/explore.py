@@ -7,7 +7,7 @@ import streamlit as st
 from app import controls
 from app.explore.cost import badge, cost, numbers, says
 from app.explore.film import film
-from app.explore.maps import hero, why
+from app.explore.maps import hero, settle_position, why
 from app.explore.take_home import blocks, take_home
 
 PAGE = "explore"
@@ -19,6 +19,8 @@ controls.heading(
 )
 choice = controls.choose(PAGE)
 controls.run(PAGE, choice)  # an error is said before anything is drawn
+if choice.look.model.config.by_position:
+    settle_position(choice.run)
 hero(choice)
 numbers(choice)
 badge(choice)

@@ -175,6 +175,54 @@ class TestExplore:
         assert not at.exception
         assert "--colour-map magma" in at.code[0].value
 
+    @pytest.fixture
+    def marks(self, monkeypatch):
+        """Positions that the viewer frames, the latest last."""
+        from app.explore import maps as explore_maps
+
+        found, payload = [], explore_maps.payload
+
+        def spy(*args, mark=None, **more):
+            found.append(mark)
+            return payload(*args, mark=mark, **more)
+
+        monkeypatch.setattr(explore_maps, "payload", spy)
+        return found
+
+    def test_a_linked_position_is_marked_and_explained(self, app_env, marks):
+        at = run_page(explore_row="20", explore_column="21", explore_image="Coffee")
+
+        assert not at.exception
+        assert marks[0] == (20, 21)  # as soon as it is opened
+        assert at.number_input(key="explore_row").value == 20
+        assert at.number_input(key="explore_column").value == 21
+
+    @pytest.mark.parametrize("text", ["", "-5", "9" * 30, "nan", "1.5", "x", "٣"])
+    def test_a_linked_position_beyond_the_image(self, app_env, marks, text):
+        at = run_page(explore_row=text, explore_column="3")
+
+        assert not at.exception
+        row = at.number_input(key="explore_row").value
+        assert 0 <= row <= 127
+        assert marks[-1] == (row, 3)
+
+    def test_a_position_stays_where_it_is_in_the_image(self, photo_env, marks):
+        at = run_page(explore_side_imagenet="128", explore_row="31", explore_column="100")
+        before = at.session_state["explore_size"]
+        at.select_slider(key="explore_side_imagenet").set_value(256).run()
+        after = at.session_state["explore_size"]
+
+        assert not at.exception
+        assert after != before
+        row, column = (at.number_input(key=f"explore_{side}").value for side in ("row", "column"))
+        assert row == int(31.5 * after[0] / before[0])
+        assert column == int(100.5 * after[1] / before[1])
+        assert marks[-1] == (row, column)
+        at.select_slider(key="explore_side_imagenet").set_value(128).run()
+        assert at.number_input(key="explore_row").value == 31
+        assert at.number_input(key="explore_column").value == 100
+        assert marks[-1] == (31, 100)
+
     @pytest.mark.parametrize("name", [ANY, "tiny_sact_tau0.005"])
     @pytest.mark.parametrize("metric", ["ponder_cost", "num_units"])
     @pytest.mark.parametrize("scale", ["fixed", "stretched"])
