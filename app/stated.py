@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TypeGuard
 
@@ -13,8 +14,15 @@ from sact_core.flops import dense_flops
 from sact_core.untrusted_json import from_json
 
 
-def accuracy(model: Model) -> str | None:
-    """What the checkpoint says of its accuracy, with split and count."""
+def accuracy(model: Model, tau: float | None = None) -> str | None:
+    """What is known of how often the network is right, with split and count.
+
+    What the checkpoint states holds at its default tau. At another one it is read off
+    the measured curve of a network that takes any, between two measured taus on a
+    straight line over the logarithm, which is said; None where there is no curve.
+    """
+    if model.tau_range is not None and tau not in (None, model.config.tau_default):
+        return _accuracy_at(model, tau or 0.0)
     metrics = model.header.provenance.get("metrics")
     if not isinstance(metrics, dict):
         return None
@@ -22,9 +30,35 @@ def accuracy(model: Model) -> str | None:
     if not _is_share(value):
         return None
     of = f" of {count:,} {short(split)} images" if isinstance(count, int) and split else ""
-    among = metrics.get("eval/Recall@5")
-    five = f", {among:.1%} among the first five" if _is_share(among) else ""
-    return f"{value:.1%} right{of}{five}"
+    return f"{value:.1%} right{of}{_five(metrics.get('eval/Recall@5'))}"
+
+
+def _accuracy_at(model: Model, tau: float) -> str | None:
+    rows = [row for row in curve(model) if _is_share(row.get("eval/Accuracy"))]
+    value = _at(rows, "eval/Accuracy", tau)
+    if value is None:
+        return None
+    count = min(row.get("count", 0) for row in rows)
+    of = f" of {count:,.0f} images" if count else ""
+    five = _at([row for row in rows if _is_share(row.get("eval/Recall@5"))], "eval/Recall@5", tau)
+    if any(math.isclose(row["tau"], tau, rel_tol=1e-4) for row in rows):
+        return f"{value:.1%} right{of}{_five(five)}"
+    low = max(row["tau"] for row in rows if row["tau"] < tau)
+    high = min(row["tau"] for row in rows if row["tau"] > tau)
+    between = f"interpolated between τ = {low:.3g} and {high:.3g}"
+    return f"about {value:.1%} right{of}{_five(five)}, {between}"
+
+
+def _five(among: object) -> str:
+    return f", {among:.1%} among the first five" if _is_share(among) else ""
+
+
+def _at(rows: list[dict[str, float]], name: str, tau: float) -> float | None:
+    """A value of the curve at a tau; None beyond its ends."""
+    if not rows or not rows[0]["tau"] * 0.9999 <= tau <= rows[-1]["tau"] * 1.0001:
+        return None
+    taus = np.log([row["tau"] for row in rows])
+    return float(np.interp(np.log(tau), taus, [row[name] for row in rows]))
 
 
 def curve(model: Model) -> list[dict[str, float]]:
@@ -39,13 +73,10 @@ def curve(model: Model) -> list[dict[str, float]]:
         stored = from_json(model.source.with_suffix(".curve.json").read_text(encoding="utf-8"))
         if stored["content_hash"] != model.digest:
             return []
-        rows = [
-            {k: float(v) for k, v in row.items() if isinstance(v, int | float)}
-            for row in stored["rows"]
-        ]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        rows = [{k: float(v) for k, v in row.items() if _is_number(v)} for row in stored["rows"]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return []
-    return sorted((row for row in rows if "tau" in row), key=lambda row: row["tau"])
+    return sorted((row for row in rows if row.get("tau", 0) > 0), key=lambda row: row["tau"])
 
 
 def mean_share(model: Model, tau: float | None = None) -> float | None:
@@ -58,16 +89,19 @@ def mean_share(model: Model, tau: float | None = None) -> float | None:
         return 1.0
     if model.tau_range is not None and tau not in (None, model.config.tau_default):
         rows = [row for row in curve(model) if row.get("Total Flops/mean", 0) > 0]
-        if not rows or not rows[0]["tau"] <= (tau or 0) <= rows[-1]["tau"]:
+        spent = _at(rows, "Total Flops/mean", tau or 0.0)
+        if spent is None:
             return None
         side = model.header.preprocessing.image_size
         dense = dense_flops(model.plan, (side, side)).total[0]
-        taus = np.log([row["tau"] for row in rows])
-        spent = np.interp(np.log(tau or 1), taus, [row["Total Flops/mean"] for row in rows])
         return float(min(spent / dense, 1.0))
     metrics = model.header.provenance.get("metrics")
     share = metrics.get("flops_share") if isinstance(metrics, dict) else None
     return float(share) if _is_share(share) and share else None
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and abs(value) < 1e300
 
 
 def _is_share(value: object) -> TypeGuard[float]:

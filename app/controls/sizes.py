@@ -135,7 +135,7 @@ def describe(look: Look) -> str:
     parts = [f"**{config.name}**, {units} units"]
     if model.tau is not None and model.tau_range is None:
         parts.append(f"τ = {model.tau:g}")
-    accuracy = stated.accuracy(model)
+    accuracy = stated.accuracy(model, look.tau)
     if accuracy is not None:
         parts.append(plain(accuracy))
     side, fit = look.preprocessing.image_size, look.preprocessing.fit

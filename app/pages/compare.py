@@ -130,7 +130,7 @@ rows = [
         "milliseconds": 1000 * run.seconds,
         "units": units_by_block(run),
         "tau": "–" if (tau := model.tau if taus[i] is None else taus[i]) is None else f"{tau:g}",
-        "accuracy": stated.accuracy(model),
+        "accuracy": stated.accuracy(model, taus[i]),
     }
     for i, (model, run) in enumerate(zip(models, runs, strict=True))
 ]
@@ -146,7 +146,7 @@ st.dataframe(
         "milliseconds": st.column_config.NumberColumn("Took, ms", format="%.0f", help=times.ONCE),
         "units": st.column_config.TextColumn("Units by block", help="On average over positions."),
         "tau": "τ",
-        "accuracy": "Accuracy of the checkpoint",
+        "accuracy": "Accuracy at this τ",
     },
     key="compare_table",
     alt="Predictions, FLOPs and units of each network",

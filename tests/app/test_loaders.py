@@ -743,6 +743,28 @@ class TestAnyTau:
         assert stated.mean_share(model, np.sqrt(0.001 * 0.02)) == pytest.approx(0.6)
         assert stated.mean_share(model, 0.05) is None
 
+    def test_accuracy_is_that_of_the_tau(self, any_tau_env, any_tau, tmp_path):
+        shutil.copy(any_tau / "tiny_sact_anytau.h5", tmp_path)
+        any_tau_env.setenv("SACT_PRETRAINED_DIR", str(tmp_path))
+        model = loaders.model("tiny_sact_anytau")
+        own = f"{0.9 - model.config.tau_default:.1%} right of 10,000 test images"
+        assert stated.accuracy(model) == own
+        assert stated.accuracy(model, model.config.tau_default) == own
+        assert stated.accuracy(model, 0.02) is None  # without a curve nothing is known
+        rows = [
+            {"tau": tau, "count": 10000, "eval/Accuracy": right, "eval/Recall@5": 0.99}
+            for tau, right in ((0.001, 0.9), (0.004, 0.8), (0.016, float("nan")), (0.01, 10**400))
+        ]
+        beside = tmp_path / "tiny_sact_anytau.curve.json"
+        beside.write_text(json.dumps({"content_hash": model.digest, "rows": rows}))
+        five = ", 99.0% among the first five"
+        assert stated.accuracy(model, 0.004) == f"80.0% right of 10,000 images{five}"
+        assert stated.accuracy(model, 0.002) == (
+            f"about 85.0% right of 10,000 images{five}, interpolated between τ = 0.001 and 0.004"
+        )
+        assert stated.accuracy(model, 0.02) is None
+        assert stated.accuracy(model, 0.0005) is None
+
     def test_flips(self):
         from app.loaders import dataset
 

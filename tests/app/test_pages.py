@@ -690,6 +690,20 @@ class TestCompare:
         assert len(set(taus)) == 3
         assert taus[1:] == ["0.05", "0.0005"]  # its range
 
+    def test_accuracy_beside_a_tau_is_of_that_tau(self, any_tau_env):
+        at = run_page(
+            "compare", compare_checkpoint_1=ANY, compare_checkpoint_2=ANY, compare_tau_2="0.02"
+        )
+        stated = list(at.dataframe[0].value["accuracy"])
+
+        assert not at.exception
+        assert stated[0] == "89.5% right of 10,000 test images"
+        assert not isinstance(stated[1], str)
+        at = run_page(explore_checkpoint=ANY)
+        assert "89.5% right" in texts(at)
+        at.number_input(key="explore_tau").set_value(0.02).run()
+        assert "% right" not in texts(at)
+
     def test_tau_of_a_network_without_halting_is_a_dash(self, app_env):
         at = run_page("compare", compare_checkpoint_2="tiny_vanilla")
 
