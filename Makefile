@@ -1,4 +1,5 @@
-# make app    set everything up and open the app
+# make app    set everything up and open the app, on this machine only; for others:
+#             make app ADDRESS=0.0.0.0, or one address of this machine, and PORT=8501
 # make test   set everything up, check style and types, and run every test,
 #             JOBS files of tests at a time (JOBS=4 on a larger machine)
 # make fuzz   try N (1000) strange inputs of each kind, made from SEED (1); KINDS="maps images"
@@ -11,6 +12,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8501
+ADDRESS ?= 127.0.0.1
 JOBS ?= 2
 N ?= 1000
 SEED ?= 1
@@ -19,7 +21,7 @@ FIRST ?= 0
 .PHONY: app test lint format fuzz clean
 
 app: $(VENV)/.warm
-	$(BIN)/streamlit run streamlit_app.py --server.port $(PORT)
+	$(BIN)/streamlit run streamlit_app.py --server.address $(ADDRESS) --server.port $(PORT)
 
 # Most tests share the cores; what is timed, measured or seen in a browser runs alone.
 # Numba's cache is filled first, so that no two processes compile the same. The kernels

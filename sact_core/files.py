@@ -18,6 +18,9 @@ from pathlib import Path
 _MARK, _NAMED = "sact-", 100
 _TEMPORARY = re.compile(rf"\.(.+)\.{_MARK}\w{{8}}\.tmp")
 
+#: What a system says that has nothing to flush with there.
+_NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
+
 
 @contextlib.contextmanager
 def written_beside(path: str | Path) -> Iterator[Path]:
@@ -53,13 +56,15 @@ def written_beside(path: str | Path) -> Iterator[Path]:
     beside = Path(name)
     try:
         try:
-            os.fchmod(handle, 0o666 & ~_umask())
+            # Not on Windows; and a disk of a camera or of another system may have no modes.
+            with contextlib.suppress(OSError, AttributeError):
+                os.fchmod(handle, 0o666 & ~_umask())
         finally:
             os.close(handle)
         yield beside
         _sync(beside)
         beside.replace(path)
-        _sync(path.parent)
+        _sync_folder(path.parent)
     except OSError as error:
         if error.errno is None:
             raise
@@ -113,8 +118,24 @@ def _umask() -> int:
 
 
 def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+    handle = os.open(path, os.O_RDWR)  # Windows flushes what may be written to alone
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
     finally:
         os.close(handle)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Flush the name of a file, where a folder can be opened and flushed at all.
+
+    The file is in its place by then: what cannot be flushed is written all the same.
+    """
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -71,6 +71,53 @@ def test_a_full_disk_keeps_the_old_file(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["a.bin"]
 
 
+def test_a_place_without_modes_takes_files(tmp_path, monkeypatch):
+    """Windows has no such call; other disks refuse it."""
+    monkeypatch.delattr(os, "fchmod")
+    write_bytes(tmp_path / "a", b"new")
+    monkeypatch.setattr(os, "fchmod", _refuse, raising=False)
+    write_bytes(tmp_path / "b", b"new")
+    assert [(tmp_path / name).read_bytes() for name in "ab"] == [b"new", b"new"]
+    assert sorted(os.listdir(tmp_path)) == ["a", "b"]
+
+
+def test_a_place_whose_folders_cannot_be_opened_takes_files(tmp_path, monkeypatch):
+    """Windows opens none, and flushes only what may be written to."""
+    opened, flushed, real = {}, [], os.open
+
+    def open_(path, flags, *mode, **more):
+        if os.path.isdir(path):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        handle = real(path, flags, *mode, **more)
+        opened[handle] = flags
+        return handle
+
+    def fsync(handle):
+        if not opened[handle] & os.O_RDWR:
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        flushed.append(handle)
+
+    monkeypatch.setattr(os, "open", open_)
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_bytes(tmp_path / "a", b"new")
+    assert (tmp_path / "a").read_bytes() == b"new"
+    assert len(flushed) == 1
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
+def test_a_place_that_cannot_flush_takes_files(tmp_path, monkeypatch, number):
+    def fsync(handle):
+        raise OSError(number, "not here")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_bytes(tmp_path / "a", b"new")
+    assert (tmp_path / "a").read_bytes() == b"new"
+
+
+def _refuse(*_):
+    raise PermissionError(errno.EPERM, "Operation not permitted")
+
+
 def test_a_limit_on_file_size_keeps_the_old_file(tmp_path):
     """A real failure of the operating system in the middle of a write."""
     path = tmp_path / "a.bin"
