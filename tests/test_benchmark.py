@@ -296,6 +296,16 @@ def test_a_side_that_fails_says_why():
     side.end()
 
 
+def test_a_side_without_a_compiler_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CXX", "g++")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    side = Process("compiled", TINY, 1)
+    with pytest.raises(SideError, match=r"and said: it needs a C\+\+ compiler, which is not"):
+        side.wait()
+    side.end()
+
+
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
 def test_peak_memory_is_the_process_own():
     code = (

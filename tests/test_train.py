@@ -507,3 +507,30 @@ def test_two_processes_follow_the_loss_curve_of_one(tmp_path: Path) -> None:
     accuracies = [row["eval/Accuracy"] for row in (one[-1], two[-1])]
     assert min(accuracies) > 0.8
     assert not math.isclose(losses[1][0], losses[0][0], rel_tol=1e-9)
+
+
+def test_without_a_compiler_nothing_is_begun(noise_data_set: str, tmp_path: Path) -> None:
+    """A second try, without --compile, is not kept out by the first one's folder."""
+    bare = tmp_path / "bin"
+    bare.mkdir()
+    environment = {
+        **os.environ,
+        "PATH": str(bare),
+        "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache"),
+        "CXX": "g++",
+    }
+    argv = flags(noise_data_set, tmp_path / "run", "--max-steps", "1")
+
+    def train(*more: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "sact_core.train", *argv, *more]
+        return subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        )
+
+    done = train("--compile")
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert done.stderr.startswith("error: --compile finds nothing to compile with (")
+    assert "or leave --compile out" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+    assert train().returncode == 0

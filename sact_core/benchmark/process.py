@@ -130,6 +130,9 @@ class Process:
             return answer
         self._process.wait()
         self._errors.seek(0)
-        said = self._errors.read().strip().splitlines()[-1:] or ["nothing"]
-        reason = said[0].removeprefix("ValueError: ")
-        raise SideError(f"the {self.side} side ended early and said: {said[0]}", reason)
+        text = self._errors.read().strip()
+        said = text.splitlines()[-1] if text else "nothing"
+        if "No working C++ compiler" in text:
+            said = "it needs a C++ compiler, which is not here: install one, such as g++"
+        reason = said.removeprefix("ValueError: ")
+        raise SideError(f"the {self.side} side ended early and said: {said}", reason)

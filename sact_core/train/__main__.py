@@ -133,7 +133,12 @@ def _prepare(
     from sact_core.data.splits import open_split
     from sact_core.train.memory import require_memory
     from sact_core.train.run_dir import RunDir
-    from sact_core.train.start import resolve_amp, training_preprocessing, use_threads
+    from sact_core.train.start import (
+        require_compiler,
+        resolve_amp,
+        training_preprocessing,
+        use_threads,
+    )
 
     at_least_one(args, "num_threads", "data_workers")
     if config.batch_size % processes.world or config.batch_size < 2 * processes.world:
@@ -165,6 +170,8 @@ def _prepare(
     if device.startswith("cpu"):
         require_memory(config, train, test, processes)
     use_threads(args.num_threads, processes)
+    if config.compile:
+        require_compiler(device)
     if processes.is_first:
         images = {source.split: _which(source) for source in (train, test)}
         run_dir.start(config, command, args.resume, images)

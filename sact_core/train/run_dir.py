@@ -32,6 +32,7 @@ from typing import Any
 
 from sact_core.files import clear_leftovers, write_bytes
 from sact_core.train.recipes import TrainingConfig, config_from_dict, config_to_dict
+from sact_core.untrusted_json import from_json
 
 #: What a run writes beside and renames; ``watch.jsonl`` is another process's.
 FILES = (
@@ -79,7 +80,7 @@ class RunDir:
         """
         file = self.path / "config.json"
         try:
-            values = json.loads(file.read_text())
+            values = from_json(file.read_text())
             if not isinstance(values, dict):
                 raise ValueError
         except FileNotFoundError:
@@ -178,12 +179,13 @@ class RunDir:
 
     def _check_images(self, now: dict[str, dict[str, Any]]) -> None:
         try:
-            then = json.loads((self.path / "images.json").read_text())
+            then = from_json((self.path / "images.json").read_text())
         except FileNotFoundError:  # a run of an earlier version
             return
         except ValueError:
             then = None
-        if not isinstance(then, dict) or not all(isinstance(part, dict) for part in then.values()):
+        parts = then.values() if isinstance(then, dict) else [None]
+        if not all(isinstance(p, dict) and isinstance(p.get("size"), int) for p in parts):
             raise RunError(f"{self.path / 'images.json'} is damaged: choose another --run-dir")
         changed = []
         for split in sorted(then.keys() & now.keys()):
@@ -314,8 +316,8 @@ def read_rows(file: Path) -> list[dict[str, Any]]:
     """Read a file of one JSON object a line, leaving out what is none."""
     rows = []
     for line in file.read_text().splitlines() if file.exists() else []:
-        with contextlib.suppress(json.JSONDecodeError):
-            row = json.loads(line)
+        with contextlib.suppress(ValueError):
+            row = from_json(line)
             if isinstance(row, dict):
                 rows.append(row)
     return rows

@@ -147,6 +147,28 @@ def training_preprocessing(config: TrainingConfig, image_size: int) -> Preproces
     return Preprocessing(kind, image_size, crop_fraction=kept, fit="crop")
 
 
+def require_compiler(device: str) -> None:
+    """Refuse ``--compile`` where torch has nothing to compile with; it tries something small.
+
+    Raises
+    ------
+    ValueError
+        If there is no compiler, or what it made does not run; the message has torch's reason.
+    """
+    import torch
+
+    try:
+        torch.compile(lambda x: 2 * x + 1)(torch.ones(8, device=device))
+    except Exception as error:  # whatever the compilers make of what they do not find
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            f"--compile finds nothing to compile with ({reason}): install a C++ compiler, such as "
+            f"g++, or leave --compile out"
+        ) from None
+    finally:
+        torch._dynamo.reset()  # so that it does not count as a first of the network's shapes
+
+
 def use_threads(num_threads: int | None, processes: Processes) -> None:
     """Set torch's number of threads.
 
