@@ -204,7 +204,7 @@ def test_photographs_are_described_too(rng):
         (["{old}", "--out", "{folder}/x.onnx"], "old.onnx"),
         (["{net}", "--out", "{folder}/x.onnx", "--tau", "0.1"], "is not conditioned on tau"),
         (["{any}", "--out", "{folder}/x.onnx", "--tau", "7"], "outside of the range"),
-        (["{any}", "--out", "{folder}/x.onnx", "--tau", "nan"], "tau must be a number above 0"),
+        (["{any}", "--out", "{folder}/x.onnx", "--tau", "0"], "tau must be a number above 0"),
         (["{net}", "--out", "{folder}/x.onnx", "--early-exit"], "has no early exit"),
     ],
 )  # fmt: skip

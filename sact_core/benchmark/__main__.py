@@ -5,6 +5,7 @@
     python -m sact_core.benchmark infer                           # everything, about an hour
     python -m sact_core.benchmark infer --only resnet32-batch1 --threads 1
     python -m sact_core.benchmark infer --only resnet32-batch1 --against benchmarks/infer-….json
+    python -m sact_core.benchmark infer --map pretrained/cifar10_resnet32_sact_tau0.02.h5
     python -m sact_core.benchmark halting
     python -m sact_core.benchmark family pretrained/*.h5 --data-dir DIR
     python -m sact_core.benchmark train --threads 1               # a minute or two
@@ -23,6 +24,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sact_core.benchmark import storing
+from sact_core.benchmark.break_even import BATCHES
+from sact_core.benchmark.break_even import RATIOS as MAP_RATIOS
 from sact_core.benchmark.cases import CASES, RATIOS
 from sact_core.benchmark.infer import DENSE, SIDES
 from sact_core.benchmark.sides import SIDES as ALL_SIDES
@@ -32,6 +36,9 @@ from sact_core.extras import need
 
 #: Length of the longest turn.
 MAX_SECONDS = 3600
+
+#: Most images at once of a map.
+MAX_BATCH = 4096
 
 KEYS = [case.key for case in CASES]
 
@@ -51,11 +58,20 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_infer(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--only", nargs="+", choices=KEYS, default=KEYS, metavar="CASE",
+    parser.add_argument("--only", nargs="+", choices=KEYS, metavar="CASE",
                         help=f"which of {', '.join(KEYS)}")  # fmt: skip
-    parser.add_argument("--threads", nargs="+", type=int, help="default: 1, and one for each core")
-    parser.add_argument("--ratios", nargs="+", type=float, default=list(RATIOS),
-                        help="shares of the dense FLOPs; 1: nothing halts")  # fmt: skip
+    parser.add_argument("--map", nargs="?", const="", metavar="FILE.h5",
+                        help="where halting pays, by density and batch size, of the network of a "
+                             "checkpoint (default: ResNet-32), instead of cases")  # fmt: skip
+    parser.add_argument("--batches", nargs="+", type=int,
+                        help=f"of --map: images at once (default: {_listed(BATCHES)})")  # fmt: skip
+    parser.add_argument("--image-size", type=int, metavar="N",
+                        help="of --map: side in pixels (default: the checkpoint's)")  # fmt: skip
+    parser.add_argument("--threads", nargs="+", type=int,
+                        help="default: 1, and one for each core; of --map the latter")  # fmt: skip
+    parser.add_argument("--ratios", nargs="+", type=float,
+                        help=f"shares of the dense FLOPs; 1: nothing halts (default: "
+                             f"{_listed(RATIOS)}; of --map {_listed(MAP_RATIOS)})")  # fmt: skip
     parser.add_argument("--sides", nargs="+", choices=SIDES, metavar="SIDE",
                         help=f"masked, and one at least of {', '.join(DENSE)}; the rest of "
                              f"{', '.join(SIDES)} (default: all that are installed)")  # fmt: skip
@@ -118,7 +134,7 @@ def run_family(args: argparse.Namespace) -> None:
     at_least_one(args, "rounds", "num_images")
     _check_seconds(args.seconds)
     threads = thread_count(args.threads)
-    path, values = _earlier(args.out, "family")
+    path, values = storing.earlier(args.out, "family")
     together: dict[tuple[str, str], list[Path]] = {}  # those tested on the same images
     for file in args.checkpoints:
         chosen = evaluation_split(read_header(file).provenance, args.dataset, args.split)
@@ -130,7 +146,7 @@ def run_family(args: argparse.Namespace) -> None:
             files, source, args.num_images, threads, args.rounds, args.seconds
         )
         rows += [{**row, "data": f"{name} {split}"} for row in found]
-    _finish(path, values, family.merge(values["rows"], _signed(rows)))
+    storing.finish(path, values, family.merge(values["rows"], storing.signed(rows)))
 
 
 def run_infer(args: argparse.Namespace) -> int:
@@ -141,42 +157,70 @@ def run_infer(args: argparse.Namespace) -> int:
     from sact_core.benchmark.machine import machine, software
 
     sides = _chosen_sides(args.sides)
-    at_least_one(args, "rounds")
+    at_least_one(args, "rounds", "image_size")
     _check_seconds(args.seconds)
-    if not all(0 < ratio <= 1 for ratio in args.ratios):
+    if not all(0 < ratio <= 1 for ratio in args.ratios or []):
         raise ValueError("--ratios must be above 0 and at most 1")
-    threads = args.threads or sorted({1, thread_count(None)})
-    for count in threads:
+    for count in args.threads or []:
         thread_count(count)
+    if args.map is not None:
+        return run_map(args, sides)
+    if args.batches is not None or args.image_size is not None:
+        raise ValueError("--batches and --image-size go with --map")
+    only, ratios = args.only or KEYS, args.ratios or list(RATIOS)
+    threads = args.threads or sorted({1, thread_count(None)})
     earlier: dict[against.Key, infer.Row] = {}
     if args.against is not None:
-        wanted = set(itertools.product(args.only, threads, args.ratios))
+        wanted = set(itertools.product(only, threads, ratios))
         earlier = against.read_earlier(args.against, machine(), wanted, sides)
     # A check must not replace what it is held against, and then pass.
     keep = args.out is not None or args.against is None
     if keep:
-        path, values = _earlier(args.out or "benchmarks", "infer")
+        path, values = storing.earlier(args.out or "benchmarks", "infer")
         if not args.no_start:
             values["start"] = {**start.measure_start(), "software": software()}
     order = {case.key: i for i, case in enumerate(CASES)}
     comparisons: list[against.Comparison] = []
-    for case in (case for case in CASES if case.key in args.only):
+    for case in (case for case in CASES if case.key in only):
         for count in threads:
-            rows = infer.measure_case(case, count, args.ratios, sides, args.rounds, args.seconds)
+            rows = infer.measure_case(case, count, ratios, sides, args.rounds, args.seconds)
             comparisons += against.compare(earlier, rows)
             if keep:
                 values["rows"] = sorted(
-                    infer.merge(values["rows"], _signed(rows)),
+                    infer.merge(values["rows"], storing.signed(rows)),
                     key=lambda row: (order.get(row["case"], 99), row["threads"], -row["ratio"]),
                 )
                 report.write_results(path, values)
     if keep:
-        _finish(path, values, values["rows"])
+        storing.finish(path, values, values["rows"])
     for each in comparisons:
         print(each)
     if args.against is not None:
         print(against.summary(comparisons, args.against))
     return int(any(each.failed for each in comparisons))
+
+
+def run_map(args: argparse.Namespace, sides: list[str]) -> int:
+    """Measure where halting pays, and say it in one sentence."""
+    from sact_core.backends.masked import thread_count
+    from sact_core.benchmark import break_even
+
+    if args.only or args.against is not None:
+        raise ValueError("--map measures one network: leave --only and --against out")
+    batches = sorted(set(args.batches or BATCHES))
+    if not 1 <= batches[0] <= batches[-1] <= MAX_BATCH:
+        raise ValueError(f"--batches must be from 1 to {MAX_BATCH}, got {_listed(batches)}")
+    config, side = break_even.network_of(args.map or None, args.image_size)
+    path, values = storing.earlier(args.out or "benchmarks", "map")
+    for threads in sorted(set(args.threads or [thread_count(None)])):
+        rows = break_even.measure_map(
+            config, side, batches, threads, sides, args.ratios or list(MAP_RATIOS), args.rounds,
+            args.seconds,
+        )  # fmt: skip
+        values["rows"] = break_even.merge(values["rows"], storing.signed(rows))
+        print(f"{threads} threads: {break_even.sentence(break_even.cells(rows))}")
+    storing.finish(path, values, values["rows"])
+    return 0
 
 
 def run_halting(args: argparse.Namespace) -> None:
@@ -185,9 +229,9 @@ def run_halting(args: argparse.Namespace) -> None:
     from sact_core.benchmark import halting
 
     at_least_one(args, "rounds", "threads")
-    path, values = _earlier(args.out, "halting")
+    path, values = storing.earlier(args.out, "halting")
     rows = halting.measure_halting(threads=args.threads, rounds=args.rounds)
-    _finish(path, values, _signed(rows))
+    storing.finish(path, values, storing.signed(rows))
 
 
 def run_train(args: argparse.Namespace) -> None:
@@ -199,11 +243,11 @@ def run_train(args: argparse.Namespace) -> None:
     at_least_one(args, "rounds", "threads", "batch_size")
     units = parse_units(args.units)
     network = NetworkConfig(units_per_block=units, base_channels=args.base_channels)
-    path, values = _earlier(args.out, "train")
+    path, values = storing.earlier(args.out, "train")
     rows = train.measure_steps(
         network, args.batch_size, args.amp, args.sides, args.rounds, args.threads, args.device
     )
-    _finish(path, {**values, "network": network.name}, _signed(rows))
+    storing.finish(path, {**values, "network": network.name}, storing.signed(rows))
 
 
 def run_report(args: argparse.Namespace) -> None:
@@ -237,6 +281,10 @@ def _chosen_sides(given: Sequence[str] | None) -> list[str]:
     return names
 
 
+def _listed(values: Sequence[float]) -> str:
+    return " ".join(f"{value:g}" for value in values)
+
+
 def _check_seconds(seconds: float) -> None:
     """Refuse a length of a turn that is none."""
     if not 0 < seconds <= MAX_SECONDS:
@@ -247,33 +295,6 @@ def _need_packages() -> None:
     """Refuse, before the long work, to measure without the dense side or without charts."""
     need("train", "a measurement against PyTorch", "torch")
     need("plots", "the chart of a measurement", "plotly")
-
-
-def _earlier(out: str, what: str) -> tuple[Path, dict[str, Any]]:
-    """Where results of this machine go, and what it left there before."""
-    from sact_core.benchmark.machine import earlier_results, machine, results_path
-
-    where = machine()
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)  # before the long work
-    path = results_path(folder, what, where)
-    return path, earlier_results(path, where)
-
-
-def _signed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows that say what they were measured with."""
-    from sact_core.benchmark.machine import software
-
-    signature = software()
-    return [{**row, "software": signature} for row in rows]
-
-
-def _finish(path: Path, values: dict[str, Any], rows: list[dict[str, Any]]) -> None:
-    """Write results and say where."""
-    from sact_core.benchmark.report import write_results
-
-    write_results(path, {**values, "rows": rows})
-    print(f"{path.with_suffix('.md')} holds the results.")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

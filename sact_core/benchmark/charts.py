@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+from sact_core.benchmark import break_even
 from sact_core.benchmark.sides import SIDES
 
 Row = dict[str, Any]
@@ -46,6 +48,60 @@ def infer_chart(values: dict[str, Any]) -> str:
         template="plotly_white",
         height=640,
     )
+    return _page(figure)
+
+
+def maps(rows: list[Row]) -> list[list[Row]]:
+    """Rows of every map by itself: one network, size and number of threads."""
+    found: dict[tuple[str, int, int], list[Row]] = {}
+    for row in rows:
+        found.setdefault((row["network"], row["side"], row["threads"]), []).append(row)
+    return list(found.values())
+
+
+def map_chart(values: dict[str, Any]) -> str:
+    """The speed-up over the fastest rival by density and batch size, a heat map for each map."""
+    from plotly.subplots import make_subplots
+
+    found = maps(values["rows"])
+    titles = [
+        f"{rows[0]['network']}, {rows[0]['side']} px, {rows[0]['threads']} threads: "
+        f"{break_even.sentence(break_even.cells(rows))}"
+        for rows in found
+    ]
+    figure = make_subplots(rows=len(found), cols=1, subplot_titles=titles)
+    for i, rows in enumerate(found, start=1):
+        each = break_even.cells(rows)
+        text = [
+            f"{cell.speedup:.2f}" if cell.speedup >= 1 else f"{cell.speedup:.2f} loses"
+            for cell in each
+        ]
+        figure.add_heatmap(
+            x=[f"{cell.density:.0%}" for cell in each],
+            y=[f"batch {cell.batch}" for cell in each],
+            z=[math.log2(cell.speedup) for cell in each],
+            text=text,
+            texttemplate="%{text}",
+            customdata=[[c.own, c.own_ms, c.rival, c.rival_ms] for c in each],
+            hovertemplate=(
+                "%{y}, %{x} of the dense FLOPs: %{text}<br>%{customdata[0]} %{customdata[1]:.2f} "
+                "ms, %{customdata[2]} %{customdata[3]:.2f} ms<extra></extra>"
+            ),
+            coloraxis="coloraxis",
+            row=i,
+            col=1,
+        )
+    figure.update_xaxes(type="category", title="FLOPs needed, of dense")
+    figure.update_layout(
+        title=_title("Where halting pays: times as fast as the fastest rival", values),
+        coloraxis={
+            "colorscale": "PuOr_r", "cmid": 0, "cmin": -1.5, "cmax": 1.5,
+            "colorbar": {"title": "times as fast", "tickvals": [-1, 0, 1],
+                         "ticktext": ["1/2", "1", "2"]},
+        },
+        template="plotly_white",
+        height=160 + 320 * len(found),
+    )  # fmt: skip
     return _page(figure)
 
 

@@ -50,6 +50,7 @@ def measure_case(
     rounds: int = 7,
     seconds: float = 0.3,
     say: Callable[[str], None] = print,
+    step: Callable[[str], None] = lambda what: None,
 ) -> list[Row]:
     """Measure one network with one number of threads.
 
@@ -69,7 +70,9 @@ def measure_case(
     seconds : float
         Length of a turn; a turn has at least one run.
     say : callable
-        Told what is going on.
+        Told what came of it.
+    step : callable
+        Told what comes next: before each side is built, and before each round of turns.
 
     Returns
     -------
@@ -90,7 +93,7 @@ def measure_case(
     dense = int(dense_flops(build_plan(case.config("none")), size).total[0])
     rows = []
     with ExitStack() as stack:
-        running, absent = _start(stack, case, threads, sides, say)
+        running, absent = _start(stack, case, threads, sides, say, step)
         reference = _References(stack, case, threads, running)
         for ratio in ratios:
             facts = running["masked"].set_ratio(ratio)
@@ -110,7 +113,8 @@ def measure_case(
             turns: dict[str, list[float]] = {name: [] for name in running}
             joules: dict[str, list[float]] = {name: [] for name in running}
             memory: dict[str, list[int]] = {}
-            for _ in range(rounds):
+            for i in range(rounds):
+                step(f"Batch {case.batch}, {ratio:.0%} of the FLOPs, turn {i + 1} of {rounds} …")
                 for name, side in running.items():
                     answer = side.measure(seconds)
                     turns[name].append(1e3 * statistics.median(answer["seconds"]))
@@ -148,7 +152,12 @@ def measure_case(
 
 
 def _start(
-    stack: ExitStack, case: Case, threads: int, sides: Sequence[str], say: Callable[[str], None]
+    stack: ExitStack,
+    case: Case,
+    threads: int,
+    sides: Sequence[str],
+    say: Callable[[str], None],
+    step: Callable[[str], None],
 ) -> tuple[dict[str, Process], dict[str, str]]:
     """Processes that are ready, which the stack ends, and why others are not."""
     running: dict[str, Process] = {}
@@ -156,6 +165,7 @@ def _start(
     for name in sides:  # one after another: compiling takes all cores
         if not ALL[name].kind.runs(case.halting):
             continue
+        step(f"Batch {case.batch}: {ALL[name].title} gets ready …")
         process = Process(name, case, threads)
         stack.callback(process.end)
         try:

@@ -15,7 +15,9 @@ from typing import Any
 from sact_core.benchmark import charts
 from sact_core.benchmark.charts import SIDE_TITLES
 from sact_core.benchmark.infer import judge
-from sact_core.benchmark.machine import read_results, softwares
+from sact_core.benchmark.machine import read_results
+from sact_core.benchmark.map_table import map_table
+from sact_core.benchmark.markdown import Software, table, where
 from sact_core.benchmark.rivals import standings
 from sact_core.files import written_beside
 
@@ -80,10 +82,10 @@ def infer_table(values: Values) -> str:
     rows = values["rows"]
     measured = {side for row in rows for side in row["ms"]}
     sides = tuple(side for side in SIDE_TITLES if side in measured or side in OLDEST)
-    which = _Software(rows)
+    which = Software(rows)
     parts = [
         "# Masked inference against dense PyTorch",
-        _where(values),
+        where(values),
         "Milliseconds for the whole batch, medians of turns taken A B A B …, each side in a "
         "process of its own. The dense side (bold) is the network without halting in PyTorch, "
         "the fastest of eager mode (channels last), `torch.compile`, and `torch.compile` with "
@@ -93,7 +95,7 @@ def infer_table(values: Values) -> str:
         "the weights as they were trained. A bar is *met* against all three, *met unfrozen* "
         "against these two only. The masked side computes its halting too. Weights are random; "
         "halting is steered so that blobs of positions go on (see `sact_core/benchmark/steer.py`).",
-        _table(
+        table(
             [
                 *("network", "threads", "FLOPs", *(SIDE_TITLES[side] for side in sides)),
                 *("speed-up", "FLOP ratio", "share", "share, unfrozen", "bar", *which.head),
@@ -123,7 +125,7 @@ def infer_table(values: Values) -> str:
 
 def rivals_section(rows: list[Row]) -> list[str]:
     """Every side by itself, where rows say how their sides computed."""
-    which = _Software(rows)
+    which = Software(rows)
     joules = any("joules" in row for row in rows)
     lines = [
         [
@@ -154,14 +156,14 @@ def rivals_section(rows: list[Row]) -> list[str]:
         "that as a share of the FLOP ratio. What computes the network without halting in float32 "
         "counts as a dense side above, whatever it is of."
         + (" *J*: energy of the processor for one run, all else that ran included." * joules),
-        _table([*head, "times as long", "share", *which.head], lines),
+        table([*head, "times as long", "share", *which.head], lines),
         *([f"Left out: {'; '.join(absent)}."] if absent else []),
     ]
 
 
 def growth_table(rows: list[Row]) -> str:
     """Time per active position at every size of a network, side by side."""
-    which = _Software(rows)
+    which = Software(rows)
     lines: dict[tuple[str, int, float, tuple[str, ...]], dict[int, float]] = {}
     for row in rows:
         if row["batch"] == 1 and row["side"] > 32:
@@ -169,7 +171,7 @@ def growth_table(rows: list[Row]) -> str:
             key = (name, row["threads"], row["ratio"], tuple(which.cell(row)))
             lines.setdefault(key, {})[row["side"]] = 1e6 * row["ms"]["masked"] / row["positions"]
     sides = sorted({side for line in lines.values() for side in line})
-    return _table(
+    return table(
         ["network", "threads", "FLOPs", *(f"{side} px" for side in sides), *which.head],
         [
             [key[0], str(key[1]), f"{key[2]:.0%}"]
@@ -183,9 +185,9 @@ def growth_table(rows: list[Row]) -> str:
 def memory_table(rows: list[Row]) -> str:
     """Peak memory of the masked engine and of PyTorch."""
     both = ("masked", "vanilla")
-    which = _Software(rows)
+    which = Software(rows)
     titles = [f"{SIDE_TITLES[side]}{of}" for of in ("", ", on top") for side in both]
-    return _table(
+    return table(
         ["network", "threads", *titles, *which.head],
         [
             [row["title"], str(row["threads"])]
@@ -200,9 +202,9 @@ def memory_table(rows: list[Row]) -> str:
 
 def halting_table(values: Values) -> str:
     """The table of the halting rule."""
-    which = _Software(values["rows"])
+    which = Software(values["rows"])
     head = ["map", "units", "threads", "Numba", "NumPy", "PyTorch", "Numba over NumPy"]
-    table = _table(
+    times = table(
         [*head, *which.head],
         [
             [f"{row['side']} x {row['side']}", str(row["units"]), str(row["threads"])]
@@ -213,10 +215,10 @@ def halting_table(values: Values) -> str:
     )
     text = [
         "# The halting rule",
-        _where(values),
+        where(values),
         "Milliseconds for one map of random probabilities, checks of the input included; medians "
         "of turns taken A B A B ….",
-        table,
+        times,
     ]
     return "\n\n".join(text) + "\n"
 
@@ -224,10 +226,10 @@ def halting_table(values: Values) -> str:
 def family_table(values: Values) -> str:
     """The tables of trained networks, one for every data set."""
     rows = sorted(values["rows"], key=lambda row: row["mflops"])
-    which = _Software(rows)
+    which = Software(rows)
     parts = [
         "# Trained networks: milliseconds and MFLOPs of an image",
-        _where(values),
+        where(values),
         "Means over the first images of a data set, run as one batch; medians of turns taken "
         "A B A B …, each side in a process of its own. *PyTorch* is the same network in eager "
         "mode.",
@@ -235,7 +237,7 @@ def family_table(values: Values) -> str:
     for data, images in dict.fromkeys((row["data"], row["images"]) for row in rows):
         parts += [
             f"## {images} images of {data}",
-            _table(
+            table(
                 [
                     *("checkpoint", "network", "tau", "threads", "MFLOPs"),
                     *("masked ms", "PyTorch ms", *which.head),
@@ -261,10 +263,10 @@ def train_table(values: Values) -> str:
     rows = values["rows"]
     text = [
         "# Training steps, side by side",
-        _where(values),
+        where(values),
         f"{values['network']}, batches of {rows[0]['batch_size']}, {rows[0]['threads']} "
         "thread(s). Ratios are medians over rounds of A B A B turns.",
-        _table(
+        table(
             ["numbers", "step", "ms", "images/s", "x vanilla"],
             [
                 [
@@ -284,26 +286,14 @@ TABLES: dict[str, Callable[[Values], str]] = {
     "family": family_table,
     "halting": halting_table,
     "train": train_table,
+    "map": map_table,
 }
 CHARTS: dict[str, Callable[[Values], str]] = {
     "infer": charts.infer_chart,
     "family": charts.family_chart,
     "halting": charts.halting_chart,
+    "map": charts.map_chart,
 }
-
-
-class _Software:
-    """A column for the number of the software that a row was measured with.
-
-    It is there only where not all rows agree; `_where` says what the numbers mean.
-    """
-
-    def __init__(self, rows: list[Row]) -> None:
-        self.known = softwares(rows)
-        self.head = ["software"] if len(self.known) > 1 else []
-
-    def cell(self, row: Row) -> list[str]:
-        return [str(self.known.index(row["software"]) + 1)] if self.head else []
 
 
 def _infer_row(row: Row, sides: tuple[str, ...]) -> list[str]:
@@ -326,27 +316,6 @@ def _infer_row(row: Row, sides: tuple[str, ...]) -> list[str]:
         "" if unfrozen is None else f"{unfrozen:.3f}",
         verdict,
     ]
-
-
-def _where(values: Values) -> str:
-    """Machine and software, numbered where there are several."""
-    where = values["machine"]
-    vectors = f" ({where['vectors']})" if where.get("vectors") else ""
-    memory = f", {where['memory_gib']} GiB" if "memory_gib" in where else ""
-    text = f"Measured on {where['hardware']}{vectors}{memory}, {where['system']}"
-    known = [
-        ", ".join(f"{name} {version}" for name, version in each.items())
-        for each in softwares(values["rows"])
-    ]
-    if len(known) == 1:
-        return f"{text}; {known[0]}."
-    listed = [f"{i}. {each}." for i, each in enumerate(known, start=1)]
-    return "\n".join([f"{text}. Rows name the software that they were measured with:", "", *listed])
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _write(path: Path, text: str) -> None:

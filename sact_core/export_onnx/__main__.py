@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
-from sact_core.commands import parse, run
+from sact_core.commands import parse, refuse_existing, run
 from sact_core.commands.flags import TAU
 from sact_core.extras import need
 
@@ -35,8 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _export(args: argparse.Namespace) -> None:
     need("onnx", "export_onnx")
-    if Path(args.out).exists() and not args.force:
-        raise FileExistsError(f"{args.out} exists; give --force to replace it")
+    refuse_existing(args.out, args.force)
     from sact_core.checkpoint import read
     from sact_core.export_onnx.model import OPSET, export
     from sact_core.files import write_bytes

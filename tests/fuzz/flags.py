@@ -22,6 +22,7 @@ NEEDS: dict[str, list[str]] = {
     "draw_maps": ["maps.h5", "--out", "out"],
     "average": ["sact.h5", "sact.h5", "--out", "out.h5"],
     "import_tf": ["bundle", "--out", "out.h5"],
+    "export_onnx": ["sact.h5", "--out", "out.onnx"],
     "train": [
         "--preset", "fast", "--dataset", "photos", "--run-dir", "run", "--units", "1",
         "--base-channels", "2", "--max-steps", "1", "--batch-size", "2", "--image-size", "8",

@@ -1,0 +1,46 @@
+"""Where results of this machine go, and what it left there before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sact_core.benchmark.machine import earlier_results, machine, results_path, software
+
+
+def earlier(out: str, what: str) -> tuple[Path, dict[str, Any]]:
+    """Give the file of a measurement of this machine, and what is in it.
+
+    Parameters
+    ----------
+    out : str
+        Folder; made where it is missing, before the long work.
+    what : str
+        As `machine.results_path`.
+
+    Raises
+    ------
+    ValueError
+        As `machine.earlier_results`.
+    OSError
+        If the folder cannot be made.
+    """
+    where = machine()
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = results_path(folder, what, where)
+    return path, earlier_results(path, where)
+
+
+def signed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows that say what they were measured with."""
+    signature = software()
+    return [{**row, "software": signature} for row in rows]
+
+
+def finish(path: Path, values: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    """Write results and say where."""
+    from sact_core.benchmark.report import write_results
+
+    write_results(path, {**values, "rows": rows})
+    print(f"{path.with_suffix('.md')} holds the results.")
