@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import json
 import shlex
 import signal
 import subprocess
@@ -27,12 +28,13 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
 
 from sact_core import commands  # noqa: E402
-from sact_core.checkpoint import CheckpointError, read_header  # noqa: E402
+from sact_core.checkpoint import CheckpointError, Header, read_header  # noqa: E402
 from sact_core.files import write_bytes  # noqa: E402
 
 #: Whoever answers 130 was stopped, with its state kept.
@@ -61,6 +63,9 @@ class Run:
         Name of its file in ``pretrained/`` without the suffix; empty where it is but a step.
     seed : int
         Of order, augmentation and fresh weights.
+    repeats : bool
+        Whether it is but a further seed of what ships under that name: its figures are kept,
+        in ``NAME.seedN.json``, and not its weights.
     """
 
     name: str
@@ -69,6 +74,7 @@ class Run:
     teacher: str = ""
     ships: str = ""
     seed: int = 1
+    repeats: bool = False
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -79,12 +85,12 @@ class Run:
 def _vanilla() -> list[Run]:
     """ResNet-32 from scratch, and again from there with itself as the teacher."""
     fast = ("--preset", "fast", "--epochs", "40", "--crop-padding", "4", *BORDERS)
-    again = ("--preset", "finetune", "--halting", "none", "--learning-rate", "0.1", *BORDERS)
+    again = ("--preset", "finetune", "--halting", "none", "--epochs", "12", "--eval-every", "4")
     return [
         Run("vanilla_first", (*fast, "--eval-every", "5")),
         Run(
             "vanilla",
-            (*again, "--epochs", "32", "--eval-every", "4"),
+            (*again, *BORDERS),
             start="vanilla_first",
             teacher="vanilla_first",
             ships="cifar10_resnet32",
@@ -101,8 +107,9 @@ def _tuned(name: str, *flags: str, ships: str, seed: int = 1, epochs: int = 15) 
         ("--preset", "finetune", *often, *BORDERS, *flags),
         start="vanilla",
         teacher="vanilla",
-        ships=ships if seed == 1 else "",
+        ships=ships,
         seed=seed,
+        repeats=seed != 1,
     )
 
 
@@ -126,7 +133,7 @@ def _static(units: str, seed: int = 1) -> Run:
 def _any_tau(seed: int = 1) -> Run:
     flags = ("--halting", "sact", "--tau-range", "0.0005", "0.5", "--tau", "0.02")
     ships = "cifar10_resnet32_sact_anytau"
-    return _tuned("sact_anytau", *flags, ships=ships, seed=seed, epochs=20)
+    return _tuned("sact_anytau", *flags, ships=ships, seed=seed)
 
 
 #: All of the family, the most valuable first: what the comparisons need, then their
@@ -191,24 +198,60 @@ class Shop:
     def is_done(self, run: Run) -> bool:
         """Whether a run has taken all of its steps, as its folder or its shipped file says."""
         last = self.last(run.name)
+        if run.repeats and not last.exists():
+            return self.record(run).exists()
         steps = _steps(last) if last.exists() else _steps(self._shipped_by(run))
         return steps is not None and steps[0] >= steps[1]
+
+    def record(self, run: Run) -> Path:
+        """Where the figures of a further seed are kept."""
+        return self.pretrained / f"{run.ships}.seed{run.seed}.json"
 
     def restore(self, run: Run) -> None:
         """Bring the network of a finished run, whose folder is gone, back from its file."""
         last = self.last(run.name)
-        if not last.exists():
+        if not run.repeats and not last.exists():
             last.parent.mkdir(parents=True, exist_ok=True)
             write_bytes(last, self._shipped_by(run).read_bytes())
 
-    def ship(self, run: Run) -> None:
-        """Copy what a finished run made to the shipped files."""
-        if run.ships:
-            self.pretrained.mkdir(parents=True, exist_ok=True)
-            target = self.pretrained / f"{run.ships}.h5"
-            made = self.last(run.name).read_bytes()
-            if not target.exists() or target.read_bytes() != made:
-                write_bytes(target, made)
+    def ship(self, run: Run, curve_of: Callable[[Path], dict[str, Any]]) -> None:
+        """Copy what a finished run made to the shipped files, with the curve of any tau.
+
+        Parameters
+        ----------
+        run : Run
+            Finished. Of one that repeats another only the figures are written.
+        curve_of : callable
+            Evaluates a checkpoint over its range of tau, as ``evaluate --taus --json`` does.
+        """
+        last = self.last(run.name)
+        if not run.ships or (run.repeats and not last.exists()):
+            return
+        self.pretrained.mkdir(parents=True, exist_ok=True)
+        header = read_header(last)
+        any_tau = header.config.tau_conditioned
+        if run.repeats:
+            self._keep_figures(run, header, curve_of if any_tau else None)
+            return
+        target = self.pretrained / f"{run.ships}.h5"
+        made = last.read_bytes()
+        if not target.exists() or target.read_bytes() != made:
+            write_bytes(target, made)
+        curve = target.with_suffix(".curve.json")
+        if any_tau and not _is_of(curve, header.content_hash):
+            write_bytes(curve, _text(curve_of(target)))
+
+    def _keep_figures(
+        self, run: Run, header: Header, curve_of: Callable[[Path], dict[str, Any]] | None
+    ) -> None:
+        if _is_of(self.record(run), header.content_hash):
+            return
+        kept = ("command", "hardware", "hours", "epochs", "seed", "tau", "metrics", "packages")
+        record = {name: header.provenance[name] for name in kept if name in header.provenance}
+        record["content_hash"] = header.content_hash
+        if curve_of is not None:
+            record["curve"] = curve_of(self.last(run.name))
+        write_bytes(self.record(run), _text(record))
 
     def _shipped_by(self, run: Run) -> Path:
         """The shipped file, where this very run made it; else a path at which nothing is."""
@@ -251,7 +294,11 @@ def in_order(family: Sequence[Run], wanted: Sequence[str]) -> list[Run]:
 
 
 def train_all(
-    runs: Sequence[Run], shop: Shop, start: Callable[[list[str]], int], say: Callable[[str], None]
+    runs: Sequence[Run],
+    shop: Shop,
+    start: Callable[[list[str]], int],
+    curve_of: Callable[[Path], dict[str, Any]],
+    say: Callable[[str], None],
 ) -> int:
     """Train what is not finished, one after another.
 
@@ -263,6 +310,8 @@ def train_all(
         Where.
     start : callable
         Runs the training command with these arguments and gives its exit code.
+    curve_of : callable
+        See `Shop.ship`.
     say : callable
         Told what happens, a line each.
 
@@ -282,7 +331,7 @@ def train_all(
                 how = "stopped" if code == STOPPED else f"failed (exit code {code})"
                 say(f"{run.name} {how}; the same command goes on with it")
                 return code
-        shop.ship(run)
+        shop.ship(run, curve_of)
         say(f"{run.name}: done")
     return 0
 
@@ -323,7 +372,11 @@ def _family(args: argparse.Namespace, family: Sequence[Run]) -> int:
         for run in runs:
             print(f"{run.name:24} {shop.state(run):32} {run.ships}")
         return 0
-    code = train_all(runs, shop, lambda words: _start(words, args.until), _say)
+
+    def curve_of(path: Path) -> dict[str, Any]:
+        return _curve(path, [word for word in common if word != "--device" and word != args.device])
+
+    code = train_all(runs, shop, lambda words: _start(words, args.until), curve_of, _say)
     if code == 0 and not args.runs:
         from summarise import summarise
 
@@ -343,6 +396,30 @@ def _start(words: list[str], until: datetime.datetime | None) -> int:
                 until = None
             except KeyboardInterrupt:
                 until = None  # the terminal has told the child too: it saves and ends
+
+
+def _curve(path: Path, flags: Sequence[str]) -> dict[str, Any]:
+    """What ``evaluate --taus 9 --json`` says of a checkpoint."""
+    words = ["--checkpoint", str(path), "--taus", "9", "--json", *flags]
+    done = subprocess.run(
+        [sys.executable, "-m", "sact_core.evaluate", *words], stdout=subprocess.PIPE, check=False
+    )
+    if done.returncode:
+        raise ValueError(f"the curve of {path} could not be measured (see above)")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def _is_of(path: Path, content_hash: str) -> bool:
+    """Whether a file of figures was made from the checkpoint of this hash."""
+    try:
+        return bool(json.loads(path.read_bytes())["content_hash"] == content_hash)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _text(values: dict[str, Any]) -> bytes:
+    return (json.dumps(values, indent=1, sort_keys=True) + "\n").encode()
 
 
 def _clock(text: str) -> datetime.datetime:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 
@@ -53,6 +55,10 @@ def shop(tmp_path):
     return Shop(tmp_path / "runs" / "family", tmp_path / "pretrained", ("--num-threads", "1"))
 
 
+def no_curve(path):
+    raise AssertionError(f"{path} is not for any tau")
+
+
 def names(trainer):
     return [words[1].rsplit("/", 1)[1] for words in trainer.seen]
 
@@ -78,7 +84,7 @@ def test_every_run_of_the_family_can_be_reached():
     order = in_order(FAMILY, ())
     assert sorted(run.name for run in order) == sorted(run.name for run in FAMILY)
     assert len({run.name for run in FAMILY}) == len(FAMILY)
-    ships = [run.ships for run in FAMILY if run.ships]
+    ships = [run.ships for run in FAMILY if run.ships and not run.repeats]
     assert len(set(ships)) == len(ships)
 
 
@@ -88,13 +94,14 @@ def test_every_run_is_a_recipe():
     for run in FAMILY:
         config, _ = parse_config(build_parser().parse_args(list(run.flags)))
         assert config.crop_border == "reflect", run.name
+        assert run.repeats == (run.seed != 1), run.name
         if run.ships and run.name != "vanilla":
             assert config.epochs >= 15, run.name
 
 
 def test_a_run_starts_where_another_ended_and_is_shipped(shop):
     trainer = Trainer()
-    assert train_all([FIRST, SECOND], shop, trainer, lambda text: None) == 0
+    assert train_all([FIRST, SECOND], shop, trainer, no_curve, lambda text: None) == 0
     runs = shop.runs
     assert trainer.seen == [
         ["--run-dir", f"{runs}/first", "--epochs", "2", "--seed", "1", "--num-threads", "1"],
@@ -116,7 +123,7 @@ def test_finished_runs_are_skipped_and_half_done_ones_resumed(shop):
         "done", "started, 4 of 10 steps", "not started",
     ]  # fmt: skip
     trainer = Trainer()
-    assert train_all([FIRST, SECOND], shop, trainer, lambda text: None) == 0
+    assert train_all([FIRST, SECOND], shop, trainer, no_curve, lambda text: None) == 0
     assert names(trainer) == ["second"]
     assert trainer.seen[0][-1] == "--resume"
 
@@ -125,7 +132,7 @@ def test_finished_runs_are_skipped_and_half_done_ones_resumed(shop):
 def test_a_run_that_does_not_end_stops_the_rest(shop, code, told):
     said = []
     trainer = Trainer(code)
-    assert train_all([FIRST, SECOND], shop, trainer, said.append) == code
+    assert train_all([FIRST, SECOND], shop, trainer, no_curve, said.append) == code
     assert names(trainer) == ["first"]
     assert said[-1] == f"first {told}; the same command goes on with it"
     assert not shop.pretrained.exists()
@@ -136,7 +143,7 @@ def test_a_run_whose_folder_is_gone_comes_back_from_its_shipped_file(shop):
     made = shop.pretrained / "net.h5"
     leave(made, 10, command="python -m sact_core.train --run-dir runs/family/second --seed 3")
     trainer = Trainer()
-    assert train_all([FIRST, SECOND], shop, trainer, lambda text: None) == 0
+    assert train_all([FIRST, SECOND], shop, trainer, no_curve, lambda text: None) == 0
     assert trainer.seen == []
     assert read(shop.last("second")).provenance == read(made).provenance
 
@@ -146,8 +153,56 @@ def test_a_shipped_file_of_another_run_is_made_anew(shop, folder):
     leave(shop.last("first"), 10)
     leave(shop.pretrained / "net.h5", 10, command=f"train --run-dir {folder}")
     trainer = Trainer()
-    assert train_all([FIRST, SECOND], shop, trainer, lambda text: None) == 0
+    assert train_all([FIRST, SECOND], shop, trainer, no_curve, lambda text: None) == 0
     assert names(trainer) == ["second"]
+
+
+AGAIN = Run("second_seed4", (), start="first", ships="net", seed=4, repeats=True)
+
+
+def test_only_the_figures_of_a_further_seed_are_kept(shop):
+    trainer = Trainer()
+    for _ in range(2):
+        assert train_all([FIRST, SECOND, AGAIN], shop, trainer, no_curve, lambda text: None) == 0
+    assert names(trainer) == ["first", "second", "second_seed4"]
+    assert sorted(path.name for path in shop.pretrained.iterdir()) == ["net.h5", "net.seed4.json"]
+    record = json.loads((shop.pretrained / "net.seed4.json").read_text())
+    header = read_header(shop.last("second_seed4"))
+    assert record == {
+        "content_hash": header.content_hash, "command": header.provenance["command"],
+    }  # fmt: skip
+    shutil.rmtree(shop.runs)  # as for whoever clones: the seed is not trained again for nothing
+    assert shop.state(AGAIN) == "done"
+    assert train_all([AGAIN], shop, trainer, no_curve, lambda text: None) == 0
+    assert len(trainer.seen) == 3
+
+
+def test_a_network_for_any_tau_ships_with_its_curve(shop):
+    config = NetworkConfig(
+        "cifar", (2, 2, 2), 4, halting="sact", tau_conditioned=True, tau_low=0.01, tau_high=0.1
+    )
+    for name in ("second", "second_seed4"):
+        made = shop.last(name)
+        made.parent.mkdir(parents=True)
+        params = init_params(build_plan(config), seed=len(name))
+        record = {"steps": 10, "steps_planned": 10, "command": f"train --run-dir {made.parent}"}
+        write(made, Checkpoint(config, params, Preprocessing("cifar", 32), provenance=record))
+    asked = []
+
+    def curve_of(path):
+        asked.append(path)
+        return {"content_hash": read_header(path).content_hash, "rows": [len(asked)]}
+
+    for _ in range(2):  # measured once
+        assert train_all([SECOND, AGAIN], shop, Trainer(), curve_of, lambda text: None) == 0
+    assert asked == [shop.pretrained / "net.h5", shop.last("second_seed4")]
+    assert json.loads((shop.pretrained / "net.curve.json").read_text())["rows"] == [1]
+    assert json.loads(shop.record(AGAIN).read_text())["curve"]["rows"] == [2]
+    leave(shop.last("second"), 10)  # another network: the curve is that of the old one
+    write(shop.last("second"), Checkpoint(config, params, Preprocessing("cifar", 32),
+          provenance={"steps": 1, "steps_planned": 1}))  # fmt: skip
+    train_all([SECOND], shop, Trainer(), curve_of, lambda text: None)
+    assert json.loads((shop.pretrained / "net.curve.json").read_text())["rows"] == [3]
 
 
 def test_the_command_trains_two_networks(tmp_path, rng, monkeypatch):
