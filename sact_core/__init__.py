@@ -13,7 +13,7 @@ image (Graves 2016, arXiv:1603.08983)::
 Importing this package loads neither torch nor TensorFlow.
 """
 
-from sact_core.backends import BACKENDS, Net, load
+from sact_core.backends import BACKENDS, PRECISIONS, Net, load, precisions
 from sact_core.checkpoint import Checkpoint, CheckpointError, read, write
 from sact_core.config import NetworkConfig, Preprocessing, parse_units
 from sact_core.flops import FlopCount, count_flops, dense_flops
@@ -28,6 +28,7 @@ __version__ = "0.2.0"
 
 __all__ = [
     "BACKENDS",
+    "PRECISIONS",
     "BlockResult",
     "Checkpoint",
     "CheckpointError",
@@ -48,6 +49,7 @@ __all__ = [
     "init_params",
     "load",
     "parse_units",
+    "precisions",
     "read",
     "start",
     "step",

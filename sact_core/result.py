@@ -64,6 +64,8 @@ class Result:
         Height and width of the input.
     taus : np.ndarray [shape=(n,), float64], optional
         The price of a unit that each image was run at, in a network conditioned on it.
+    precision : str
+        What its convolutions multiplied, one of `sact_core.backends.precision.PRECISIONS`.
     """
 
     logits: np.ndarray
@@ -72,6 +74,7 @@ class Result:
     positions: dict[str, np.ndarray]
     input_size: tuple[int, int]
     taus: np.ndarray | None = None
+    precision: str = "float32"
 
     @property
     def probabilities(self) -> np.ndarray:

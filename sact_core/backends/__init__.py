@@ -8,5 +8,15 @@ asked for is imported.
 
 from sact_core.backends.checks import NotFinite
 from sact_core.backends.net import BACKENDS, Engine, Net, backend_module, load
+from sact_core.backends.precision import PRECISIONS, precisions
 
-__all__ = ["BACKENDS", "Engine", "Net", "NotFinite", "backend_module", "load"]
+__all__ = [
+    "BACKENDS",
+    "PRECISIONS",
+    "Engine",
+    "Net",
+    "NotFinite",
+    "backend_module",
+    "load",
+    "precisions",
+]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,15 +18,27 @@ from sact_core.backends.masked.kernels import layout as at
 from sact_core.backends.masked.kernels import team
 from sact_core.backends.masked.kernels.cpu import INTERPRETED
 from sact_core.backends.masked.kernels.network import run_batch
-from sact_core.backends.masked.packing import Packed, Sizes, aligned, lay_out, pack, plain_array
+from sact_core.backends.masked.packing import (
+    Packed,
+    Sizes,
+    aligned,
+    halves_of,
+    lay_out,
+    pack,
+    plain_array,
+)
 from sact_core.backends.masked.results import Outputs, read_results
 from sact_core.backends.masked.shifts import Shifts
 from sact_core.backends.masked.threads import pool, thread_count
+from sact_core.backends.precision import choose_precision
 from sact_core.network import Plan
 from sact_core.parameters import require_params
 from sact_core.resources import cores
 from sact_core.result import Result
 from sact_core.taus import require_prices
+
+#: What convolutions multiply, by precision.
+KINDS = {"float32": at.FLOATS, "bfloat16": at.HALVES}
 
 #: A workspace up to this many bytes stays in a core's cache, or nearly: then a
 #: thread runs an image by itself. Threads share larger images.
@@ -47,13 +60,19 @@ class Engine:
         BLAS and torch stay as they are. No more of them work than there are such cores.
     vectors : bool, optional
         Whether to use vector code, the default, or plain loops.
+    precision : str, optional
+        What convolutions of units and of the head multiply: ``"float32"`` or
+        ``"bfloat16"``; ``SACT_PRECISION`` where left out, else float32. In bfloat16 what
+        feeds them is rounded, and so are their weights; sums, the residual state, halting
+        branches, the stem and the logits are of float32 as ever.
 
     Raises
     ------
     ValueError
         If a parameter is missing, unexpected or of the wrong shape (all are
         listed); if the number of threads is no whole number above 0; if the network
-        has a part that this engine does not compute.
+        has a part that this engine does not compute; as
+        `sact_core.backends.precision.choose_precision`.
     """
 
     def __init__(
@@ -62,6 +81,7 @@ class Engine:
         params: Mapping[str, np.ndarray],
         num_threads: int | None = None,
         vectors: bool = True,
+        precision: str | None = None,
     ) -> None:
         require_params(plan, params)
         self.plan = plan
@@ -69,7 +89,8 @@ class Engine:
         # More would wait for one another on the same cores, and use up a quota by it.
         self.team = min(self.num_threads, cores())
         self.vectors = vectors and not INTERPRETED
-        self._packed = pack(plan, params)
+        self.precision = choose_precision(precision)
+        self._packed = pack(plan, params, KINDS[self.precision])
         self._shifts = Shifts(plan, params)
         self._room: _Room | None = None
         self._lock = threading.Lock()
@@ -113,14 +134,15 @@ class Engine:
                 self._room = None  # give the old one up before the new one is made
                 self._room = _Room(self.plan, self._packed, size, self.team)
             shifts = self._shifts.at(taus, len(x))
-            return _run(self, self._room, x, shifts, keep_outputs, keep_seconds)
+            result = _run(self, self._room, x, shifts, keep_outputs, keep_seconds)
+            return replace(result, precision=self.precision)
 
 
 class _Room:
     """The arrays that one input size needs; kept from call to call."""
 
     def __init__(self, plan: Plan, packed: Packed, size: tuple[int, int], threads: int) -> None:
-        self.size = size
+        self.size, self.kind = size, packed.kind
         self.sizes: Sizes = lay_out(plan, packed, size)
         small = 4 * self.sizes.floats <= OWN_IMAGE_BYTES
         self.own_images = small or threads == 1
@@ -134,8 +156,10 @@ class _Room:
         places = np.zeros(sizes.places, np.int32)
         iota, null = sizes.net[at.IOTA_LIST], sizes.net[at.NULL_LIST]
         places[iota:null] = np.arange(null - iota)
+        floats = aligned(sizes.floats, np.float32)
         return {
-            "floats": aligned(sizes.floats, np.float32),
+            "floats": floats,
+            "halves": halves_of(floats, self.kind),
             "totals": np.zeros(sizes.totals, np.float64),
             "places": places,
             "marks": np.zeros(sizes.marks, np.uint8),
@@ -169,6 +193,7 @@ def _run(
         "units": engine._packed.units,
         "steps": room.sizes.steps,
         "weights": engine._packed.weights,
+        "half_weights": engine._packed.half_weights,
         "images": x,
         "shifts": shifts,
         "vectors": engine.vectors,
@@ -179,13 +204,16 @@ def _run(
         each["seconds"][:] = 0
 
     def task(thread: int) -> Callable[[], None]:
-        scratch = room.scratch[thread]
+        scratch: dict[str, Any] = {
+            "scratch": room.scratch[thread],
+            "half_scratch": halves_of(room.scratch[thread], room.kind),
+        }
         own = room.own[thread] if room.own else room.shared
         shared = room.shared if room.shared is not None else own
         assert own is not None
         assert shared is not None
-        alone = at.Work(**common, **own, scratch=scratch, threads=1, me=thread)
-        joint = at.Work(**common, **shared, scratch=scratch, threads=threads, me=thread)
+        alone = at.Work(**common, **own, **scratch, threads=1, me=thread)
+        joint = at.Work(**common, **shared, **scratch, threads=threads, me=thread)
         records = np.zeros((1, phases * (team.CLAIMED + team.LINE)), np.int64)
         return lambda: run_batch(alone, joint, queue, records, together, num_alone, n)
 

@@ -38,13 +38,22 @@ class Packed:
     units : np.ndarray [shape=(units, NUM_UNIT_FACTS), int64]
         Facts of the units.
     where : dict of str to int
-        Where weights, biases and batch normalisations begin in ``weights``, by name.
+        Where weights, biases and batch normalisations begin in ``weights``, by name;
+        weights of bfloat16 in ``half_weights``.
+    kind : int
+        What convolutions multiply in units and head: `layout.FLOATS` or `layout.HALVES`.
     """
 
     weights: np.ndarray
     net: np.ndarray
     units: np.ndarray
     where: dict[str, int]
+    kind: int
+
+    @property
+    def half_weights(self) -> np.ndarray | None:
+        """The same memory in halves, [uint16]; None where nothing is of bfloat16."""
+        return halves_of(self.weights, self.kind)
 
 
 class _Weights:
@@ -54,8 +63,8 @@ class _Weights:
     the packed weights.
     """
 
-    def __init__(self, params: Mapping[str, np.ndarray]) -> None:
-        self.params = params
+    def __init__(self, params: Mapping[str, np.ndarray], kind: int) -> None:
+        self.params, self.kind = params, kind
         self.size = 0
         self.where: dict[str, int] = {}
         self._fillers: list[tuple[int, Callable[[], np.ndarray]]] = []
@@ -96,10 +105,11 @@ class _Weights:
         pair = (1.0, math.inf) if bn is None else (bn.slope, bn.cap)
         return self.add(2, lambda: np.array(pair, np.float32))
 
-    def conv(self, conv: Conv, pad_input: bool = True) -> tuple[int, int]:
+    def conv(self, conv: Conv, pad_input: bool = True, kind: int = at.FLOATS) -> tuple[int, int]:
         """Store a convolution, its batch normalisation folded in.
 
-        Gives where its weights begin, and where its biases, which slope and cap follow.
+        Rounded, where ``kind`` says so, when that is done. Gives where its weights begin,
+        and where its biases, which slope and cap follow.
         """
         weight = np.asarray(self.params[f"{conv.name}/weight"], np.float32)
         scale, bias = np.ones(1, np.float32), np.zeros(weight.shape[3], np.float32)
@@ -116,14 +126,18 @@ class _Weights:
                 lambda: np.pad((weight * scale).reshape(taps, -1), more).reshape(-1),
             )
         else:
-            begin = self.panels(weight.shape, lambda: weight * scale, pad_input)
+            begin = self.panels(weight.shape, lambda: weight * scale, pad_input, kind)
         self.where[f"{conv.name}/weight"] = begin
         self.where[f"{conv.name}/bias"] = biases = self.add(len(bias), lambda: bias)
         self.activation(conv.bn)
         return begin, biases
 
     def panels(
-        self, shape: tuple[int, ...], make: Callable[[], np.ndarray], pad_input: bool = True
+        self,
+        shape: tuple[int, ...],
+        make: Callable[[], np.ndarray],
+        pad_input: bool = True,
+        kind: int = at.FLOATS,
     ) -> int:
         """Store weights [height, width, in, out] panel by panel."""
         height, width, cin, cout = shape
@@ -132,10 +146,14 @@ class _Weights:
         def fill() -> np.ndarray:
             pads = ((0, 0), (0, 0), (0, more), (0, padded(cout) - cout))
             rows = np.pad(make(), pads).reshape(-1, padded(cout))
+            if kind == at.HALVES:
+                rows = in_pairs(rows)
             cuts = range(0, padded(cout), WIDE)
             return np.concatenate([rows[:, c : c + WIDE].reshape(-1) for c in cuts])
 
-        return self.add(height * width * (cin + more) * padded(cout), fill)
+        together = 1 + kind  # numbers that a float has room for
+        count = height * width * (cin + more) * padded(cout) // together
+        return self.add(count, fill) * together
 
     def scale_and_shift(self, bn: BatchNorm) -> tuple[np.ndarray, np.ndarray]:
         """A batch normalisation as one product and one sum."""
@@ -155,9 +173,36 @@ class _Weights:
         return weights
 
 
+def in_pairs(rows: np.ndarray) -> np.ndarray:
+    """Rows of weights in bfloat16, every two of them in one.
+
+    Parameters
+    ----------
+    rows : np.ndarray [shape=(2 n, channels), float32]
+        Rounded to the nearest, ties to even; what is subnormal counts as zero.
+
+    Returns
+    -------
+    np.ndarray [shape=(n, channels), float32]
+        Bits, no numbers: the upper half is of the second row.
+    """
+    bits = np.ascontiguousarray(rows, np.float32).view(np.uint32)
+    size = bits & 0x7FFFFFFF
+    near = bits + 0x7FFF + (bits >> 16 & 1) & 0xFFFF0000
+    near = np.where(size > 0x7F800000, (bits | 0x400000) & 0xFFFF0000, near)  # a NaN stays one
+    near = np.where(size < 0x800000, bits & 0x80000000, near)
+    words: np.ndarray = near[1::2] | near[::2] >> 16
+    return words.view(np.float32)
+
+
+def halves_of(floats: np.ndarray, kind: int) -> np.ndarray | None:
+    """The same memory as halves of floats, [uint16], where they are of bfloat16."""
+    return floats.view(np.uint16) if kind == at.HALVES else None
+
+
 #: What overflows here is refused where results are looked at.
 @np.errstate(over="ignore", invalid="ignore")
-def pack(plan: Plan, params: Mapping[str, np.ndarray]) -> Packed:
+def pack(plan: Plan, params: Mapping[str, np.ndarray], kind: int = at.FLOATS) -> Packed:
     """Lay a network out for the kernels.
 
     Parameters
@@ -166,6 +211,8 @@ def pack(plan: Plan, params: Mapping[str, np.ndarray]) -> Packed:
         The network.
     params : mapping of str to np.ndarray [float32]
         Every parameter of ``plan.param_shapes``.
+    kind : int
+        As in `Packed`.
 
     Raises
     ------
@@ -173,7 +220,7 @@ def pack(plan: Plan, params: Mapping[str, np.ndarray]) -> Packed:
         If the network has a part that the engine does not compute.
     """
     check_scope(plan)
-    weights = _Weights(params)
+    weights = _Weights(params, kind)
     net = np.zeros(at.NUM_FACTS, np.int64)
     net[at.KIND] = KINDS[plan.config.halting]
     net[at.MEAN_FIRST], net[at.POOLS] = plan.head_first == "mean", plan.pool
@@ -195,13 +242,13 @@ def pack(plan: Plan, params: Mapping[str, np.ndarray]) -> Packed:
             _pack_unit(weights, unit, row)
             _pack_halting(weights, unit, row)
     if plan.head is not None:
-        weights.conv(plan.head)
+        weights.conv(plan.head, kind=kind)
     last = padded(plan.logits.in_channels)
     net[at.LAST_COUT], net[at.POSTNORM_AT] = last, weights.nothing(last)
     if plan.postnorm is not None:
         net[at.POSTNORM_AT] = weights.norm(plan.postnorm)
     net[at.LOGITS_W], net[at.LOGITS_B] = weights.conv(plan.logits)
-    return Packed(weights.joined(), net, units, weights.where)
+    return Packed(weights.joined(), net, units, weights.where, kind)
 
 
 def _pack_unit(weights: _Weights, unit: Unit, row: np.ndarray) -> None:
@@ -210,9 +257,9 @@ def _pack_unit(weights: _Weights, unit: Unit, row: np.ndarray) -> None:
     if unit.preact is not None:
         weights.norm(unit.preact)
     for conv in unit.convs:
-        weights.conv(conv)
+        weights.conv(conv, kind=weights.kind)
     if isinstance(unit.shortcut, Conv):
-        weights.conv(unit.shortcut)
+        weights.conv(unit.shortcut, kind=weights.kind)
 
 
 def _pack_halting(weights: _Weights, unit: Unit, row: np.ndarray) -> None:
@@ -298,7 +345,7 @@ def lay_out(plan: Plan, packed: Packed, size: tuple[int, int]) -> Sizes:
     floats = _Offsets()
     net[at.IMAGE_AT] = floats.add((size[0] + 2 * border) * (size[1] + 2 * border) * 3)
     _share_maps(blocks, floats, in_places * cin, places * cout, net[at.KIND] == at.NONE)
-    program = programs.write(plan, packed.where, net, blocks)
+    program = programs.write(plan, packed.where, net, blocks, packed.kind)
     begins = program.place(floats.add)
     net[at.LOCAL_AT] = begins.get("local", 0)
     net[at.LAST_AT] = begins.get("head", blocks[-1, at.B_OUT_AT])

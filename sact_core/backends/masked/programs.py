@@ -10,7 +10,7 @@ new family needs new rows and perhaps a new operation, never a question about it
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,10 +25,14 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Spot:
-    """A place in a region of floats that has a name until it has an address."""
+    """A place in a region of floats that has a name until it has an address.
+
+    ``kind`` says what the numbers there are, in which ``shift`` counts.
+    """
 
     region: str
     shift: int = 0
+    kind: int = at.FLOATS
 
 
 @dataclass
@@ -44,13 +48,14 @@ class Program:
         """Take room for every map, finish the table, and give where the maps begin."""
         begins = self.fixed | {name: add(size) for name, size in self.sizes.items()}
         for (row, column), spot in self.spots.items():
-            self.steps[row, column] = begins[spot.region] + spot.shift
+            self.steps[row, column] = begins[spot.region] * (1 + spot.kind) + spot.shift
         return begins
 
-    def room(self, region: str, size: int) -> str:
-        """Ask for a region of at least so many floats."""
-        self.sizes[region] = max(self.sizes.get(region, 0), size)
-        return region
+    def room(self, region: str, size: int, kind: int = at.FLOATS) -> Spot:
+        """Ask for a region of at least so many numbers; give where it begins."""
+        floats = -(-size // (1 + kind))
+        self.sizes[region] = max(self.sizes.get(region, 0), floats)
+        return Spot(region, 0, kind)
 
 
 def reach(unit: Unit) -> tuple[int, int, int]:
@@ -77,7 +82,9 @@ def reach(unit: Unit) -> tuple[int, int, int]:
     return halo, int(side > 1), more
 
 
-def write(plan: Plan, where: dict[str, int], net: np.ndarray, blocks: np.ndarray) -> Program:
+def write(
+    plan: Plan, where: dict[str, int], net: np.ndarray, blocks: np.ndarray, kind: int
+) -> Program:
     """Write the programs of a network for one size of input.
 
     Parameters
@@ -88,6 +95,9 @@ def write(plan: Plan, where: dict[str, int], net: np.ndarray, blocks: np.ndarray
         Where its numbers lie in the packed weights.
     net, blocks : np.ndarray
         Facts of the network and of its blocks, maps of the blocks included.
+    kind : int
+        What convolutions multiply in units and head: `layout.FLOATS` or `layout.HALVES`.
+        Sums, the residual state and halting branches are of float32 in any case.
     """
     rows = len(plan.units) * at.NUM_STEPS + 1
     program = Program(np.zeros((rows, at.NUM_STEP_FACTS), np.int64))
@@ -98,10 +108,11 @@ def write(plan: Plan, where: dict[str, int], net: np.ndarray, blocks: np.ndarray
             program.fixed[f"{plan_block.name}/{name}"] = int(begin)
         borders: dict[str, tuple[int, ...]] = {}
         for unit in plan_block.units:
-            _Writer(program, unit, plan_block.name, where, net, block, u, borders).write()
+            _Writer(program, unit, plan_block.name, where, net, block, u, borders, kind).write()
             u += 1
     if plan.head is not None:
-        _Writer(program, plan.units[-1], plan_block.name, where, net, block, u, {}).head(plan.head)
+        last = plan.units[-1]
+        _Writer(program, last, plan_block.name, where, net, block, u, {}, kind).head(plan.head)
     return program
 
 
@@ -118,10 +129,11 @@ class _Writer:
         block: np.ndarray,
         number: int,
         borders: dict[str, tuple[int, ...]],
+        kind: int,
     ) -> None:
         self.program, self.unit, self.where, self.net = program, unit, where, net
         self.row, self.last_row = number * at.NUM_STEPS, (number + 1) * at.NUM_STEPS - 1
-        self.borders = borders
+        self.borders, self.kind = borders, kind
         self.is_first = unit.name.endswith("/unit1")
         self.out_size: Size = (int(block[at.B_HEIGHT]), int(block[at.B_WIDTH]))
         self.in_size: Size = (int(block[at.B_IN_HEIGHT]), int(block[at.B_IN_WIDTH]))
@@ -131,9 +143,14 @@ class _Writer:
             self.in_size = self.out_size
         self.cin, self.cout = padded(unit.in_channels), padded(unit.out_channels)
 
+    @property
+    def packs(self) -> bool:
+        """Whether a 1x1 convolution of the input needs it in another form than it has."""
+        return self.unit.preact is not None or self.kind != at.FLOATS
+
     def write(self) -> None:
         """Write all steps of the unit."""
-        source, packs = self.input, self.unit.preact is not None
+        source, packs = self.input, self.packs
         if _side(self.unit.convs[0]) > 1:
             source, packs = self.bordered(), False
         if self.is_first:
@@ -145,7 +162,7 @@ class _Writer:
     def bordered(self) -> Spot:
         """Normalise the input, or copy it, into a map with a border of zeros."""
         half = _side(self.unit.convs[0]) // 2
-        target = self.map("preact", self.in_size, self.cin, half)
+        target = self.map("preact", self.in_size, self.cin, half, self.kind)
         self.step(
             at.NORMALISE, at.WIDER, (at.WIDER, self.input, self.cin), (at.WIDER, target, self.cin),
             **self.preact(), depth=self.cin, border=(self.in_size, self.cin, half),
@@ -157,9 +174,8 @@ class _Writer:
         shortcut, target = self.unit.shortcut, (at.ACTIVE, self.x, self.cout)
         source = (at.SOURCE, self.input, self.cin)
         if isinstance(shortcut, Conv):
-            packs = self.unit.preact is not None
             more = self.product(shortcut, (1, 0, self.cin))
-            more |= {"packs": 1, **self.preact()} if packs else {}
+            more |= {"packs": 1, **self.preact()} if self.packs else {}
             self.step(at.STORE, at.ACTIVE, source, target, **more)
         elif shortcut == "pool":
             below = (self.in_size[1] + 2) * self.cin
@@ -167,7 +183,7 @@ class _Writer:
             more = {"depth": self.cin, "channels": self.cout, "below": below, "front": front}
             self.step(at.POOL, at.ACTIVE, source, target, **more)
         elif shortcut is None:  # zeros, read from where nothing is ever written
-            nothing = (at.ACTIVE, Spot(self.program.room("nothing", self.cout)), 0)
+            nothing = (at.ACTIVE, self.program.room("nothing", self.cout), 0)
             self.step(
                 at.NORMALISE, at.ACTIVE, nothing, target, **self.copied(), depth=self.cout
             )  # fmt: skip
@@ -186,7 +202,8 @@ class _Writer:
             if side > 1:
                 (top, _), (left, _) = conv.pads(size)
                 row = size[1] + 2
-                source = Spot(source.region, source.shift - (top * row + left) * channels)
+                corner = source.shift - (top * row + left) * channels
+                source = replace(source, shift=corner)
                 taps = (side, row * channels, side * channels)
             more = self.product(conv, taps)
             if packs:
@@ -199,11 +216,12 @@ class _Writer:
                 return
             wide = _side(convs[i + 1]) > 1
             if wide:  # read around: a map with a border
-                source = self.map(f"mid{i + 1}", size, out, _side(convs[i + 1]) // 2)
-                more["border"] = (size, out, _side(convs[i + 1]) // 2)
+                half = _side(convs[i + 1]) // 2
+                source = self.map(f"mid{i + 1}", size, out, half, self.kind)
+                more["border"] = (size, out, half)
             else:
                 rows = size[0] * size[1] + TILE_ROWS
-                source = Spot(self.program.room(f"mid{i + 1}", rows * out))
+                source = self.program.room(f"mid{i + 1}", rows * out, self.kind)
             self.step(op, over, reading, (over if wide else at.BESIDE, source, out), **more)
             channels, beside, packs = out, not wide, False
 
@@ -231,7 +249,8 @@ class _Writer:
         target = self.map("head", self.out_size, channels, 0)
         self.step(
             at.STORE, at.ACTIVE, (at.ACTIVE, source, self.cout), (at.ACTIVE, target, channels),
-            **self.product(conv, (1, 0, self.cout)),
+            **self.product(conv, (1, 0, self.cout)), **self.copied(),
+            packs=int(self.kind != at.FLOATS),
         )  # fmt: skip
 
     def step(
@@ -242,6 +261,7 @@ class _Writer:
         target: tuple[int, Spot, int],
         *,
         packs: int = 0,
+        reads: int | None = None,
         norm: tuple[int, int, int] | None = None,
         taps: tuple[int, int, int] = (1, 0, 0),
         depth: int | None = None,
@@ -264,7 +284,8 @@ class _Writer:
         ):
             row[columns[0]], row[columns[2]] = which, stride
             self.program.spots[self.row, columns[1]] = spot
-        row[at.T_PACKS] = packs
+        row[at.T_READS] = source[1].kind if reads is None else reads
+        row[at.T_WRITES], row[at.T_PACKS] = target[1].kind, packs
         row[[at.T_SCALE, at.T_SHIFT, at.T_BEFORE]] = norm or (0, 0, neutral)
         row[at.T_TAPS], row[at.T_TAP_STRIDE] = taps[0], taps[1]
         row[at.T_DEPTH] = taps[2] if depth is None else depth
@@ -285,6 +306,7 @@ class _Writer:
         bias, channels = self.where[f"{conv.name}/bias"], padded(conv.out_channels)
         weight = self.where[f"{conv.name}/weight"]
         return {
+            "reads": self.kind,
             "taps": taps,
             "weight": weight,
             "bias": bias,
@@ -307,10 +329,11 @@ class _Writer:
         begin = self.where[name]
         return {"norm": (begin, begin + channels, begin + 2 * channels)}
 
-    def map(self, name: str, size: Size, channels: int, half: int) -> Spot:
+    def map(self, name: str, size: Size, channels: int, half: int, kind: int = at.FLOATS) -> Spot:
         """A map with a border of one place, and rows beyond it where a kernel reaches further."""
         row, beyond = (size[1] + 2) * channels, _rows_beyond(half)
-        return Spot(self.program.room(name, (size[0] + 2 + 2 * beyond) * row), beyond * row)
+        room = self.program.room(name, (size[0] + 2 + 2 * beyond) * row, kind)
+        return replace(room, shift=beyond * row)
 
 
 def _rows_beyond(half: int) -> int:

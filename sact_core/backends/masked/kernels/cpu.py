@@ -32,7 +32,7 @@ MARKS_AT_ONCE = 64
 
 #: Numba compiles a function anew for every literal number that it is called
 #: with; it does not for these.
-ZERO, ONE, TWO, THREE, SIXTEEN = map(np.int64, (0, 1, 2, 3, 16))
+ZERO, ONE, TWO, THREE, SIXTEEN, THIRTY_TWO = map(np.int64, (0, 1, 2, 3, 16, 32))
 NOTHING, EVERYTHING = np.float32(0), np.float32(1)
 UNIT_SLOPE, NO_CAP = np.float32(1), np.float32(np.inf)  # of what no activation follows
 NO_MARK, MARK = np.uint8(0), np.uint8(1)

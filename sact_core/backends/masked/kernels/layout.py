@@ -3,14 +3,15 @@
 A network reaches the kernels as one array of weights and four tables of whole
 numbers: facts of the network, of every block, of every unit and of every step. An
 offset named ``…_AT`` counts from the start of the array that the name's group
-belongs to.
+belongs to, in numbers of its kind.
 
 A unit is a program of up to `NUM_STEPS` steps, each of which turns listed places of
 one map into listed places of another. What a family does differently is in its
 steps; the loops only follow them.
 
 Feature maps lie in a team's ``floats`` as ``[h + 2][w + 2][channels]`` with a
-border, channels padded with zeros to a multiple of 16. A *place* is a position's
+border, channels padded with zeros to a multiple of 16; those that feed convolutions
+may be of bfloat16, and are then counted in halves of a float. A *place* is a position's
 number in such a padded map, ``(y + 1) * (w + 2) + x + 1``, so that one list of
 places serves every map of a block.
 """
@@ -42,6 +43,9 @@ FIRST_UNIT_PHASE, NUM_UNIT_PHASES, NUM_LAST_PHASES = STEP, NEXT - STEP + 1, 3
 
 # Halting kinds.
 NONE, ACT, SACT = range(3)
+
+# What numbers of a map are: float32, or bfloat16, of which a float has room for two.
+FLOATS, HALVES = range(2)
 
 # What a step does: nothing; normalise; the mean of 2x2 places; convolve every channel
 # by itself; a convolution whose products are stored; one whose products are the
@@ -79,19 +83,20 @@ ACTIVE, GROWN, WIDER, SOURCE, BESIDE, NUM_LISTS = range(6)
     U_HALTS, U_LOCAL_TAPS, U_GLOBAL_AT, U_GLOBAL_W, U_BIAS_AT, NUM_UNIT_FACTS,
 ) = range(12)  # fmt: skip
 
-# Facts of a step: what it does, the list that says how many places, how many panels
-# of channels; the lists that it reads and writes through; source and target, where
-# they begin and floats per place; whether the source is first normalised into the
-# thread's scratch; the normalisation and the activation after it; the convolution
-# and the activation after it; for `POOL`, floats between two rows and the first
-# channel; how many rows above and below the target's map must become zero, with its
-# border at the sides, and the map's size.
+# Facts of a step: what it does, the list that says how many places, how many panels of
+# channels; the lists that it reads and writes through; source and target, where they
+# begin and numbers per place; what the numbers are that are multiplied, and those that
+# are written; whether the source is first normalised into the thread's scratch; the
+# normalisation and the activation after it; the convolution and the activation after it;
+# for `POOL`, numbers between two rows and the first channel; how many rows above and
+# below the target's map must become zero, with its border at the sides, and the map's
+# size.
 (
     T_OP, T_OVER, T_PANELS, T_FROM, T_TO, T_X_AT, T_X_STRIDE, T_Y_AT, T_Y_STRIDE,
-    T_PACKS, T_SCALE, T_SHIFT, T_BEFORE,
+    T_READS, T_WRITES, T_PACKS, T_SCALE, T_SHIFT, T_BEFORE,
     T_TAPS, T_TAP_STRIDE, T_DEPTH, T_W, T_B, T_CHANNELS, T_AFTER,
     T_BELOW, T_FRONT, T_BORDER, T_HEIGHT, T_WIDTH, NUM_STEP_FACTS,
-) = range(26)  # fmt: skip
+) = range(28)  # fmt: skip
 
 # A team's state between phases; then, for every list, how many places it has, and
 # where it begins.
@@ -124,6 +129,10 @@ class Work(NamedTuple):
     state: np.ndarray  # int64
     seconds: np.ndarray  # int64, nanoseconds of every unit; two more for the clock
     scratch: np.ndarray  # float32
+    # The same memory as uint16, two to a float; None where nothing is of bfloat16.
+    half_weights: np.ndarray | None
+    halves: np.ndarray | None
+    half_scratch: np.ndarray | None
     threads: int  # in the team
     me: int  # number of this one
     vectors: bool  # vector code, or plain loops

@@ -99,17 +99,53 @@ def prepare(work, kind, s, image, task, total, chunk):
 
 
 @kernel
+def multiply_halves(work, weights, halves, scratch, s, u, chunk, p, panel, last_panel):
+    """Do the products of bfloat16; nothing where there are none, so that none are compiled."""
+    if halves is not None:
+        op, writes = work.steps[s, at.T_OP], work.steps[s, at.T_WRITES]
+        x = scratch if p.packed else halves
+        if op == at.ADD:
+            conv.add_panels(
+                work.vectors, work.scratch, p, products.residual_sum(work, u, chunk),
+                panel, last_panel, x, weights, work.weights, work.places, work.floats,
+            )  # fmt: skip
+        elif op == at.DEPTHWISE:
+            conv.store_depthwise(
+                work.vectors, p, x, work.weights, work.weights, work.places, halves
+            )
+        elif p.rows > 0 and writes == at.HALVES:
+            conv.store_panels(
+                work.vectors, work.scratch, p, panel, last_panel,
+                x, weights, work.weights, work.places, halves,
+            )  # fmt: skip
+        elif p.rows > 0:
+            conv.store_panels(
+                work.vectors, work.scratch, p, panel, last_panel,
+                x, weights, work.weights, work.places, work.floats,
+            )  # fmt: skip
+
+
+@kernel
 def run_products(work, records, phase, kind, u, image, task):
     """Do a task that is a convolution, chunk by chunk."""
     s = u * at.NUM_STEPS  # past the units: the head's
     if at.STEP <= kind <= at.BRANCH:
         s += kind - at.STEP
-    op = work.steps[s, at.T_OP] if at.STEP <= kind <= at.BRANCH else at.STORE
+    op, reads = at.STORE, at.FLOATS
+    if at.STEP <= kind <= at.BRANCH:
+        op = work.steps[s, at.T_OP]
+    if at.STEP <= kind <= at.BRANCH or kind == at.HEAD:
+        reads = work.steps[s, at.T_READS]
     total, chunk, last_chunk, panel, last_panel = share(work, records, phase, kind, s, task)
     while chunk < last_chunk:
         p = prepare(work, kind, s, image, task, total, chunk)
         x = work.scratch if p.packed else work.floats
-        if op == at.ADD:
+        if reads == at.HALVES:
+            multiply_halves(
+                work, work.half_weights, work.halves, work.half_scratch,
+                s, u, chunk, p, panel, last_panel,
+            )  # fmt: skip
+        elif op == at.ADD:
             add_to = products.residual_sum(work, u, chunk)
             conv.add_panels(
                 work.vectors, work.scratch, p, add_to, panel, last_panel,

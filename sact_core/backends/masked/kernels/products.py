@@ -10,37 +10,38 @@ from __future__ import annotations
 from sact_core.backends.masked.kernels import conv
 from sact_core.backends.masked.kernels import layout as at
 from sact_core.backends.masked.kernels.conv import TO_FLOATS, Product, Sum
-from sact_core.backends.masked.kernels.cpu import ONE, TWO, ZERO, kernel
+from sact_core.backends.masked.kernels.cpu import ONE, SIXTEEN, THIRTY_TWO, TWO, ZERO, kernel
 
 
 @kernel
 def step(work, s, first, rows):
     """Do step ``s`` up to its products, and describe them."""
-    steps, weights, places = work.steps, work.weights, work.places
+    steps, weights = work.steps, work.weights
     op, packs = steps[s, at.T_OP], steps[s, at.T_PACKS] > 0
     from_at = work.state[at.S_LIST + steps[s, at.T_FROM]] + first
     to_at = work.state[at.S_LIST + steps[s, at.T_TO]] + first
     x0, x_stride, depth = steps[s, at.T_X_AT], steps[s, at.T_X_STRIDE], steps[s, at.T_DEPTH]
     y0, y_stride, channels = steps[s, at.T_Y_AT], steps[s, at.T_Y_STRIDE], steps[s, at.T_CHANNELS]
     if packs or op == at.NORMALISE:
-        before = steps[s, at.T_BEFORE]
-        y, target, target_stride, target_at = work.floats, y0, y_stride, to_at
+        kind = steps[s, at.T_READS] if packs else steps[s, at.T_WRITES]
+        target, target_stride, target_at = y0, y_stride, to_at
         if packs:
-            # Off the powers of two, which share cache sets.
-            y, target, target_stride, target_at = (
-                work.scratch, ZERO, depth + 16, work.net[at.IOTA_LIST],
+            # A cache line more: off the powers of two, which share cache sets.
+            line = SIXTEEN if kind == at.FLOATS else THIRTY_TWO
+            target, target_stride, target_at = ZERO, depth + line, work.net[at.IOTA_LIST]
+        if kind == at.FLOATS:
+            y = work.scratch if packs else work.floats
+            normalise(work, s, rows, from_at, y, target, target_stride, target_at)
+        else:
+            normalise_into_halves(
+                work, work.half_scratch, work.halves, packs,
+                s, rows, from_at, target, target_stride, target_at,
             )  # fmt: skip
-        conv.normalise(
-            work.vectors, rows, depth, work.floats, x0, x_stride, from_at,
-            weights, steps[s, at.T_SCALE], steps[s, at.T_SHIFT],
-            weights[before], weights[before + 1],
-            y, target, target_stride, target_at, places,
-        )  # fmt: skip
-        x0, x_stride, from_at = ZERO, depth + 16, work.net[at.IOTA_LIST]
+        x0, x_stride, from_at = ZERO, target_stride, work.net[at.IOTA_LIST]
     elif op == at.POOL:
         conv.pool(
             work.vectors, rows, depth, work.floats, x0, x_stride, from_at, steps[s, at.T_BELOW],
-            channels, steps[s, at.T_FRONT], work.floats, y0, y_stride, to_at, places,
+            channels, steps[s, at.T_FRONT], work.floats, y0, y_stride, to_at, work.places,
         )  # fmt: skip
     after = steps[s, at.T_AFTER]
     return Product(
@@ -49,6 +50,30 @@ def step(work, s, first, rows):
         steps[s, at.T_W], steps[s, at.T_B], channels, TO_FLOATS, y0, y_stride, to_at,
         weights[after], weights[after + 1],
     )  # fmt: skip
+
+
+@kernel
+def normalise(work, s, rows, from_at, y, target, target_stride, target_at):
+    """Normalise what step ``s`` reads into listed places of ``y``."""
+    steps, weights = work.steps, work.weights
+    before = steps[s, at.T_BEFORE]
+    conv.normalise(
+        work.vectors, rows, steps[s, at.T_DEPTH],
+        work.floats, steps[s, at.T_X_AT], steps[s, at.T_X_STRIDE], from_at,
+        weights, steps[s, at.T_SCALE], steps[s, at.T_SHIFT],
+        weights[before], weights[before + 1],
+        y, target, target_stride, target_at, work.places,
+    )  # fmt: skip
+
+
+@kernel
+def normalise_into_halves(
+    work, scratch, halves, packs, s, rows, from_at, target, target_stride, target_at
+):
+    """As `normalise`, into bfloat16; nothing where there is none, so that none is compiled."""
+    if halves is not None:
+        y = scratch if packs else halves
+        normalise(work, s, rows, from_at, y, target, target_stride, target_at)
 
 
 @kernel

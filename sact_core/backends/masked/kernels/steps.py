@@ -72,9 +72,11 @@ def clear_border(work, s):
     """Set what surrounds a step's target to zero, rows above and below one at a time."""
     stay_apart()
     steps = work.steps
-    height, width, channels = steps[s, at.T_HEIGHT], steps[s, at.T_WIDTH], steps[s, at.T_Y_STRIDE]
+    together = 1 + steps[s, at.T_WRITES]  # numbers that a float has room for
+    height, width = steps[s, at.T_HEIGHT], steps[s, at.T_WIDTH]
+    channels = steps[s, at.T_Y_STRIDE] // together
     for more in range(steps[s, at.T_BORDER]):
-        start = steps[s, at.T_Y_AT] - more * (width + 2) * channels
+        start = steps[s, at.T_Y_AT] // together - more * (width + 2) * channels
         ends.zero_border(work.floats, start, height + 2 * more, width, channels, ONE)
 
 
