@@ -55,6 +55,20 @@ def message(value: int | bytes) -> bytes:
     return value
 
 
+def put_varint(value: int) -> bytes:
+    """A number, at least 0, seven bits a byte."""
+    found = bytearray()
+    while value > 0x7F:
+        found.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*found, value])
+
+
+def put_field(number: int, value: bytes) -> bytes:
+    """A message or text as a field of another message."""
+    return put_varint(number << 3 | 2) + put_varint(len(value)) + value
+
+
 def masked_crc(data: bytes) -> int:
     """CRC-32C, rotated and offset as LevelDB and TensorFlow store it."""
     import google_crc32c

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,12 @@ from typing import Any
 import numpy as np
 
 from sact_core.data.images import ImageError
+from sact_core.data.published import published
 from sact_core.data.records import DataError, Record, Records
 from sact_core.data.source import Source
 from sact_core.data.tfrecord import Shard, TfrecordRecords, open_shard
 from sact_core.extras import need
+from sact_core.texts import shown
 from sact_core.untrusted_json import from_json
 
 
@@ -42,10 +45,10 @@ def open_tfds(name: str, split: str, data_dir: str | Path | None) -> Source:
     absl.logging.set_verbosity(absl.logging.ERROR)  # it advises OpenCV at every start
     import tensorflow_datasets as tfds
 
-    root = Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
-    get = download_command(name, data_dir)
+    root = data_root(data_dir)
+    get = ways_to_get(name, data_dir)
     base = re.split("[/:]", name)[0]
-    if not (root / base).is_dir() and base not in tfds.list_builders(with_community_datasets=False):
+    if not (root / base).is_dir() and not is_builder(base):
         raise DataError(f"{name!r} is neither a TFDS data set nor a folder of class folders")
     absent = DataError(
         f"{_absence(name, root)}: download it with {get} or say where it is with --data-dir"
@@ -86,12 +89,48 @@ def open_tfds(name: str, split: str, data_dir: str | Path | None) -> Source:
 
 
 def download_command(name: str, data_dir: str | Path | None = None) -> str:
-    """Give the command that downloads and prepares a TFDS data set."""
-    where = "" if data_dir is None else f"data_dir='{data_dir}', "
+    """Give the command that prepares a TFDS data set.
+
+    It is ours where we know the archive; otherwise TFDS's own, which takes TensorFlow.
+    """
+    known = published(name)
+    if known is None:
+        return _tfds_command(name, data_dir)
+    where = "" if data_dir is None else f" --data-dir {shlex.quote(shown(data_dir))}"
+    url = f"'{known.url}'" if "?" in known.url else known.url
+    return f"python -m sact_core.prepare {known.name} --archive {url}{where}"
+
+
+def ways_to_get(name: str, data_dir: str | Path | None = None) -> str:
+    """Say how a data set is prepared: with our command where we know the archive, with TFDS's."""
+    theirs = _tfds_command(name, data_dir)
+    if published(name) is None:
+        return f"{theirs} (where TensorFlow is installed: pip install tensorflow)"
+    return (
+        f"{download_command(name, data_dir)} (or, where TensorFlow is installed, pip install "
+        f"tensorflow, with {theirs})"
+    )
+
+
+def _tfds_command(name: str, data_dir: str | Path | None) -> str:
+    where = "" if data_dir is None else f"data_dir='{shown(data_dir)}', "
     return (
         f"python -c \"import tensorflow_datasets as tfds; tfds.builder('{name}', {where}"
         f"file_format='array_record').download_and_prepare()\""
     )
+
+
+def data_root(data_dir: str | Path | None) -> Path:
+    """Where TFDS keeps its data, unless told otherwise."""
+    given = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    return Path(given).expanduser()
+
+
+def is_builder(name: str) -> bool:
+    """Whether TFDS knows a data set of this name."""
+    import tensorflow_datasets as tfds
+
+    return name in tfds.list_builders(with_community_datasets=False)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ Source: tensorflow/core/lib/io/record_writer.h; tensorflow/core/example/example.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,16 @@ import numpy as np
 
 from sact_core.data.images import ImageError
 from sact_core.data.records import DataError, Record
-from sact_core.wire import Malformed, fields, masked_crc, message, varint, whole
+from sact_core.wire import (
+    Malformed,
+    fields,
+    masked_crc,
+    message,
+    put_field,
+    put_varint,
+    varint,
+    whole,
+)
 
 _HEADER = struct.Struct("<QI")
 _CRC_BYTES = 4
@@ -148,6 +157,18 @@ def parse_example(data: bytes) -> dict[str, list[Any]]:
                     value = message(content)
             found[name.decode("utf-8", "backslashreplace")] = _values(value)
     return found
+
+
+def make_example(values: Mapping[str, bytes | int]) -> bytes:
+    """Make a ``tf.train.Example`` of one value of each feature, by their names."""
+    found = b""
+    for name, value in sorted(values.items()):
+        if isinstance(value, bytes):
+            feature = put_field(1, put_field(1, value))
+        else:
+            feature = put_field(3, put_field(1, put_varint(value)))
+        found += put_field(1, put_field(1, name.encode()) + put_field(2, feature))
+    return put_field(1, found)
 
 
 def _values(feature: bytes) -> list[Any]:
