@@ -72,6 +72,15 @@ class Timing:
 
 
 @dataclass(frozen=True)
+class Seed:
+    """The figures of one training run among several that differ in nothing but the seed."""
+
+    seed: int
+    point: Point
+    curve: tuple[Point, ...] = ()
+
+
+@dataclass(frozen=True)
 class File:
     """A checkpoint and all that is known of it."""
 
@@ -81,6 +90,13 @@ class File:
     curve: tuple[Point, ...] = ()
     rises: str = ""  # for how many images of the curve more tau meant more work
     ms: dict[Timing, float] = field(default_factory=dict)
+    seeds: tuple[Seed, ...] = ()
+
+    @property
+    def all_seeds(self) -> tuple[Seed, ...]:
+        """Its own figures and those of further seeds."""
+        own = Seed(int(self.header.provenance.get("seed", 0)), self.point, self.curve)
+        return (own, *self.seeds)
 
     @property
     def data_set(self) -> str:
@@ -146,7 +162,8 @@ def read_files(folder: Path, results: Path) -> list[File]:
             if (name, content_hash) == (path.name, header.content_hash)
         }
         point, (curve, rises) = Point.of(metrics, tau), _curve(path, header)
-        found.append(File(path.name, header, point, curve, rises, ms))
+        seeds = tuple(_seed(each, tau) for each in sorted(folder.glob(f"{path.stem}.seed*.json")))
+        found.append(File(path.name, header, point, curve, rises, ms, seeds))
     return sorted(found, key=lambda file: file.point.mflops)
 
 
@@ -167,6 +184,17 @@ def _timings(results: Path) -> list[tuple[Timing, str, str, float]]:
             )
             found.append((timing, row["file"], row["content_hash"], row["ms"]["masked"]))
     return found
+
+
+def _seed(path: Path, tau: float | None) -> Seed:
+    """A further seed's figures, as ``train_family.py`` keeps them."""
+    try:
+        values = json.loads(path.read_text())
+        rows = values.get("curve", {}).get("rows", [])
+        curve = sorted((Point.of(row, row["tau"]) for row in rows), key=lambda p: p.tau or 0.0)
+        return Seed(int(values["seed"]), Point.of(values["metrics"], tau), tuple(curve))
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{path.name} holds no figures of a seed: {error!r}") from None
 
 
 def _curve(path: Path, header: Header) -> tuple[tuple[Point, ...], str]:

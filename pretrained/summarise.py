@@ -17,6 +17,8 @@ row. Three more sources, each named in the tables:
 from __future__ import annotations
 
 import itertools
+import math
+import statistics
 import sys
 from pathlib import Path
 from typing import Any
@@ -70,6 +72,24 @@ def section(data_set: str, files: list[File]) -> str:
             "them. The whole network is the one that all started from, without the further epochs. "
             + noise(files),
             rivals,
+        ]
+    seeds = seeds_table(files)
+    if seeds:
+        parts += [
+            "### Several seeds",
+            "The same command with further seeds; of those only the figures are kept "
+            "(`NAME.seedN.json`). Mean ± standard deviation over the seeds; for the network for "
+            "any tau, accuracy at its default.",
+            seeds,
+        ]
+    level = level_table(files)
+    if level:
+        parts += [
+            "### Any tau against static networks at equal FLOPs",
+            "Each static network beside what the network for any tau reaches at its FLOPs, "
+            "between two taus of its curve on a straight line; means over seeds where there are "
+            "several, and then the difference ± its standard error. " + noise(files),
+            level,
         ]
     by_image = act_table(files)
     if by_image:
@@ -154,6 +174,54 @@ def worth_table(files: list[File]) -> str:
             line.append(_points(file.point.accuracy - rival.point.accuracy))
         lines.append(line + _beside(file.point, static))
     return _table(head, lines)
+
+
+def seeds_table(files: list[File]) -> str:
+    """Mean and deviation of what was trained with several seeds; empty without any."""
+    lines = []
+    for file in (file for file in files if file.seeds):
+        points = [seed.point for seed in file.all_seeds]
+        seeds = ", ".join(str(seed.seed) for seed in file.all_seeds)
+        accuracies = [100 * point.accuracy for point in points]
+        mflops = [point.mflops for point in points]
+        lines.append([f"`{file.name}`", seeds, _spread(accuracies, "%", 2), _spread(mflops, "", 1)])
+    return _table(["file", "seeds", "accuracy", "MFLOPs"], lines) if lines else ""
+
+
+def level_table(files: list[File]) -> str:
+    """Static networks beside one for any tau at their FLOPs; empty without both."""
+    lines = []
+    for ours in (file for file in files if file.kind == "any" and file.curve):
+        for file in (file for file in files if file.kind in ("rival", "none")):
+            theirs = [seed.point.accuracy for seed in file.all_seeds]
+            found = [at_flops(seed.curve, file.point.mflops) for seed in ours.all_seeds]
+            reached = [accuracy for accuracy in found if accuracy is not None]
+            line = [f"`{file.name}`", file.blocks, f"{file.point.mflops:.1f}"]
+            line.append(f"{statistics.fmean(theirs):.2%}")
+            if len(reached) < len(found):
+                lines.append([*line, "out of range", NONE])
+                continue
+            error = _standard_error(reached, theirs)
+            less = _points(statistics.fmean(reached) - statistics.fmean(theirs))
+            line += [f"{statistics.fmean(reached):.2%}"]
+            lines.append([*line, less if error is None else f"{less} ± {100 * error:.2f}"])
+    if all(line[-1] == NONE for line in lines):
+        return ""
+    head = ["static file", "units", "MFLOPs", "accuracy", "any tau at equal FLOPs"]
+    return _table([*head, "any tau less static, points"], lines)
+
+
+def _standard_error(*samples: list[float]) -> float | None:
+    """Of a difference of means; None where a sample has but one value."""
+    if min(map(len, samples)) < 2:
+        return None
+    return math.sqrt(sum(statistics.variance(sample) / len(sample) for sample in samples))
+
+
+def _spread(values: list[float], unit: str, digits: int) -> str:
+    """Mean and standard deviation."""
+    mean, deviation = statistics.fmean(values), statistics.stdev(values)
+    return f"{mean:.{digits}f}{unit} ± {deviation:.{digits}f}"
 
 
 def act_table(files: list[File]) -> str:
@@ -269,6 +337,12 @@ def plot_name(data_set: str) -> str:
     return "accuracy_flops.png" if data_set == "cifar10" else f"accuracy_flops_{data_set}.png"
 
 
+def _error(file: File) -> float:
+    """Standard deviation of the accuracy over seeds; 0 where there is one."""
+    accuracies = [seed.point.accuracy for seed in file.all_seeds]
+    return statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
+
+
 def plot(path: Path, data_set: str, files: list[File]) -> None:
     """Draw accuracy against FLOPs for the files of one data set."""
     import matplotlib
@@ -285,29 +359,35 @@ def plot(path: Path, data_set: str, files: list[File]) -> None:
     }
     figure, axes = plt.subplots(figsize=(8, 5), dpi=120)
     lines = [
-        (*styles[kind], [(file.point, _label(file)) for file in files if file.kind == kind])
+        (
+            *styles[kind],
+            [(file.point, _label(file), _error(file)) for file in files if file.kind == kind],
+        )
         for kind in styles
     ]
     lines += [
-        ("v-", "#CC79A7", f"any tau: {file.name}", [(p, f"{p.tau:.2g}") for p in file.curve])
+        ("v-", "#CC79A7", f"any tau: {file.name}", [(p, f"{p.tau:.2g}", 0.0) for p in file.curve])
         for file in files
         if file.curve
     ]
     for style, colour, label, points in lines:
         if not points:
             continue
-        x = [point.mflops for point, _ in points]
-        y = [100 * point.accuracy for point, _ in points]
-        spread = [point.spread for point, _ in points]
-        axes.errorbar(x, y, xerr=spread, fmt=style, color=colour, capsize=2, lw=1, label=label)
-        for at_x, at_y, (_, text) in zip(x, y, points, strict=True):
+        x = [point.mflops for point, *_ in points]
+        y = [100 * point.accuracy for point, *_ in points]
+        spread = [point.spread for point, *_ in points]
+        errors = [100 * error for *_, error in points]
+        upright = errors if any(errors) else None
+        axes.errorbar(x, y, upright, spread, fmt=style, color=colour, capsize=2, lw=1, label=label)
+        for at_x, at_y, (_, text, _) in zip(x, y, points, strict=True):
             axes.annotate(text, (at_x, at_y), (4, 5), textcoords="offset points", fontsize=8)
     for name, x_value, accuracy in PUBLISHED.get(data_set, ()):
         place = (x_value, 100 * accuracy)
         axes.plot(*place, "*", color="#D55E00", ms=10)
         axes.annotate(name, place, (6, -12), textcoords="offset points", fontsize=8)
     axes.set_xlabel(
-        "MFLOPs per image (mean; bars: standard deviation over images; 2 per multiply-add)"
+        "MFLOPs per image (mean; 2 per multiply-add; bars: standard deviation over images, "
+        "upright over seeds)"
     )
     axes.set_ylabel(f"accuracy on {TITLES.get(data_set, data_set)} test, %")
     axes.grid(alpha=0.3)

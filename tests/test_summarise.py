@@ -275,3 +275,51 @@ def test_the_shipped_tables_are_up_to_date():
     text = (folder / "README.md").read_text()
     made = text.partition(summarise.BEGIN)[2].partition(summarise.END)[0].strip("\n")
     assert made == summarise.sections(shipped.read_files(folder, ROOT / "benchmarks"))
+
+
+def seed_of(folder, name, seed, accuracy, mflops, curve=()):
+    metrics = {"eval/Accuracy": accuracy, "Total Flops/mean": mflops * 1e6, "count": 10000}
+    record = {"seed": seed, "metrics": metrics}
+    if curve:
+        record["curve"] = {"rows": [
+            {"tau": tau, "eval/Accuracy": a, "Total Flops/mean": m * 1e6, "count": 10000}
+            for tau, a, m in curve
+        ]}  # fmt: skip
+    (folder / f"{name}.seed{seed}.json").write_text(json.dumps(record))
+
+
+def test_several_seeds_have_a_mean_and_a_deviation(folder):
+    assert summarise.seeds_table(shipped.read_files(folder, folder / "none")) == ""
+    seed_of(folder, "static_1_2_1", 2, 0.83, 18.0)
+    seed_of(folder, "static_1_2_1", 3, 0.85, 18.0)
+    summarise.summarise(folder, folder / "results")
+    text = (folder / "README.md").read_text()
+    # 81, 83 and 85 %: variance (4 + 0 + 4) / 2.
+    assert line_of(text, "| `static_1_2_1.h5` | 1, 2, 3") == [
+        "`static_1_2_1.h5`", "1, 2, 3", "83.00% ± 2.00", "18.0 ± 0.0",
+    ]  # fmt: skip
+    seed_of(folder, "static_1_2_1", 2, 0.83, 18.0)
+    (folder / "static_1_2_1.seed4.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"static_1_2_1\.seed4\.json holds no figures of a seed"):
+        shipped.read_files(folder, folder / "none")
+
+
+def test_any_tau_beside_static_networks_at_equal_flops(folder):
+    assert summarise.level_table(shipped.read_files(folder, folder / "none")) == ""
+    made = ship(folder, "any", "sact", 0.84, 20.0, mean=(1, 1, 1), tau=0.1)
+    ends = [(0.01, 0.88, 36.0), (0.1, 0.82, 16.0)]
+    rows = [
+        {"tau": tau, "eval/Accuracy": a, "Total Flops/mean": m * 1e6, "count": 10000}
+        for tau, a, m in ends
+    ]
+    values = {"content_hash": read_header(made).content_hash, "rows": rows}
+    (folder / "any.curve.json").write_text(json.dumps(values))
+    text = summarise.level_table(shipped.read_files(folder, folder / "none"))
+    # 18 MFLOPs are a tenth of the way from 16 to 36.
+    assert line_of(text, "| `static_1_2_1.h5`")[3:] == ["81.00%", "82.60%", "+1.60"]
+    assert line_of(text, "| `whole.h5`")[4:] == ["out of range", "–"]
+    seed_of(folder, "any", 2, 0.84, 20.0, [(0.01, 0.90, 36.0), (0.1, 0.84, 16.0)])
+    seed_of(folder, "static_1_2_1", 2, 0.83, 18.0)
+    text = summarise.level_table(shipped.read_files(folder, folder / "none"))
+    # 82.6 and 84.6 against 81 and 83: variances of 2 each, halved and added.
+    assert line_of(text, "| `static_1_2_1.h5`")[3:] == ["82.00%", "83.60%", "+1.60 ± 1.41"]
