@@ -16,6 +16,8 @@ from sact_core import checkpoint as checkpoints
 from sact_core import draw_maps, saliency
 from sact_core.config import NetworkConfig, Preprocessing
 from sact_core.maps.file import MapFile
+from sact_core.untrusted_hdf5 import Opened, texts
+from sact_core.untrusted_hdf5.heap import ENTRY, Texts
 from tests.mat_writer import element, header, matrix
 from tests.networks import random_params
 from tests.test_draw_maps import write
@@ -76,6 +78,21 @@ def lying_name(path):
     data = bytearray(path.read_bytes())
     data[at : at + 4] = struct.pack("<I", 0xFFFFFFF0)
     path.write_bytes(data)
+
+
+def heap(path, mark, at, form, *values):
+    """Damage texts: bytes at an offset from some that stand there."""
+    data = bytearray(path.read_bytes())
+    struct.pack_into(form, data, data.index(mark) + at, *values)
+    path.write_bytes(data)
+
+
+def larger_than_it_may_be(path):
+    """A side of the maps beyond the largest that the file says it can have."""
+    sides = struct.pack("<4Q", *SIDES, 1)
+    data = path.read_bytes()
+    at = data.index(2 * sides)
+    path.write_bytes(data[:at] + struct.pack("<4Q", 2, 1 << 24, 12, 1) + data[at + 32 :])
 
 
 def cut(path):
@@ -196,6 +213,16 @@ EDITS = {
     "labels_are_fractions": (lambda f: again(f, "labels", [0.5, np.nan]), "labels do not fit"),
 }  # fmt: skip
 WHOLE_FILES = {
+    "larger_than_it_may_be": (larger_than_it_may_be, "truncated or damaged"),
+    "no_heap": (lambda path: heap(path, b"GCOL", 0, "4s", b"GONE"), "truncated or damaged"),
+    "another_heap": (lambda path: heap(path, b"GCOL", 4, "B", 2), "truncated or damaged"),
+    "a_text_is_gone": (lambda path: heap(path, b"<fox>", -16, "<H", 999), "truncated or damaged"),
+    "a_text_is_shorter": (lambda path: heap(path, b"<fox>", -8, "<Q", 1), "truncated or damaged"),
+    "the_heap_runs_out": (lambda path: heap(path, b"GCOL", 16, "<H", 0), "truncated or damaged"),
+    "a_circle_in_the_heap": (
+        lambda path: heap(path, b"GCOL", 24, "<Q", (1 << 64) - 16),
+        "truncated or damaged",
+    ),
     "lying_name": (lying_name, "too many or too long texts"),
     "cut_off": (cut, "truncated or damaged"),
     "flipped_bytes": (flipped, "damaged"),
@@ -303,6 +330,30 @@ def test_strange_names_are_one_short_line(good, tmp_path):
         assert file.name(0) == "a b [31m\N{REPLACEMENT CHARACTER}"
         assert file.name(1) == "x" * 199 + "…"
     assert draw_maps.main([str(path), "--out", str(tmp_path / "out")]) == 0
+
+
+@pytest.mark.parametrize("how", [{}, {"chunks": (2,), "compression": "gzip"}], ids=["", "packed"])
+def test_texts_are_read_as_libhdf5_reads_them(tmp_path, how):
+    wanted = ["", "a", "é" * 4000, "", *map(str, range(3000)), "x" * 70_000]
+    with h5py.File(tmp_path / "it.h5", "w") as file:
+        file.create_dataset("it", data=wanted, dtype=h5py.string_dtype(), **how)
+    with Opened(tmp_path / "it.h5", ValueError) as file:
+        found = texts(file, "it", 10_000, 1_000_000)
+        assert [text.decode() for text in found] == wanted
+        assert found[4] == b"0"
+        assert len(found) == len(wanted)
+
+
+def test_collections_that_overlap_are_refused():
+    """Each begins in an object of another and goes on from object to object of that."""
+    count, size = 200, 40
+    entry = struct.pack("<HH4xQ", 24, 0, 24) + struct.pack("<4sB3xQ", b"GCOL", 1, 1 << 20)
+    data = bytes(16) + (entry + struct.pack("<HH4x", 1, 0)) * count
+    data = data[:-8] + bytes(64)
+    where = np.array([(1, 32 + size * i, 1) for i in range(count)], ENTRY)
+    found = Texts(lambda at, size: data[at : at + size], len(data), where)
+    with pytest.raises(ValueError, match="overlap"):
+        list(found)
 
 
 # --- fixations ---

@@ -43,7 +43,7 @@ BLOCK_IMAGES = 64  # read at a time
 BLOCK_BYTES = 1 << 26  # of maps read at a time
 MAX_PIXELS = 1 << 26  # of an image
 MAX_BLOCKS = 64
-MAX_TEXTS = 10_000_000
+MAX_TEXTS = 2_000_000
 MAX_TEXT_BYTES = 1 << 26  # of all names together
 MAX_JSON_BYTES = 1 << 22
 MAX_SHOWN = 200  # characters of a name
@@ -215,7 +215,8 @@ class MapFile:
         if self._names is not None and len(self._names) != self.num_images:
             raise MapError(f"{self.path} is damaged: its names do not fit its images")
         classes = self._texts("class_names")
-        self.class_names = () if classes is None else tuple(map(_shown, classes[()]))
+        with untrusted_hdf5.damage_told(self._file):
+            self.class_names = () if classes is None else tuple(map(_shown, classes))
         self.provenance = self._provenance()
         self.part = self._part()
 
@@ -264,7 +265,7 @@ class MapFile:
             raise MapError(f"{self.path} is damaged: its {path} do not fit its images")
         return found
 
-    def _texts(self, path: str) -> h5py.Dataset | None:
+    def _texts(self, path: str) -> untrusted_hdf5.Texts | h5py.Dataset | None:
         if not self._holds(path):
             return None
         return untrusted_hdf5.texts(self._file, path, MAX_TEXTS, MAX_TEXT_BYTES)

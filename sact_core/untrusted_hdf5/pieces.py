@@ -10,6 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from sact_core.untrusted_hdf5.heap import ENTRY, Texts
 from sact_core.untrusted_hdf5.opened import Opened, damage_told
 from sact_core.untrusted_hdf5.plain import shape
 
@@ -17,14 +18,14 @@ from sact_core.untrusted_hdf5.plain import shape
 CHUNK_BYTES = 1 << 22
 #: How far a chunk may swell: zlib's best is 1032.
 _SWELLS = 1100
-#: Bytes stored for a text of any length: its length, 4 bytes, and where it is.
-_TEXT_ENTRY = 16
+_TEXT_ENTRY = ENTRY.itemsize
 _ZLIB, _SHUFFLE, _FLETCHER32, _LZF = 1, 2, 3, 32000
 
 
 def holds(file: Opened, name: str) -> bool:
     """Whether something of a name stands at the top of a file; a link is not followed."""
-    return bool(file.root.id.links.exists(name.encode()))
+    with damage_told(file):
+        return bool(file.root.id.links.exists(name.encode()))
 
 
 def node(file: Opened, path: str) -> h5py.h5g.GroupID | h5py.h5d.DatasetID | None:
@@ -36,13 +37,14 @@ def node(file: Opened, path: str) -> h5py.h5g.GroupID | h5py.h5d.DatasetID | Non
         If a link leads to elsewhere, in the file or out of it, or to another kind of thing.
     """
     found: Any = file.root.id
-    for name in path.split("/"):
-        link = name.encode()
-        if not isinstance(found, h5py.h5g.GroupID) or not found.links.exists(link):
-            return None
-        if found.links.get_info(link).type != h5py.h5l.TYPE_HARD:
-            raise file.error(f"{file.label}: {path} is a link to elsewhere, which is refused")
-        found = h5py.h5o.open(found, link)
+    with damage_told(file):
+        for name in path.split("/"):
+            link = name.encode()
+            if not isinstance(found, h5py.h5g.GroupID) or not found.links.exists(link):
+                return None
+            if found.links.get_info(link).type != h5py.h5l.TYPE_HARD:
+                raise file.error(f"{file.label}: {path} is a link to elsewhere, which is refused")
+            found = h5py.h5o.open(found, link)
     if not isinstance(found, h5py.h5g.GroupID | h5py.h5d.DatasetID):
         raise file.error(f"{file.label}: {path} is neither a group nor a data set")
     return found
@@ -72,6 +74,17 @@ def numbers(
         not lie in this file, all of it, in a form that is read in bounded memory.
     """
     dataset = _dataset(file, path)
+    with damage_told(file):
+        return _numbers(file, path, dataset, ranks, most_bytes)
+
+
+def _numbers(
+    file: Opened,
+    path: str,
+    dataset: h5py.h5d.DatasetID,
+    ranks: Sequence[int],
+    most_bytes: int | None,
+) -> h5py.Dataset:
     kind = dataset.get_type()
     if kind.get_class() not in (h5py.h5t.INTEGER, h5py.h5t.FLOAT) or kind.get_size() > 8:
         raise file.error(f"{file.label}: {path} holds no plain numbers")
@@ -86,11 +99,12 @@ def numbers(
     return h5py.Dataset(dataset)
 
 
-def texts(file: Opened, path: str, most: int, most_bytes: int) -> h5py.Dataset:
-    """A list of texts of any length, none of which has been read; all of them may be.
+def texts(file: Opened, path: str, most: int, most_bytes: int) -> Texts | h5py.Dataset:
+    """A list of texts, none of which has been read; all of them may be, with `damage_told`.
 
     The length of a text is a number in the file, for which libhdf5 takes memory before
-    it sees that nothing of the kind is there; so the lengths are looked at first.
+    it sees that nothing of the kind is there, and it goes round in circles where they
+    are damaged: texts of any length are read without it.
 
     Parameters
     ----------
@@ -107,16 +121,23 @@ def texts(file: Opened, path: str, most: int, most_bytes: int) -> h5py.Dataset:
         If it is absent, holds no texts, too many or too long ones, or as `numbers`.
     """
     dataset = _dataset(file, path)
+    with damage_told(file):
+        return _texts(file, path, dataset, most, most_bytes)
+
+
+def _texts(
+    file: Opened, path: str, dataset: h5py.h5d.DatasetID, most: int, most_bytes: int
+) -> Texts | h5py.Dataset:
     kind, sides = dataset.get_type(), shape(dataset)
     if kind.get_class() != h5py.h5t.STRING or len(sides) != 1:
         raise file.error(f"{file.label}: {path} holds no list of texts")
     _check_storage(file, path, dataset, None)
     if sides[0] <= most:
-        total = sides[0] * kind.get_size()
-        if kind.is_variable_str():
-            total = int(_lengths(file, path, dataset).sum())
-        if total <= most_bytes:
-            return h5py.Dataset(dataset)
+        if not kind.is_variable_str():
+            if sides[0] * kind.get_size() <= most_bytes:
+                return h5py.Dataset(dataset)
+        elif (entries := _entries(file, path, dataset))["length"].sum() <= most_bytes:
+            return Texts(lambda at, size: _bytes(file, at, size), file.size, entries)
     raise file.error(f"{file.label}: {path} holds too many or too long texts")
 
 
@@ -164,8 +185,8 @@ def _check_storage(
         raise file.error(f"{file.label}: {path} is only partly in the file")
 
 
-def _lengths(file: Opened, path: str, dataset: h5py.h5d.DatasetID) -> np.ndarray:
-    """Lengths of texts of variable length [shape=(n,)], without reading a text."""
+def _entries(file: Opened, path: str, dataset: h5py.h5d.DatasetID) -> np.ndarray:
+    """Where texts of any length are [shape=(n,), dtype=ENTRY], without reading one."""
     properties, (total,) = dataset.get_create_plist(), shape(dataset)
     addresses = file.root.id.get_create_plist().get_sizes()[0]
     if addresses != 8 or properties.get_layout() == h5py.h5d.COMPACT:
@@ -175,10 +196,9 @@ def _lengths(file: Opened, path: str, dataset: h5py.h5d.DatasetID) -> np.ndarray
     elif properties.get_layout() == h5py.h5d.CONTIGUOUS:
         raw = _bytes(file, dataset.get_offset(), _TEXT_ENTRY * total)
     else:
-        with damage_told(file):
-            begins = range(0, total, properties.get_chunk()[0])
-            raw = b"".join(_opaque_chunk(dataset, begin) for begin in begins)
-    return np.frombuffer(raw[: _TEXT_ENTRY * total], "<u4")[::4].astype(np.int64)
+        begins = range(0, total, properties.get_chunk()[0])
+        raw = b"".join(_opaque_chunk(dataset, begin) for begin in begins)
+    return np.frombuffer(raw[: _TEXT_ENTRY * total], ENTRY)
 
 
 def _opaque_chunk(dataset: h5py.h5d.DatasetID, begin: int) -> bytes:

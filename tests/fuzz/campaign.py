@@ -81,7 +81,7 @@ def campaign(
                 if problem is not None:
                     kept = keep / f"{kind}-{seed}-{number}"
                     shutil.rmtree(kept, ignore_errors=True)
-                    with contextlib.suppress(shutil.Error):
+                    with contextlib.suppress(shutil.Error, FileNotFoundError):
                         shutil.copytree(worker.input, kept, symlinks=True)
                     kept.mkdir(parents=True, exist_ok=True)
                     (kept / "fault.txt").write_text(f"{problem}\n{shown}\n{said}", errors="replace")

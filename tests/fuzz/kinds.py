@@ -62,7 +62,7 @@ class Kind(abc.ABC):
     Attributes
     ----------
     stops : float
-        Seconds after which Ctrl-C is pressed; a command that works may go on so long.
+        Seconds of the process after which Ctrl-C is pressed; a command may work so long.
     cost : int
         How many inputs of the cheapest kinds one of this kind takes the time of.
     """
