@@ -15,6 +15,7 @@ run again. Images that cannot be read are left out, named and counted.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -36,7 +37,7 @@ from sact_core.commands import (
     spend_target,
 )
 from sact_core.data.records import Unreadable
-from sact_core.maps.parts import PART_BYTES, Parts, remove_parts, start
+from sact_core.maps.parts import PART_BYTES, Parts, alone, clear_parts, start
 from sact_core.processes import Processes
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def export(
     processes: Processes | None = None,
     say: Callable[[str], None] = lambda _: None,
     show_progress: bool = False,
+    anew: bool = False,
 ) -> tuple[int, Unreadable]:
     """Run a network over images and write what it did, a part at a time.
 
@@ -86,6 +88,8 @@ def export(
         Told where an interrupted export goes on.
     show_progress : bool
         Show a progress bar on a terminal.
+    anew : bool
+        Do not go on with what an interrupted export left, but begin again.
 
     Returns
     -------
@@ -130,35 +134,41 @@ def export(
     part_size = _part_size(_image_bytes(net, image_size), batch_size)
     size = (preprocessing.image_size, preprocessing.image_size)
     together = batch_that_fits(net.plan, size, batch_size, processes.world)
-    if processes.is_first:
-        parts = start(out, job, part_size)
-        if before := parts.num_done():
-            say(f"going on: {before} of {total} images are in {parts.folder}")
-    processes.wait()
-    parts = Parts(out, total, part_size)
     names = net.class_names or (
         source.class_names if len(source.class_names) == net.config.num_classes else ()
     )
-    about = map_attributes(net.config, names, provenance)
-    mine = [r for r in parts.ranges[processes.rank :: processes.world] if not parts.is_done(r)]
-    shown = None if show_progress and processes.is_first else False
-    batches = [
-        range(i, min(i + together, part.stop))
-        for part in mine
-        for i in range(part.start, part.stop, together)
-    ]
-    with progress(total, done=parts.num_done(), shown=shown) as bar:
-        prepared = _prepared(net, source, image_size, batches, num_workers)
-        for part in mine:
-            found, left_out = _run_part(net, part, together, batch_size, prepared, bar.update)
-            parts.write(part, found, left_out, about)
-    processes.wait()
-    if not processes.is_first:
-        return 0, Unreadable()
-    left_out = parts.left_out()
-    if left_out:
-        about = map_attributes(net.config, names, provenance | {"skipped": left_out.record()})
-    return parts.join(about), left_out
+
+    def about(**more: Any) -> dict[str, Any]:
+        return map_attributes(net.config, names, provenance | more)
+
+    with contextlib.ExitStack() as stack:
+        if processes.is_first:
+            stack.enter_context(alone(out))
+            if anew:
+                clear_parts(out)
+            parts = start(out, job, part_size)
+            if before := parts.num_done():
+                say(f"going on: {before} of {total} images are in {parts.folder}")
+        processes.wait()
+        parts = Parts(out, total, part_size)
+        mine = [r for r in parts.ranges[processes.rank :: processes.world] if not parts.is_done(r)]
+        shown = None if show_progress and processes.is_first else False
+        batches = [
+            range(i, min(i + together, part.stop))
+            for part in mine
+            for i in range(part.start, part.stop, together)
+        ]
+        with progress(total, done=parts.num_done(), shown=shown) as bar:
+            prepared = _prepared(net, source, image_size, batches, num_workers)
+            for part in mine:
+                found, left_out = _run_part(net, part, together, batch_size, prepared, bar.update)
+                parts.write(part, found, left_out, about())
+        processes.wait()
+        if not processes.is_first:
+            return 0, Unreadable()
+        left_out = parts.left_out()
+        made = about(skipped=left_out.record()) if left_out else about()
+        return parts.join(made), left_out
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -207,8 +217,6 @@ def _export(args: argparse.Namespace, command: str, processes: Processes) -> Non
         return (image for image, _, _ in source.readable(first, Unreadable()))
 
     net = spend_target(net, args, images, "crop", processes)
-    if processes.is_first and args.force:
-        remove_parts(out)
     num_images, left_out = export(
         net,
         source,
@@ -221,6 +229,7 @@ def _export(args: argparse.Namespace, command: str, processes: Processes) -> Non
         processes=processes,
         say=lambda text: print(text, file=sys.stderr),
         show_progress=True,
+        anew=args.force,
     )
     if processes.is_first:
         print(summary(out, num_images))

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 #: In the names of temporary files, so that they are told from anybody else's.
-_MARK, _NAMED = "sact-", 100
+_MARK, MAX_NAMED = "sact-", 100
 _TEMPORARY = re.compile(rf"\.(.+)\.{_MARK}\w{{8}}\.tmp")
 
 #: What a system says that has nothing to flush with there.
@@ -49,7 +49,7 @@ def written_beside(path: str | Path) -> Iterator[Path]:
         raise IsADirectoryError(f"cannot write {path}: it is a folder")
     try:
         handle, name = tempfile.mkstemp(
-            prefix=f".{path.name[:_NAMED]}.{_MARK}", suffix=".tmp", dir=path.parent
+            prefix=f".{path.name[:MAX_NAMED]}.{_MARK}", suffix=".tmp", dir=path.parent
         )
     except OSError as error:
         raise type(error)(f"cannot write {path}: {_reason(error, path)}") from error

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 import threading
 import tracemalloc
 
@@ -30,6 +31,7 @@ from sact_core.maps.parts import parts_folder
 from sact_core.parameters import init_params
 from sact_core.plans import build_plan
 from sact_core.processes import Processes
+from tests.conftest import ROOT
 from tests.in_memory import in_memory
 from tests.networks import any_tau_checkpoint
 
@@ -241,6 +243,70 @@ def test_a_damaged_part_is_named(tmp_path, net, images, small_parts):
     (parts_folder(out) / "00000000.h5").write_bytes(b"")
     with pytest.raises(MapError, match=r"00000000\.h5 is empty"):
         export(net, in_memory(images), out, batch_size=3)
+
+
+def test_a_damaged_note_is_named(tmp_path, net, images, small_parts):
+    out = tmp_path / "maps.h5"
+    with pytest.raises(KeyboardInterrupt):
+        export(counting(net, 1)[0], in_memory(images), out, batch_size=3)
+    for text in ("", "[]", '{"rows": "a"}', 10_000 * "["):
+        (parts_folder(out) / "00000000.json").write_text(text)
+        with pytest.raises(MapError, match=r"00000000\.json is damaged: give --force"):
+            export(net, in_memory(images), out, batch_size=3)
+
+
+def test_two_exports_to_one_file(tmp_path, net, images, small_parts):
+    out = tmp_path / "maps.h5"
+    with pytest.raises(KeyboardInterrupt):
+        export(counting(net, 1)[0], in_memory(images), out, batch_size=3)
+    before = sorted(os.listdir(parts_folder(out)))
+    for anew in (False, True):
+        with map_parts.alone(out), pytest.raises(MapError, match="another process is exporting to"):
+            export(net, in_memory(images), out, batch_size=3, anew=anew)
+        assert sorted(os.listdir(parts_folder(out))) == before
+    with map_parts.alone(tmp_path / "other.h5"):
+        assert export(net, in_memory(images), out, batch_size=3)[0] == 7
+    assert sorted(os.listdir(tmp_path)) == ["maps.h5", "net.h5"]
+
+
+#: Exports photographs to a disk that takes no file of more bytes than are said.
+LIMITED = """
+    import resource, sys
+    from sact_core import export_maps
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
+    export_maps.PART_BYTES = 400_000
+    sys.exit(export_maps.main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such limit")
+def test_a_disk_that_is_full_while_parts_are_joined(tmp_path, rng):
+    """HDF5 ended the process then, without a word."""
+    config = NetworkConfig("cifar", (2, 2, 2), 4, 3, "sact", halting_bias=-0.5)
+    params = init_params(build_plan(config), seed=4)
+    checkpoints.write(tmp_path / "net.h5", Checkpoint(config, params, Preprocessing("cifar", 32)))
+    (tmp_path / "photos").mkdir()
+    for i in range(24):
+        pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{i}.png")
+    out = tmp_path / "maps.h5"
+    argv = [str(tmp_path / "photos"), "--checkpoint", str(tmp_path / "net.h5"), "--out", str(out)]
+    argv += ["--backend", "reference", "--batch-size", "4"]
+
+    def export_with(most):
+        command = [sys.executable, "-c", textwrap.dedent(LIMITED), str(most), *argv]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+    for most in (400_000, 600_000, 800_000):
+        done = export_with(most)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert f"cannot write {out}: " in done.stderr
+        assert f"what is done is kept in {out}.parts: run the same command again" in done.stderr
+        assert done.stderr.splitlines()[-1].startswith("error: ")
+        assert "24 of 24 images" in map_parts.unfinished(out)
+        assert sorted(os.listdir(tmp_path)) == ["maps.h5.parts", "net.h5", "photos"]
+    assert export_with(10**8).returncode == 0
+    assert sorted(os.listdir(tmp_path)) == ["maps.h5", "net.h5", "photos"]
 
 
 def test_a_full_disk_leaves_finished_parts(tmp_path, net, images, small_parts, monkeypatch):

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sact_core.data.records import Unreadable
-from sact_core.files import clear_leftovers, write_bytes
+from sact_core.files import MAX_NAMED, clear_leftovers, write_bytes
 from sact_core.maps.file import MapError
 from sact_core.maps.writing import Rows, merge_maps, write_maps
 from sact_core.untrusted_json import from_json
@@ -92,14 +93,14 @@ class Parts:
         OSError
             If it cannot be written; parts that were written stay.
         """
-        num_rows = 0
-        if found is not None:
-            num_rows = len(found["images"])
-            part = [indices.start, indices.stop, self.num_examples]
-            write_maps(self._file(indices), found, {**about, "part": part})
+        num_rows = 0 if found is None else len(found["images"])
         skipped = [[index, why, name] for index, (name, why) in left_out.found.items()]
         note = {"rows": num_rows, "skipped": skipped}
-        write_bytes(self._note(indices), json.dumps(note).encode())
+        with self._kept():
+            if found is not None:
+                part = [indices.start, indices.stop, self.num_examples]
+                write_maps(self._file(indices), found, {**about, "part": part})
+            write_bytes(self._note(indices), json.dumps(note).encode())
 
     def left_out(self) -> Unreadable:
         """Every example that was left out."""
@@ -124,13 +125,25 @@ class Parts:
         OSError
             If it cannot be written; the parts stay.
         """
-        clear_leftovers(self.out.parent, self.out.name.startswith)
+        clear_leftovers(self.out.parent, self.out.name[:MAX_NAMED].__eq__)
         full = [indices for indices in self.ranges if self._read_note(indices)["rows"]]
         if not full:
             raise MapError("not one image could be read")
-        num_images = merge_maps([self._file(i) for i in full], self.out, about)
+        with self._kept():
+            num_images = merge_maps([self._file(i) for i in full], self.out, about)
         remove_parts(self.out)
         return num_images
+
+    @contextlib.contextmanager
+    def _kept(self) -> Iterator[None]:
+        """Say after what cannot be written what is kept."""
+        try:
+            yield
+        except OSError as error:
+            raise type(error)(
+                f"{error}; what is done is kept in {self.folder}: run the same command again to "
+                f"go on"
+            ) from None
 
     def _file(self, indices: range) -> Path:
         return self.folder / f"{indices.start:08d}.h5"
@@ -139,13 +152,57 @@ class Parts:
         return self.folder / f"{indices.start:08d}.json"
 
     def _read_note(self, indices: range) -> dict[str, Any]:
-        note: dict[str, Any] = json.loads(self._note(indices).read_text())
+        file, note = self._note(indices), None
+        with contextlib.suppress(ValueError):
+            note = from_json(file.read_text())
+        if not isinstance(note, dict) or not isinstance(note.get("rows"), int):
+            raise MapError(f"{file} is damaged: give --force to start the export anew")
+        note.setdefault("skipped", [])
         return note
 
 
 def parts_folder(out: Path) -> Path:
     """Where the parts of an unfinished export to ``out`` lie."""
     return out.with_name(out.name + ".parts")
+
+
+@contextlib.contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Keep other exports to a file off, as long as the block lasts.
+
+    The folder of its parts is locked, by this machine's processes alone; nobody is kept off
+    without locks on this system, or on a disk that has none.
+
+    Raises
+    ------
+    MapError
+        If another process is at it.
+    OSError
+        If the folder cannot be made.
+    """
+    folder = parts_folder(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        import fcntl
+    except ImportError:  # not on this system
+        yield
+        return
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise MapError(
+                f"another process is exporting to {out}: wait until it is done, or give another "
+                f"--out"
+            ) from None
+        except OSError:  # a folder of a network that has no locks
+            pass
+        yield
+    finally:
+        os.close(lock)
+        with contextlib.suppress(OSError):  # what is done is kept
+            folder.rmdir()
 
 
 def start(out: Path, job: Mapping[str, Any], part_size: int) -> Parts:
@@ -175,8 +232,8 @@ def start(out: Path, job: Mapping[str, Any], part_size: int) -> Parts:
         before = from_json(noted.read_text())
     except (FileNotFoundError, ValueError):
         before = None
-    if before is None:
-        remove_parts(out)
+    if not isinstance(before, dict):
+        clear_parts(out)
         parts.folder.mkdir(parents=True, exist_ok=True)
         write_bytes(noted, json.dumps(job, indent=1).encode())
         return parts
@@ -197,6 +254,13 @@ def start(out: Path, job: Mapping[str, Any], part_size: int) -> Parts:
 
 def remove_parts(out: Path) -> None:
     """Remove the parts of an export, and nothing else that may lie there."""
+    clear_parts(out)
+    with contextlib.suppress(OSError):  # somebody's own files lie there too
+        parts_folder(out).rmdir()
+
+
+def clear_parts(out: Path) -> None:
+    """As `remove_parts`; the folder itself stays."""
     folder = parts_folder(out)
     if not folder.is_dir():
         return
@@ -204,8 +268,6 @@ def remove_parts(out: Path) -> None:
         if _PART.fullmatch(path.name):
             path.unlink(missing_ok=True)
     clear_leftovers(folder, _PART.fullmatch)
-    with contextlib.suppress(OSError):  # somebody's own files lie there too
-        folder.rmdir()
 
 
 def unfinished(out: Path) -> str | None:

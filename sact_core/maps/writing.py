@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from sact_core.config import NetworkConfig, to_dict
 from sact_core.files import write_bytes, written_beside
 from sact_core.maps.file import BLOCK_IMAGES, METRICS, MapError, MapFile
+from sact_core.maps.spill import Spill
 from sact_core.result import Result
 from sact_core.texts import shown, shown_values
 
@@ -156,17 +158,16 @@ def merge_maps(parts: Sequence[str | Path], path: str | Path, about: Mapping[str
     for part in parts:
         with MapFile(part) as file:
             total += file.num_images
-    with written_beside(path) as beside:
-        try:
-            with h5py.File(beside, "w") as out:
-                _write_attributes(out, about)
-                start = 0
-                for part in parts:
-                    with MapFile(part) as file:
-                        _append(out, file, start, total)
-                        start += file.num_images
-        except RuntimeError as error:  # what h5py makes of some failed writes
-            raise OSError(f"cannot write {path}: {error}") from error
+    with written_beside(path) as beside, contextlib.closing(Spill(beside)) as disk:
+        with h5py.File(disk, "w") as out:
+            _write_attributes(out, about)
+            start = 0
+            for part in parts:
+                with MapFile(part) as file:
+                    for _ in _append(out, file, start, total):
+                        disk.check()
+                    start += file.num_images
+        disk.check()
     return total
 
 
@@ -207,8 +208,8 @@ def _create(file: h5py.File, name: str, total: int, like: Any) -> h5py.Dataset:
     )
 
 
-def _append(out: h5py.File, part: MapFile, start: int, total: int) -> None:
-    """Copy the rows of one part to their place."""
+def _append(out: h5py.File, part: MapFile, start: int, total: int) -> Iterator[None]:
+    """Copy the rows of one part to their place, some each time that it is asked."""
     found: list[str] = []
     part.root.visititems(
         lambda name, item: found.append(name) if isinstance(item, h5py.Dataset) else None
@@ -226,6 +227,7 @@ def _append(out: h5py.File, part: MapFile, start: int, total: int) -> None:
         for row in range(0, len(source), BLOCK_IMAGES):
             block = source[row : row + BLOCK_IMAGES]
             out[name][start + row : start + row + len(block)] = block
+            yield
 
 
 def _fixed(text: str) -> np.bytes_ | str:
