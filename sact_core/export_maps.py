@@ -120,7 +120,7 @@ def export(
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
     at = {} if net.tau is None else {"tau": net.tau}
-    provenance = (provenance or {}) | at
+    provenance = (provenance or {}) | {"precision": net.precision} | at
     total = min(num_examples or len(source), len(source))
     job = {
         **source.identity,
@@ -129,6 +129,7 @@ def export(
         "backend": net.backend,
         "image_size": preprocessing.image_size,
         "batch_size": batch_size,
+        **({} if net.precision == "float32" else {"precision": net.precision}),
         **at,
     }
     part_size = _part_size(_image_bytes(net, image_size), batch_size)

@@ -240,6 +240,7 @@ def _measure(args: argparse.Namespace) -> None:
     size = args.image_size or net.preprocessing.image_size
     if args.json:
         about: dict[str, Any] = {"checkpoint": args.checkpoint, "image_size": size}
+        about["precision"] = net.precision
         about |= {} if net.tau is None else {"tau": net.tau}
         by_image = {row.pop("name"): row for row in map(asdict, found)}
         print(json.dumps(about | summary(found) | {"images": by_image, "left_out": left_out}))

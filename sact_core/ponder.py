@@ -365,6 +365,7 @@ def _provenance(net: Net, args: argparse.Namespace, command: str) -> dict[str, A
         },
         "network": net.config.name,
         "backend": net.backend,
+        "precision": net.precision,
         **({} if net.tau is None else {"tau": net.tau}),
         "packages": {"sact_core": __version__, "numpy": np.__version__},
     }

@@ -226,8 +226,8 @@ def _score(args: argparse.Namespace) -> None:
         print(f"left out: {name}: {reason}", file=sys.stderr)
     size = args.image_size or net.preprocessing.image_size
     if args.json:
-        priced = {} if net.tau is None else {"tau": net.tau}
-        print(json.dumps(_as_json(args, result, size) | priced))
+        about = {"precision": net.precision} | ({} if net.tau is None else {"tau": net.tau})
+        print(json.dumps(_as_json(args, result, size) | about))
         return
     left_out = f", {len(result.skipped)} left out" if result.skipped else ""
     print(

@@ -241,7 +241,8 @@ def flags_of(name, *words):
 
 def test_networks_are_named_by_the_same_flags_everywhere():
     common = {
-        "--backend", "--num-threads", "--device", "--tau", "--target-flops", "--clamp-tau",
+        "--backend", "--precision", "--num-threads", "--device", "--tau", "--target-flops",
+        "--clamp-tau",
     }  # fmt: skip
     ref = flags_of("ponder")
     for name in RUNNING:
@@ -265,6 +266,7 @@ def test_images_are_named_by_the_same_flags_everywhere():
 
 def test_backends_are_those_that_there_are():
     assert sorted(commands.BACKENDS) == sorted(backends.BACKENDS)
+    assert commands.PRECISIONS == backends.PRECISIONS
 
 
 @pytest.fixture
@@ -284,6 +286,7 @@ def asked(checkpoint, *flags):
     ("flags", "said"),
     [
         (["--device", "cpu"], "--device is for --backend dense, not masked"),
+        (["--backend", "dense", "--precision", "bfloat16"], "for the masked backend; the dense"),
         (["--num-threads", "0"], "--num-threads must be from 1 to 1024, got 0"),
         (["--num-threads", "1" + 22 * "0"], "--num-threads must be from 1 to 1024, got 1000"),
         (["--backend", "reference", "--num-threads", "1"], "for the masked and dense backends"),

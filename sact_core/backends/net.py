@@ -22,6 +22,7 @@ from sact_core.backends.checks import (
     check_result,
     image_batches,
 )
+from sact_core.backends.precision import PRECISIONS, choose_precision
 from sact_core.checkpoint import Checkpoint, read
 from sact_core.config import NetworkConfig, Preprocessing
 from sact_core.extras import need
@@ -77,6 +78,8 @@ class Net:
     tau : float, optional
         Price of a unit where a call asks for none; None where the network is not
         conditioned on it.
+    precision : str
+        What its convolutions multiply, one of `sact_core.PRECISIONS`.
     """
 
     config: NetworkConfig
@@ -87,10 +90,15 @@ class Net:
     backend: str
     engine: Engine = field(repr=False)
     tau: float | None = None
+    precision: str = "float32"
 
     @classmethod
     def from_checkpoint(
-        cls, checkpoint: Checkpoint, backend: str = "masked", **options: Any
+        cls,
+        checkpoint: Checkpoint,
+        backend: str = "masked",
+        precision: str | None = None,
+        **options: Any,
     ) -> Net:
         """Build a network from a checkpoint in memory.
 
@@ -100,18 +108,24 @@ class Net:
             Config, parameters and the rest.
         backend : str
             One of `BACKENDS`.
+        precision : str, optional
+            As in `load`.
         **options
             Handed to the backend's ``Engine``.
 
         Raises
         ------
         ValueError
-            If the backend is unknown or the parameters do not fit the config; all
-            that do not are listed.
+            If the backend is unknown, the precision is not to be had, or the parameters
+            do not fit the config; all that do not are listed.
         """
+        module = backend_module(backend)
+        precision = choose_precision(precision, backend)
         plan = build_plan(checkpoint.config)
         require_params(plan, checkpoint.params)
-        engine = backend_module(backend).Engine(plan, checkpoint.params, **options)
+        if backend == "masked":
+            options["precision"] = precision
+        engine = module.Engine(plan, checkpoint.params, **options)
         return cls(
             checkpoint.config,
             checkpoint.preprocessing,
@@ -121,7 +135,14 @@ class Net:
             backend,
             engine,
             checkpoint.config.tau_default,
+            precision,
         )
+
+    @property
+    def computed_by(self) -> str:
+        """Backend and precision in words, such as ``masked backend in bfloat16``."""
+        default = self.precision == PRECISIONS[0]
+        return f"{self.backend} backend" + ("" if default else f" in {self.precision}")
 
     def at_tau(self, tau: float, clamp_tau: bool = False) -> Net:
         """Give the same network, to be run at another price where a call asks for none.
@@ -377,7 +398,12 @@ class Net:
         return replace(self.preprocessing, **{k: v for k, v in changes.items() if v is not None})
 
 
-def load(path: str | Path | bytes, backend: str = "masked", **options: Any) -> Net:
+def load(
+    path: str | Path | bytes,
+    backend: str = "masked",
+    precision: str | None = None,
+    **options: Any,
+) -> Net:
     """Read a checkpoint and build its network.
 
     Parameters
@@ -386,6 +412,10 @@ def load(path: str | Path | bytes, backend: str = "masked", **options: Any) -> N
         The checkpoint, or its contents.
     backend : str
         ``"reference"``, ``"masked"`` or ``"dense"``.
+    precision : str, optional
+        ``"float32"``, or ``"bfloat16"`` for the masked backend: about twice as fast on
+        processors that multiply it, and not quite the same numbers. Where left out,
+        ``SACT_PRECISION`` for the masked backend, else float32. See `sact_core.precisions`.
     **options
         Handed to the backend's ``Engine``.
 
@@ -397,14 +427,15 @@ def load(path: str | Path | bytes, backend: str = "masked", **options: Any) -> N
     Raises
     ------
     ValueError
-        If the backend is unknown.
+        If the backend is unknown, or the precision is not to be had.
     CheckpointError
         If the file is no usable checkpoint; all that is wrong is listed.
     OSError
         If there is no such file or it cannot be opened.
     """
     backend_module(backend)
-    return Net.from_checkpoint(read(path), backend, **options)
+    choose_precision(precision, backend)  # refused before anything is read
+    return Net.from_checkpoint(read(path), backend, precision, **options)
 
 
 def backend_module(backend: str) -> ModuleType:

@@ -80,7 +80,7 @@ def measure_family(
             x = prepared(images, checkpoint.preprocessing, plan.divisor)
             np.save(f"{folder}/{i}.npy", x)
             taus = check_taus(checkpoint.config, None, len(x))
-            flops = Engine(plan, checkpoint.params).forward(x, taus=taus).flops
+            flops = Engine(plan, checkpoint.params, precision="float32").forward(x, taus=taus).flops
             dense = dense_flops(plan, (x.shape[1], x.shape[2])).total
             rows.append(
                 {

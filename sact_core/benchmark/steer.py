@@ -137,7 +137,7 @@ def reach_for(plan: Plan, x: np.ndarray, ratio: float) -> float:
     for _ in range(12):
         middle = (low + high) / 2
         set_reach(narrow, params, middle)
-        positions = engine(narrow, params).forward(x).positions
+        positions = engine(narrow, params, precision="float32").forward(x).positions
         if count_flops(plan, positions).total.mean() < ratio * dense:
             low = middle
         else:

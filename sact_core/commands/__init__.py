@@ -6,6 +6,7 @@ Bad input and Ctrl-C are one sentence and an exit code. Nothing here is imported
 
 from sact_core.commands.flags import (
     BACKENDS,
+    PRECISIONS,
     add_data_set,
     add_network,
     build_network,
@@ -19,6 +20,7 @@ from sact_core.commands.running import progress, refuse_existing, run, run_toget
 
 __all__ = [
     "BACKENDS",
+    "PRECISIONS",
     "add_data_set",
     "add_network",
     "at_least_one",

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 #: Names of `sact_core.backends.BACKENDS`, the default first.
 BACKENDS = ("masked", "dense", "reference")
 
+#: Names of `sact_core.backends.PRECISIONS`.
+PRECISIONS = ("float32", "bfloat16")
+
 TAU = "price of a unit, for a network trained with --tau-range (default: its own)"
 
 
@@ -48,6 +51,11 @@ def add_network(
     if checkpoint:
         add("--checkpoint", required=True, metavar="FILE", help="the network")
     add("--backend", choices=BACKENDS, default=BACKENDS[0], help=f"default: {BACKENDS[0]}")
+    add(
+        "--precision",
+        choices=PRECISIONS,
+        help="what the masked backend multiplies (default: SACT_PRECISION, or float32)",
+    )
     add("--num-threads", type=int, metavar="N", help="threads of the masked or dense backend")
     add("--device", help="of the dense backend: cpu (default) or cuda")
     add("--clamp-tau", action="store_true", help="take the nearest end for a tau out of range")
@@ -107,8 +115,10 @@ def build_network(
 
 def _backend_options(args: argparse.Namespace, processes: Processes | None) -> dict[str, Any]:
     """Options of the backend; processes on one machine share its cores."""
+    from sact_core.backends.precision import choose_precision
+
     processes = processes or Processes()
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"precision": choose_precision(args.precision, args.backend)}
     if args.device is not None:
         if args.backend != "dense":
             raise ValueError(f"--device is for --backend dense, not {args.backend}")

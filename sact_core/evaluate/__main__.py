@@ -139,7 +139,7 @@ def _evaluate(args: argparse.Namespace, processes: Processes) -> None:
         taus = parse_taus(args.taus, job.net.config, args.clamp_tau)
         curve = measure_taus(job, taus, processes)
         if processes.is_first:
-            print_taus(curve, curves[0].file, args.backend, args.json)
+            print_taus(curve, curves[0].file, args.json)
         return
     about_tau: dict[str, float] = {}
     searched = 0
@@ -161,6 +161,7 @@ def _evaluate(args: argparse.Namespace, processes: Processes) -> None:
             "dataset": source.name,
             "split": source.split,
             "image_size": net.preprocessing.image_size,
+            "precision": net.precision,
             "Dense Flops/mean": metrics.dense.mean,
             "skipped": Unreadable(metrics.left_out).record(),
         }
@@ -168,7 +169,7 @@ def _evaluate(args: argparse.Namespace, processes: Processes) -> None:
         return
     print(
         f"{net.config.name}, {curves[0].file}: {metrics.count:,} images of {source.name} "
-        f"{source.split}, {args.backend} backend, {curves[0].size_means} "
+        f"{source.split}, {net.computed_by}, {curves[0].size_means} "
         f"{net.preprocessing.image_size} pixels"
         + (f", tau {metrics.tau:.4g}" if net.config.tau_conditioned else "")
         + (f", found on the first {about_tau['tau_found_on']:,} images" if searched else "")
@@ -225,7 +226,8 @@ def _print_sizes(args: argparse.Namespace, curves: Sequence[Curve]) -> None:
         source, count = curve.job.source, next(iter(curve.metrics.values())).count
         print(
             f"{curve.job.net.config.name}, {curve.file}: {count:,} images of {source.name} "
-            f"{source.split}, {args.backend} backend; size: {curve.size_means} in pixels\n\n"
+            f"{source.split}, {curve.job.net.computed_by}; "
+            f"size: {curve.size_means} in pixels\n\n"
             f"{sizes_table(curve)}\n"
         )
         _say_left_out(curve.job, next(iter(curve.metrics.values())))

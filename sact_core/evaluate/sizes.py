@@ -55,6 +55,7 @@ class Curve:
         return {
             "checkpoint": self.file,
             "network": self.job.net.config.name,
+            "precision": self.job.net.precision,
             "dataset": source.name,
             "split": source.split,
             "fit": self.job.net.preprocessing.fit,

@@ -91,6 +91,7 @@ class TauCurve:
         source, steps = self.job.source, [0, *self.rises.steps]
         return {
             "network": self.job.net.config.name,
+            "precision": self.job.net.precision,
             "dataset": source.name,
             "split": source.split,
             "image_size": self.job.net.preprocessing.image_size,
@@ -220,7 +221,7 @@ def check_budget(job: Job, target: float) -> None:
     check_target(target)
 
 
-def print_taus(curve: TauCurve, file: str, backend: str, as_json: bool) -> None:
+def print_taus(curve: TauCurve, file: str, as_json: bool) -> None:
     """Print a curve, as a table or as one JSON object."""
     if as_json:
         from sact_core.checkpoint import read_header
@@ -230,7 +231,7 @@ def print_taus(curve: TauCurve, file: str, backend: str, as_json: bool) -> None:
     job, first = curve.job, next(iter(curve.metrics.values()))
     print(
         f"{job.net.config.name}, {file}: {first.count:,} images of {job.source.name} "
-        f"{job.source.split}, {backend} backend\n\n{taus_table(curve)}"
+        f"{job.source.split}, {job.net.computed_by}\n\n{taus_table(curve)}"
     )
     if left_out := Unreadable(first.left_out):
         print(left_out.line(job.num_examples))

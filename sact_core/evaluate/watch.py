@@ -60,6 +60,7 @@ def watch(args: argparse.Namespace) -> None:
                 "split": job.source.split,
                 "count": metrics.count,
                 "backend": args.backend,
+                "precision": job.net.precision,
             }
             if left_out := Unreadable(metrics.left_out):
                 about["skipped"] = left_out.record()

@@ -1,6 +1,7 @@
 """Compile the masked engine's kernels into Numba's cache, once per machine.
 
     python -m sact_core.backends.masked.warm
+    SACT_PRECISION=bfloat16 python -m sact_core.backends.masked.warm
 
 Without it the first result of the masked backend comes some ten seconds later;
 after it, and from the second start on, kernels come from the cache.
@@ -13,8 +14,14 @@ import time
 import numpy as np
 
 
-def warm() -> float:
-    """Run a tiny network and the halting rule; give the seconds that it took."""
+def warm(precision: str | None = None) -> float:
+    """Run a tiny network and the halting rule; give the seconds that it took.
+
+    Parameters
+    ----------
+    precision : str, optional
+        Of the network, as in `sact_core.backends.masked.Engine`.
+    """
     begin = time.perf_counter()
     from sact_core.backends import masked
     from sact_core.config import NetworkConfig
@@ -22,7 +29,8 @@ def warm() -> float:
     from sact_core.plans import build_plan
 
     plan = build_plan(NetworkConfig(units_per_block=(1, 1, 1), base_channels=2, halting="sact"))
-    masked.Engine(plan, init_params(plan)).forward(np.zeros((1, 4, 4, 3), np.float32))
+    engine = masked.Engine(plan, init_params(plan), precision=precision)
+    engine.forward(np.zeros((1, 4, 4, 3), np.float32))
     masked.halt(np.zeros((1, 1), np.float32))
     return time.perf_counter() - begin
 

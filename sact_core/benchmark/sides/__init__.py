@@ -7,6 +7,7 @@ from sact_core.benchmark.sides import (
     frozen_bf16,
     gather,
     masked,
+    masked_bf16,
     onnx_runtime,
     openvino_bf16,
     openvino_f32,
@@ -19,7 +20,7 @@ from sact_core.benchmark.sides.base import Built, Kind, Side
 SIDES: dict[str, Side] = {
     module.SIDE.name: module.SIDE
     for module in (
-        *(masked, vanilla, compiled, frozen, frozen_bf16),
+        *(masked, masked_bf16, vanilla, compiled, frozen, frozen_bf16),
         *(openvino_f32, openvino_bf16, onnx_runtime, gather, early_exit, sact),
     )
 }

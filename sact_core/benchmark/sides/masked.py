@@ -1,4 +1,4 @@
-"""The masked engine."""
+"""The masked engine, in any precision."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from sact_core.benchmark.sides.base import Built, Kind, Side
 from sact_core.network import Plan
 
 
-def prepare(threads: int) -> None:
+def prepare(threads: int, precision: str = "float32") -> None:
     """Load compiled kernels."""
     from sact_core.backends.masked.warm import warm
 
-    warm()
+    warm(precision)
 
 
 def build(
@@ -23,14 +23,21 @@ def build(
     x: np.ndarray,
     threads: int,
     taus: np.ndarray | None = None,
+    precision: str = "float32",
 ) -> Built:
-    """The engine as a user has it."""
+    """The engine as a user has it.
+
+    Raises
+    ------
+    ValueError
+        If this machine does not compute in this precision.
+    """
     from sact_core.backends.masked import Engine
 
-    engine = Engine(plan, dict(params), num_threads=threads)
+    engine = Engine(plan, dict(params), num_threads=threads, precision=precision)
     return Built(
         lambda: engine.forward(x, taus=taus).logits,
-        "float32",
+        engine.precision,
         engine.num_threads,
         lambda: engine.forward(x, taus=taus),
     )

@@ -1,0 +1,114 @@
+"""The number format that is asked for, from the library's door to what commands write."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import sact_core
+from sact_core import export_maps, ponder
+from sact_core.backends import PRECISIONS, Net
+from sact_core.data.splits import open_split
+from sact_core.evaluate import __main__ as evaluate
+from sact_core.maps.file import MapFile
+from tests.networks import any_tau_checkpoint
+from tests.test_ponder import write_network
+
+
+@pytest.fixture(autouse=True)
+def forced(monkeypatch):
+    """Wherever the tests run."""
+    monkeypatch.setenv("SACT_FORCE_PRECISION", "1")
+
+
+@pytest.fixture
+def network(tmp_path):
+    return write_network(tmp_path / "net.h5")
+
+
+@pytest.fixture
+def photos(tmp_path, rng):
+    """A folder of class folders, as the network's classes are."""
+    for name in ("cat", "dog", "owl"):
+        (tmp_path / "photos" / "test" / name).mkdir(parents=True)
+        pixels = rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / "test" / name / f"{name}.png")
+    return tmp_path / "photos"
+
+
+def test_a_network_and_its_results_say_their_precision(network, rng):
+    x = rng.standard_normal((2, 16, 16, 3), np.float32)
+    found = {}
+    for asked in (None, *PRECISIONS):
+        net = sact_core.load(network, precision=asked)
+        assert net.precision == (asked or "float32")
+        found[asked] = net.forward(x)
+        assert found[asked].precision == net.precision
+    np.testing.assert_array_equal(found[None].logits, found["float32"].logits)
+    assert (found["float32"].logits != found["bfloat16"].logits).any()
+    net = sact_core.load(network, precision="bfloat16")
+    assert net.computed_by == "masked backend in bfloat16"
+    other = Net.from_checkpoint(any_tau_checkpoint(), precision="bfloat16").at_tau(0.02)
+    assert other.forward(x).precision == other.precision == "bfloat16"
+
+
+@pytest.mark.parametrize("backend", ["reference", "dense"])
+def test_other_backends_have_float32_only(tmp_path, network, backend, monkeypatch, rng):
+    with pytest.raises(ValueError, match=f"masked backend; the {backend} backend computes in flo"):
+        sact_core.load(tmp_path / "none.h5", backend, precision="bfloat16")  # before it is read
+    monkeypatch.setenv("SACT_PRECISION", "bfloat16")  # for the masked backend
+    net = sact_core.load(network, backend)
+    result = net.forward(rng.standard_normal((1, 16, 16, 3), np.float32))
+    assert (net.precision, result.precision) == ("float32", "float32")
+    assert sact_core.load(network).precision == "bfloat16"
+
+
+def test_what_cannot_be_had_is_one_sentence(network, photos, tmp_path, capsys):
+    photo = str(photos / "test" / "cat" / "cat.png")
+    out = ["--out", str(tmp_path / "out")]
+    flags = ["--checkpoint", network, "--precision", "bfloat16", "--backend", "dense"]
+    assert ponder.main([photo, *flags, *out]) == 2
+    assert capsys.readouterr().err == (
+        "error: precision bfloat16 is for the masked backend; "
+        "the dense backend computes in float32\n"
+    )
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_files_and_json_say_their_precision(network, photos, tmp_path, capsys, precision):
+    flags = ["--checkpoint", network, "--precision", precision]
+    data = ["--dataset", str(photos), "--split", "test"]
+    photo = str(photos / "test" / "cat" / "cat.png")
+    assert ponder.main([photo, *flags, "--out", str(tmp_path / "out")]) == 0
+    assert export_maps.main([*flags, *data, "--out", str(tmp_path / "maps.h5")]) == 0
+    for file in (tmp_path / "out" / "cat_maps.h5", tmp_path / "maps.h5"):
+        with MapFile(file) as maps:
+            assert maps.provenance["precision"] == precision
+    capsys.readouterr()
+    for more in ([], ["--sizes", "16"]):
+        assert evaluate.main([*flags, *data, *more, "--json"]) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert (told["networks"][0] if more else told)["precision"] == precision
+        assert evaluate.main([*flags, *data, *more]) == 0
+        in_words = "masked backend" + (" in bfloat16" if precision == "bfloat16" else "")
+        assert f", {in_words}{';' if more else ','} " in capsys.readouterr().out
+
+
+def test_an_export_goes_on_in_its_own_precision_only(network, photos, tmp_path, monkeypatch):
+    """The parts of an unfinished file say in what they were computed."""
+    jobs = []
+
+    def start(out, job, part_size):
+        jobs.append(job)
+        raise OSError("stopped here")
+
+    monkeypatch.setattr(export_maps, "start", start)
+    source = open_split(str(photos), "test")
+    for precision in PRECISIONS:
+        net = sact_core.load(network, precision=precision)
+        with pytest.raises(OSError, match="stopped"):
+            export_maps.export(net, source, tmp_path / "maps.h5")
+    assert [job.get("precision") for job in jobs] == [None, "bfloat16"]
