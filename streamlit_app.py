@@ -28,6 +28,8 @@ except MissingPackage as error:
     st.error(str(error), icon=":material/error:")
     st.stop()
 
+from app.shell import surround  # noqa: E402 (needs what is checked above)
+
 PAGES = {
     "See": [
         st.Page(
@@ -86,6 +88,7 @@ PAGES = {
     ],
 }
 
+surround()
 st.logo("app/logo.svg", size="large", icon_image="app/logo_icon.svg")
 page = st.navigation(PAGES)
 try:

@@ -188,6 +188,34 @@ def test_deep_link_opens_the_same_screen(tab):
     assert page.url.endswith(path)
 
 
+def test_back_goes_one_page_at_a_time(tab):
+    page = tab.page
+    page.goto("about:blank")
+    tab.open(f"/?{SMALL}")
+    for option in ("Coffee", "Rocket", "Cat"):
+        tab.choose("explore_image", option)
+    for text in ("Stretched", "Units run", "Fixed"):
+        page.get_by_text(text, exact=True).first.click()
+        tab.settle()
+    tab.choose("explore_colours", "magma")
+    page.wait_for_url(re.compile("explore_colours=magma"))
+    left = page.url
+    page.get_by_role("link", name="Sweep tau").click()
+    page.wait_for_url(re.compile("/sweep"))
+    tab.settle()
+    page.locator(".st-key-sweep_tau input[type=range]").focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_url(re.compile("sweep_tau=0.01"))
+    tab.settle()
+    page.go_back()
+    page.wait_for_url(left)
+    tab.settle()
+    assert "Where does the network think?" in tab.text()
+    assert page.locator(".st-key-explore_colours input").input_value() == "magma"
+    page.go_back()
+    page.wait_for_url("about:blank")
+
+
 def test_film_plays_and_pauses(tab):
     tab.open()
     film = tab.viewer("explore_film_map")
