@@ -111,7 +111,7 @@ class Look:
     image_size : int, optional
         Side of the network's input; the checkpoint's own where left out.
     fit : str, optional
-        ``"crop"`` or ``"keep"``; the checkpoint's own where left out.
+        ``"crop"``, ``"square"`` or ``"keep"``; the checkpoint's own where left out.
     tau : float, optional
         Price of a unit, where the network takes any; its default where left out.
     """

@@ -21,7 +21,7 @@ from sact_core.settings import check_settings, described, setting
 
 HALTING_KINDS = ("none", "act", "sact")
 KERNEL_SIZES = (1, 3)
-FITS = ("crop", "keep")
+FITS = ("crop", "square", "keep")
 
 MAX_UNITS = 512
 MAX_CHANNELS = 8192
@@ -251,8 +251,9 @@ class Preprocessing:
     )
     fit: str = setting(
         "crop",
-        "how the size is reached: crop (central crop, resized to a square of image_size) or keep "
-        "(the aspect ratio is kept and image_size is the longer side)",
+        "how the size is reached: crop (central crop, resized to a square of image_size), square "
+        "(as crop, of the central square alone, so that nothing is stretched) or keep (the aspect "
+        "ratio is kept and image_size is the longer side)",
         choices=FITS,
     )
 

@@ -94,7 +94,7 @@ def ponder(
     image_size : int, optional
         Side of the input in pixels; its longer side where the aspect is kept.
     fit : str, optional
-        ``"crop"`` or ``"keep"``. Left out, as the checkpoint says; but with an
+        ``"crop"``, ``"square"`` or ``"keep"``. Left out, as the checkpoint says; but with an
         ``image_size`` the aspect is kept.
 
     Raises
@@ -234,7 +234,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--image-size", type=int, metavar="N", help="take the whole image, its longer side N pixels"
     )
-    parser.add_argument("--fit", choices=FITS, help="crop to a square, or keep the aspect")
+    parser.add_argument(
+        "--fit",
+        choices=FITS,
+        help="crop as in the evaluation, the central square, or keep the aspect",
+    )
     parser.add_argument("--metric", choices=tuple(LABELS), default="ponder_cost")
     parser.add_argument("--colour-map", choices=COLOUR_MAPS, default="viridis")
     parser.add_argument(

@@ -10,6 +10,8 @@ says:
   standardised by itself.
 - ``imagenet``, ``fit="crop"``: the authors' evaluation: central crop, bilinear
   resize to a square (which changes the aspect), scaled to [-1, 1].
+- ``fit="square"``, every kind: the central square of that crop, resized with
+  antialiasing; nothing is stretched.
 - ``fit="keep"``, every kind: the whole photograph, resized with antialiasing
   so that its longer side is ``image_size``.
 
@@ -109,7 +111,7 @@ def fit_image(image: np.ndarray, preprocessing: Preprocessing, divisor: int = 1)
     if preprocessing.fit == "keep":
         return resize_antialiased(image, size)
     cropped = central_crop(image, preprocessing.crop_fraction)
-    if KINDS[preprocessing.kind].stretches:
+    if KINDS[preprocessing.kind].stretches and preprocessing.fit == "crop":
         return resize_bilinear(cropped, size)
     return fit_square(cropped, size[0])
 

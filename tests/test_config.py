@@ -78,7 +78,7 @@ def test_network_config_refuses(values, match):
     ("values", "match"),
     [
         ({"kind": "mnist"}, "kind must be one of cifar, imagenet"),
-        ({"fit": "stretch"}, "fit must be one of crop, keep"),
+        ({"fit": "stretch"}, "fit must be one of crop, square, keep"),
         ({"image_size": 0}, "image_size must be a whole number from 1 to 8192"),
         ({"image_size": 8193}, "image_size must be a whole number"),
         ({"image_size": 32.0}, "image_size must be a whole number"),

@@ -235,3 +235,17 @@ def test_resize_does_not_touch_its_input(rng):
 def test_what_is_no_photograph_is_refused(image, match):
     with pytest.raises(ValueError, match=match):
         prepare(image, CIFAR)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [(40, 90), (90, 40), (64, 64)])
+def test_a_square_crop_stretches_nothing(kind, size):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (*size, 3), np.uint8)
+    seen = fit_image(image, Preprocessing(kind, 24, 0.875, "square"))
+    height, width = (int(side * (1 - 0.875) / 2) for side in size)
+    ref = image[height : size[0] - height, width : size[1] - width]
+    side = min(ref.shape[:2])
+    top, left = ((each - side) // 2 for each in ref.shape[:2])
+    ref = ref[top : top + side, left : left + side]
+    np.testing.assert_array_equal(seen, resize_antialiased(ref, (24, 24)))

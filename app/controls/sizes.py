@@ -15,7 +15,9 @@ from app.records import Look, Model, Picture, Run
 from app.texts import plain
 from sact_core.config import KINDS
 
+#: How an image is fitted; where evaluation stretches it, a crop that does not is another.
 FITS = {"crop": "Square crop", "keep": "Whole image"}
+STRETCHED_FITS = {"crop": "As evaluated", "square": "Square crop", "keep": "Whole image"}
 #: Bytes from which memory is worth a word, and their share of what is free.
 MUCH_MEMORY = 256 << 20
 LARGE_SHARE = 0.25
@@ -74,17 +76,21 @@ def choose_input(page: str, model: Model, picture: Picture, below: Any = None) -
     popover = st.popover("Fit", icon=":material/crop:", width="stretch")
     with popover:
         st.markdown("How the image is fitted to the network")
+        fits = STRETCHED_FITS if KINDS[own.kind].stretches or own.fit == "square" else FITS
         usual = own.fit if trained else "keep"
         if st.session_state.get(f"chosen_fit_{kind}") != usual:
-            carry(page, f"fit_{kind}", FITS, FITS.__getitem__)
+            carry(page, f"fit_{kind}", fits, fits.__getitem__)
         fit = st.segmented_control(
             "Fit",
-            list(FITS),
+            list(fits),
             default=usual,
             required=True,
-            format_func=FITS.__getitem__,
+            format_func=fits.__getitem__,
             key=f"{page}_fit_{kind}",
             bind="query-params",
+            help="As evaluated: cropped as the authors do, and stretched to a square."
+            if "square" in fits
+            else None,
             label_visibility="collapsed",
         )
         st.session_state[f"chosen_fit_{kind}"] = fit
@@ -146,7 +152,7 @@ def describe(look: Look) -> str:
         policy = f"the whole {width} × {height} image at {side} pixels on its longer side"
     else:
         share = "" if own.crop_fraction == 1 else f"the middle {own.crop_fraction:.1%} of "
-        stretches = KINDS[own.kind].stretches
+        stretches = KINDS[own.kind].stretches and fit == "crop"
         square = "stretched" if stretches and height != width else "resized"
         cut = "" if stretches else "the central square of "
         policy = f"{cut}{share}the {width} × {height} image, {square} to {side} × {side} pixels"

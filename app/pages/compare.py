@@ -56,10 +56,14 @@ def choose() -> tuple[list[Look], list[Run], Picture]:
         )
         sides = {run.result.input_size for run in runs}
         crops = {
-            (m.header.preprocessing.kind, m.header.preprocessing.crop_fraction) for m in models
+            (
+                m.header.preprocessing.kind if fit == "crop" else "",
+                m.header.preprocessing.crop_fraction,
+            )
+            for m in models
         }
         note = ""
-        if fit == "crop" and len(crops) > 1:
+        if fit != "keep" and len(crops) > 1:
             note = " These networks cut the image differently, so the maps do not line up exactly."
         elif len(sides) > 1:
             note = " These networks take slightly different sizes; maps are laid over the first."

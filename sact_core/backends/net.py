@@ -259,7 +259,7 @@ class Net:
             Side of the network's input, or its longer side where the aspect is
             kept; the checkpoint's own where left out.
         fit : str, optional
-            ``"crop"`` or ``"keep"``; the checkpoint's own where left out.
+            ``"crop"``, ``"square"`` or ``"keep"``; the checkpoint's own where left out.
         keep_outputs, keep_seconds, tau, clamp_tau
             As in `forward`.
         target_flops : float, optional

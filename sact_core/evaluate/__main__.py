@@ -97,7 +97,11 @@ def build_parser() -> argparse.ArgumentParser:
     add("--num-examples", type=int, help="the first N only")
     add("--batch-size", type=int, default=BATCH, help=f"default: {BATCH}")
     add("--image-size", type=int, metavar="N", help="side of the input (default: the checkpoint's)")
-    add("--fit", choices=FITS, help="crop to a square, or keep the aspect: N is the longer side")
+    add(
+        "--fit",
+        choices=FITS,
+        help="crop, the central square, or keep the aspect: N is the longer side",
+    )
     add("--sizes", metavar="N,N,…", help="evaluate at each of these sizes")
     add("--plot", metavar="FILE", help="draw accuracy against FLOPs by size (.png, .svg, .pdf)")
     add("--force", action="store_true", help="replace the file of --plot if it exists")

@@ -69,7 +69,7 @@ class Job:
             Side of the square input, or its longer side where the aspect is kept;
             as it is where left out.
         fit : str, optional
-            ``"crop"`` or ``"keep"``; as it is where left out.
+            ``"crop"``, ``"square"`` or ``"keep"``; as it is where left out.
 
         Raises
         ------
@@ -80,7 +80,7 @@ class Job:
         from sact_core.backends.memory import batch_that_fits
 
         wanted = self.net.preprocessing_for(image_size, fit)
-        if wanted.fit == "crop":
+        if wanted.fit != "keep":
             batch_that_fits(self.net.plan, (wanted.image_size, wanted.image_size), 1)
         return replace(self, net=replace(self.net, preprocessing=wanted))
 

@@ -46,7 +46,7 @@ class Curve:
     @property
     def size_means(self) -> str:
         """What a size is the size of."""
-        crop = self.job.net.preprocessing.fit == "crop"
+        crop = self.job.net.preprocessing.fit != "keep"
         return "side of the square" if crop else "longer side"
 
     def as_json(self) -> dict[str, Any]:

@@ -175,6 +175,22 @@ class TestExplore:
         assert not at.exception
         assert "--colour-map magma" in at.code[0].value
 
+    @pytest.mark.parametrize(
+        ("fit", "said", "flag"),
+        [
+            ("Square crop", "the central square of the middle 87.5%", "--fit square"),
+            ("As evaluated", "stretched to 192 × 192 pixels", "--fit crop"),
+            ("Whole image", "image at 192 pixels on its longer side", "--fit keep"),
+        ],
+    )
+    def test_a_square_crop_of_a_photograph_crops(self, photo_env, fit, said, flag):
+        at = run_page(explore_fit_imagenet=fit, explore_image="Coffee")
+
+        assert not at.exception
+        assert said in texts(at)
+        assert ("stretched" in texts(at)) == (fit == "As evaluated")
+        assert flag in at.code[0].value
+
     @pytest.fixture
     def marks(self, monkeypatch):
         """Positions that the viewer frames, the latest last."""
