@@ -115,7 +115,8 @@ def _tuned(name: str, *flags: str, ships: str, seed: int = 1, epochs: int = 15) 
 
 def _sact(tau: str, seed: int = 1) -> Run:
     ships = f"cifar10_resnet32_sact_tau{tau}"
-    return _tuned(f"sact_tau{tau}", "--halting", "sact", "--tau", tau, ships=ships, seed=seed)
+    flags = ("--halting", "sact", "--tau", tau, "--price", "computed")
+    return _tuned(f"sact_tau{tau}", *flags, ships=ships, seed=seed)
 
 
 def _act(tau: str) -> Run:
@@ -132,8 +133,9 @@ def _static(units: str, seed: int = 1) -> Run:
 
 def _any_tau(seed: int = 1) -> Run:
     flags = ("--halting", "sact", "--tau-range", "0.0005", "0.5", "--tau", "0.02")
+    more = ("--halting-bias=-2", "--price", "computed")
     ships = "cifar10_resnet32_sact_anytau"
-    return _tuned("sact_anytau", *flags, ships=ships, seed=seed)
+    return _tuned("sact_anytau", *flags, *more, ships=ships, seed=seed)
 
 
 #: All of the family, the most valuable first: what the comparisons need, then their

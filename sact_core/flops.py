@@ -27,6 +27,7 @@ Source: Figurnov et al. 2017, arXiv:1612.02297, and the authors' published code.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -36,7 +37,30 @@ import numpy as np
 from sact_core.network import Conv, Plan, check_input_size
 
 #: What the price of a unit can go by, see `unit_prices`.
-PRICES = ("units", "flops")
+PRICES = ("units", "flops", "computed")
+
+
+@dataclass(frozen=True)
+class UnitPrices:
+    """What units cost in the loss, in units of tau; see `unit_prices`.
+
+    Attributes
+    ----------
+    blocks : tuple of float
+        Of a unit of each block.
+    halos : tuple of tuple of (int, float), optional
+        Of each block, what share of a unit is paid at every position that has one that goes
+        on within so many pixels: ``((1, 0.5), (0, 0.5))`` for two 3x3 convolutions. None
+        where a unit is paid where it is active, as in the paper.
+    """
+
+    blocks: tuple[float, ...]
+    halos: tuple[tuple[tuple[int, float], ...], ...] | None = None
+
+    @classmethod
+    def even(cls, plan: Plan) -> UnitPrices:
+        """The paper's: tau for every unit."""
+        return cls((1.0,) * len(plan.blocks))
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,8 +212,8 @@ def dense_flops(plan: Plan, size: tuple[int, int]) -> FlopCount:
     )
 
 
-def unit_prices(plan: Plan, size: tuple[int, int], price: str) -> tuple[float, ...]:
-    """Say what a unit of each block costs, in units of the network's mean one.
+def unit_prices(plan: Plan, size: tuple[int, int], price: str) -> UnitPrices:
+    """Give what a unit of each block costs in the loss, in units of tau.
 
     Parameters
     ----------
@@ -200,12 +224,9 @@ def unit_prices(plan: Plan, size: tuple[int, int], price: str) -> tuple[float, .
     price : str
         ``"units"``: all cost the same. ``"flops"``: as a block's units do on average where
         every position runs, halting branches and shortcuts included; over all units of the
-        network the mean is 1.
-
-    Returns
-    -------
-    tuple of float
-        One for each block.
+        network the mean is 1. ``"computed"``: so, and in SACT the share of a unit that is
+        computed around the active positions too, for the convolution that reads them, is
+        paid there (`sact_core.network.Unit.halos`).
 
     Raises
     ------
@@ -215,10 +236,24 @@ def unit_prices(plan: Plan, size: tuple[int, int], price: str) -> tuple[float, .
     if price not in PRICES:
         raise ValueError(f"price must be one of {', '.join(PRICES)}; got {price!r}")
     if price == "units":
-        return (1.0,) * len(plan.blocks)
+        return UnitPrices.even(plan)
     blocks = dense_flops(plan, size).blocks
     mean = sum(int(flops[0]) for flops in blocks.values()) / len(plan.units)
-    return tuple(int(blocks[b.name][0]) / len(b.units) / mean for b in plan.blocks)
+    each = tuple(int(blocks[b.name][0]) / len(b.units) / mean for b in plan.blocks)
+    by_position = price == "computed" and plan.config.halting == "sact"
+    return UnitPrices(each, _halos(plan) if by_position else None)
+
+
+def _halos(plan: Plan) -> tuple[tuple[tuple[int, float], ...], ...]:
+    found = []
+    for block in plan.blocks:
+        unit = block.units[-1]  # the first one runs everywhere
+        costs = [math.prod(conv.weight_shape) for conv in unit.convs]
+        by_halo: dict[int, float] = {}
+        for halo, cost in zip(unit.halos, costs, strict=True):
+            by_halo[halo] = by_halo.get(halo, 0.0) + cost / sum(costs)
+        found.append(tuple(by_halo.items()))
+    return tuple(found)
 
 
 def dense_positions(plan: Plan, size: tuple[int, int]) -> dict[str, int]:

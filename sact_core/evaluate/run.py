@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from sact_core.commands import build_network, open_data_set, progress
 from sact_core.data.records import Unreadable
-from sact_core.flops import unit_prices
+from sact_core.flops import PRICES, UnitPrices, unit_prices
 from sact_core.measures.metrics import Metrics, l2_loss
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Job:
         How many images, the first ones.
     batch_size : int
         As in `evaluate`.
-    unit_prices : sequence of float, optional
+    unit_prices : UnitPrices, optional
         As in `evaluate`.
     """
 
@@ -53,7 +53,7 @@ class Job:
     regularization: float
     num_examples: int
     batch_size: int
-    unit_prices: Sequence[float] | None = None
+    unit_prices: UnitPrices | None = None
 
     def metrics(self, tau: float | None = None) -> Metrics:
         """Metrics of no image yet, at a tau; at the job's where left out."""
@@ -142,7 +142,7 @@ def evaluate(
     shard: tuple[int, int] = (0, 1),
     tau: float = 0.0,
     regularization: float = 0.0,
-    unit_prices: Sequence[float] | None = None,
+    unit_prices: UnitPrices | None = None,
     done: Callable[[int], object] = lambda count: None,
 ) -> Metrics:
     """Run a network over a split.
@@ -165,7 +165,7 @@ def evaluate(
         Price of a unit in the loss.
     regularization : float
         The L2 part of the loss.
-    unit_prices : sequence of float, optional
+    unit_prices : UnitPrices, optional
         What a unit of each block costs in the loss, see `sact_core.measures.metrics.Metrics`.
     done : callable
         Told how many more images are done.
@@ -270,7 +270,7 @@ def loss_terms(checkpoint: Checkpoint, tau: float | None = None) -> tuple[float,
     return tau, l2_loss(checkpoint.params, l2)
 
 
-def trained_prices(checkpoint: Checkpoint) -> tuple[float, ...]:
+def trained_prices(checkpoint: Checkpoint) -> UnitPrices:
     """What a unit of each block cost when a checkpoint was trained, in units of tau.
 
     At the size it was trained at. The same for all blocks where it says nothing else.
@@ -281,7 +281,7 @@ def trained_prices(checkpoint: Checkpoint) -> tuple[float, ...]:
     price = recipe.get("price") if isinstance(recipe, dict) else None
     side = checkpoint.preprocessing.image_size
     plan = build_plan(checkpoint.config)
-    return unit_prices(plan, (side, side), "flops" if price == "flops" else "units")
+    return unit_prices(plan, (side, side), price if price in PRICES else "units")
 
 
 def prepare_job(checkpoint: Checkpoint, args: argparse.Namespace, processes: Processes) -> Job:

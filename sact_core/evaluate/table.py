@@ -16,9 +16,11 @@ def table(metrics: Metrics) -> str:
         f"{found['eval/Cross Entropy']:.4f} + tau {metrics.tau:g} x ponder cost + L2 "
         f"{metrics.regularization:.4f}"
     )
-    if any(price != 1 for price in metrics.unit_prices):
-        priced = " / ".join(f"{price:.3f}" for price in metrics.unit_prices)
-        lines.append(f"{'':32}   a unit of each block costs {priced} tau, by its FLOPs")
+    prices = metrics.unit_prices
+    if any(price != 1 for price in prices.blocks):
+        priced = " / ".join(f"{price:.3f}" for price in prices.blocks)
+        where = ", paid where it is computed" if prices.halos else ""
+        lines.append(f"{'':32}   a unit of each block costs {priced} tau, by its FLOPs{where}")
     mean, std = found["Total Flops/mean"], found["Total Flops/std"]
     lines.append(f"Total Flops/mean  {mean:14,.0f}   {mean / metrics.dense.mean:.1%} of dense")
     lines.append(f"Total Flops/std   {std:14,.0f}")

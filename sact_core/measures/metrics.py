@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from sact_core.families import FAMILIES
-from sact_core.flops import dense_flops
+from sact_core.flops import UnitPrices, dense_flops
 from sact_core.network import Plan
 from sact_core.result import Result
 
@@ -82,7 +82,7 @@ class Metrics:
         Price of a unit in the loss.
     regularization : float
         The L2 part of the loss, see `l2_loss`.
-    unit_prices : sequence of float, optional
+    unit_prices : UnitPrices, optional
         What a unit of each block costs in the loss, in units of tau, as
         `sact_core.flops.unit_prices` gives it; 1 where left out.
     """
@@ -92,12 +92,12 @@ class Metrics:
         plan: Plan,
         tau: float = 0.0,
         regularization: float = 0.0,
-        unit_prices: Sequence[float] | None = None,
+        unit_prices: UnitPrices | None = None,
     ) -> None:
         self.plan = plan
         self.tau = tau
         self.regularization = regularization
-        self.unit_prices = tuple(unit_prices or (1.0,) * len(plan.blocks))
+        self.unit_prices = unit_prices or UnitPrices.even(plan)
         self.count = 0
         self.right = 0
         self.right_of_5 = 0
@@ -107,6 +107,8 @@ class Metrics:
         self.flops = Spread()
         self.dense = Spread()  # FLOPs of the same images if every unit ran
         self.blocks: dict[str, dict[str, Spread]] = {}
+        # Units that are paid for where they are computed, which is not where they are active.
+        self.paid = [Spread() for _ in self.unit_prices.halos or ()]
         for block in plan.blocks:
             halting = ["ponder_cost", "num_units"] if plan.config.halts else []
             self.blocks[block.name] = {name: Spread() for name in [*halting, "flops"]}
@@ -133,6 +135,11 @@ class Metrics:
         for block in result.blocks:
             for name, spread in self.blocks[block.name].items():
                 spread.add(getattr(block, name))
+        for block, halos, paid in zip(
+            result.blocks, self.unit_prices.halos or (), self.paid, strict=False
+        ):
+            assert block.ponder_cost is not None
+            paid.add(_with_halo(block.ponder_cost, halos))
 
     def merge(self, other: Metrics) -> None:
         """Take in what another shard of the same data has seen."""
@@ -167,11 +174,9 @@ class Metrics:
         """
         count = max(self.count, 1)
         entropy = self.entropy / count
-        ponder = sum(
-            price * spreads["ponder_cost"].mean
-            for price, spreads in zip(self.unit_prices, self.blocks.values(), strict=True)
-            if "ponder_cost" in spreads
-        )
+        costs = [s["ponder_cost"] for s in self.blocks.values() if "ponder_cost" in s]
+        paid = zip(self.unit_prices.blocks, self.paid or costs, strict=False)
+        ponder = sum(price * spread.mean for price, spread in paid)
         found = {"eval/Accuracy": self.right / count}
         if self.plan.config.num_classes > FEW_CLASSES:
             found["eval/Recall@5"] = self.right_of_5 / count
@@ -186,7 +191,17 @@ class Metrics:
 
     def _spreads(self) -> list[Spread]:
         inside = [spread for spreads in self.blocks.values() for spread in spreads.values()]
-        return [self.flops, self.dense, *inside]
+        return [self.flops, self.dense, *self.paid, *inside]
+
+
+def _with_halo(ponder_cost: np.ndarray, halos: Sequence[tuple[int, float]]) -> np.ndarray:
+    """What is paid at each position [n, h, w]: a share by the dearest position so near."""
+    paid = np.zeros(ponder_cost.shape)
+    for halo, share in halos:
+        around = np.pad(ponder_cost, ((0, 0), (halo, halo), (halo, halo)), mode="edge")
+        near = np.lib.stride_tricks.sliding_window_view(around, (2 * halo + 1,) * 2, axis=(1, 2))
+        paid += share * near.max((-2, -1))
+    return paid
 
 
 def l2_loss(params: Mapping[str, np.ndarray], l2: float) -> float:

@@ -6,7 +6,7 @@ Source: arXiv:1612.02297, eq. 9 and section 4.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sact_core.backends import dense
 from sact_core.checkpoint import Checkpoint
-from sact_core.flops import count_flops, dense_flops
+from sact_core.flops import UnitPrices, count_flops, dense_flops
 from sact_core.network import Plan
 from sact_core.plans import build_plan
 from sact_core.processes import Processes
@@ -58,7 +58,7 @@ class Learner:
         torch device.
     processes : Processes
         Who learns along.
-    unit_prices : sequence of float, optional
+    unit_prices : UnitPrices, optional
         What a unit of each block costs, see `sact_core.backends.dense.loss`.
     """
 
@@ -69,7 +69,7 @@ class Learner:
         teacher: Checkpoint | None = None,
         device: str = "cpu",
         processes: Processes | None = None,
-        unit_prices: Sequence[float] | None = None,
+        unit_prices: UnitPrices | None = None,
     ) -> None:
         self.config, self._unit_prices = config, unit_prices
         self.device = torch.device(device)

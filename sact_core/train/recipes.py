@@ -67,8 +67,9 @@ class TrainingConfig:
     )
     price: str = setting(
         "units",
-        "what a unit costs: units (all the same) or flops (in proportion to the FLOPs of a unit "
-        "of its block, the network's mean unit as much as with units)",
+        "what a unit costs: units (all the same), flops (in proportion to the FLOPs of a unit "
+        "of its block, the network's mean unit as much as with units) or computed (flops, and "
+        "what of a unit is computed around the positions that go on is paid there)",
         choices=PRICES,
         group="recipe",
     )

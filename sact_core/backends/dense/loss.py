@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from sact_core.backends.dense.network import BlockTrace, Network
+from sact_core.flops import UnitPrices
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ def loss(
     tau: float | Tensor = 0.0,
     l2: float = 0.0,
     label_smoothing: float = 0.0,
-    unit_prices: Sequence[float] | None = None,
+    unit_prices: UnitPrices | None = None,
 ) -> Loss:
     """Give the loss of a batch.
 
@@ -55,26 +57,28 @@ def loss(
         branches included; biases and normalisations are left out.
     label_smoothing : float
         Share of the target spread over all classes.
-    unit_prices : sequence of float, optional
+    unit_prices : UnitPrices, optional
         What a unit of each block costs, in units of tau, as
-        `sact_core.flops.unit_prices` gives it; 1 where left out.
+        `sact_core.flops.unit_prices` gives it; 1 where it is active, where left out.
 
     References
     ----------
     arXiv:1612.02297, eq. 9.
     """
     ponder, price = logits.new_zeros(()), logits.new_zeros(())
-    if unit_prices is None:
-        unit_prices = (1.0,) * len(traces)
-    for trace, unit_price in zip(traces, unit_prices, strict=True):
+    prices = unit_prices or UnitPrices((1.0,) * len(traces))
+    halos = prices.halos or (((0, 1.0),),) * len(traces)
+    for trace, unit_price, halo in zip(traces, prices.blocks, halos, strict=True):
         if trace.ponder_cost is not None:
-            mean = trace.ponder_cost.mean()
-            ponder = ponder + mean
+            ponder = ponder + trace.ponder_cost.mean()
+            units = trace.ponder_cost
+            if prices.halos is not None:
+                units = _with_halo(units, halo)
+            paid = units.mean()
             if isinstance(tau, Tensor):
-                each = trace.ponder_cost.reshape(len(logits), -1).mean(1)
-                price = price + unit_price * (tau.to(each) * each).mean()
-            else:
-                price = price + unit_price * mean
+                each = units.reshape(len(logits), -1).mean(1)
+                paid = (tau.to(each) * each).mean()
+            price = price + unit_price * paid
     if not isinstance(tau, Tensor):
         price = tau * price
     squares = logits.new_zeros(())
@@ -84,3 +88,12 @@ def loss(
                 squares = squares + weight.square().sum()
     entropy = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
     return Loss(entropy, ponder, price, l2 / 2 * squares)
+
+
+def _with_halo(ponder_cost: Tensor, shares: Sequence[tuple[int, float]]) -> Tensor:
+    """What is paid at each position [n, h, w], where parts of a unit reach beyond the active."""
+    paid = torch.zeros_like(ponder_cost)
+    for halo, share in shares:
+        grown = F.max_pool2d(ponder_cost[:, None], 2 * halo + 1, 1, halo)[:, 0]
+        paid = paid + share * grown
+    return paid
