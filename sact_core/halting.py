@@ -20,6 +20,9 @@ overflows one may come up; there the formula is taken by its word, on every
 backend: no sum with NaN reaches the threshold, so the position runs every unit,
 and its remainder and cost are NaN, which is what a caller is told by.
 
+A halting logit that is infinite, or beyond `MAX_LOGIT`, is NaN: whether a sum of
+so large numbers overflows depends on their order, which is each backend's own.
+
 References
 ----------
 Graves 2016, arXiv:1603.08983; Figurnov et al. 2017, arXiv:1612.02297, section 3.
@@ -31,6 +34,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+
+#: Halting logits of a network that works are nowhere near it, overflowing ones are beyond.
+MAX_LOGIT = 2.0**100
 
 
 @dataclass(frozen=True, eq=False)

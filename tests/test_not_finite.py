@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from sact_core.backends import BACKENDS, NotFinite, backend_module, dense
 from sact_core.backends.masked.kernels import plain, vector
 from sact_core.config import NetworkConfig, Preprocessing
 from sact_core.evaluate import __main__ as evaluate
-from sact_core.halting import advance, start
+from sact_core.halting import MAX_LOGIT, advance, start
 from sact_core.plans import build_plan
 from sact_core.train import __main__ as train
 from sact_core.train import read_metrics
@@ -103,6 +104,68 @@ def test_a_nan_score_that_nobody_reads_changes_nothing(rng, options):
         np.testing.assert_array_equal(np.isnan(comp.ponder_cost), ~stopped, err_msg=name)
         np.testing.assert_array_equal(comp.ponder_cost[stopped], ref.ponder_cost[stopped])
         np.testing.assert_array_equal(comp.num_units, np.where(stopped, 1, 4), err_msg=name)
+
+
+def set_all(params, wanted, value):
+    """Give every number of the parameters whose names match a value, every second its opposite."""
+    for name, values in params.items():
+        if re.fullmatch(wanted, name):
+            flat = values.reshape(-1)
+            flat[:] = value
+            flat[1::2] = -value
+    return params
+
+
+#: What overflows, in one order of summation or another.
+OVERFLOWS = [r"local_conv/weight", r"global_conv/weight", r"(local|global)_conv/bias"]
+
+
+@pytest.mark.parametrize("value", [3e38, -3e38, 2e36])
+@pytest.mark.parametrize("part", OVERFLOWS)
+@pytest.mark.parametrize("options", KINDS)
+def test_halting_logits_that_overflow_are_nan_in_any_order_of_summation(rng, options, part, value):
+    config = NetworkConfig(**options)
+    params = set_all(random_params(rng, config), rf"block2/unit1/halting_proba/{part}", value)
+    x = rng.standard_normal((2, 32, 32, 3), dtype=np.float32)
+    found = {name: engine.forward(x).blocks[1] for name, engine in engines(config, params).items()}
+    broken = np.isnan(found["reference"].ponder_cost)
+    by_image = config.halting == "act"
+    assert broken.any() or (by_image and part.startswith("local_conv"))
+    for name, block in found.items():
+        np.testing.assert_array_equal(np.isnan(block.ponder_cost), broken, err_msg=name)
+        np.testing.assert_array_equal(block.num_units, found["reference"].num_units, err_msg=name)
+        assert (block.num_units[broken] == 4).all(), name
+
+
+@pytest.mark.parametrize("logit", [-1e31, -1e29, -50.0, 50.0, 1e29, 1e31])
+@pytest.mark.parametrize("options", KINDS)
+def test_the_largest_halting_logit_is_the_same_on_every_backend(rng, options, logit):
+    config = NetworkConfig(**options)
+    params = random_params(rng, config)
+    set_all(params, r"block2/unit1/halting_proba/.*conv/weight", 0.0)
+    params[bias_of(config, "unit1")][:] = logit
+    x = rng.standard_normal((2, 32, 32, 3), dtype=np.float32)
+    wanted = np.nan if abs(logit) > MAX_LOGIT else float(logit > 0)
+    for name, engine in engines(config, params).items():
+        block = engine.forward(x).blocks[1]
+        np.testing.assert_allclose(block.halting_proba[..., 0], wanted, atol=1e-6, err_msg=name)
+        if logit > 0 and np.isfinite(wanted):
+            assert (block.num_units == 1).all(), name
+
+
+@pytest.mark.parametrize("halting", ["none", "sact"])
+@pytest.mark.parametrize("conv", ["conv1", "conv2"])
+def test_minus_infinity_does_not_get_lost_in_an_activation(rng, conv, halting):
+    options = IMAGENET | {"halting": halting}
+    config = NetworkConfig(**options)
+    params = random_params(rng, config)
+    for name in (f"block2/unit2/{conv}/weight", f"block2/unit2/{conv}/bn/gamma"):
+        params[name][:] = -3e38 if name.endswith("weight") else 1
+    if config.halts:
+        params[bias_of(config, "unit1")][:] = -30  # everybody reaches the unit
+    x = rng.standard_normal((1, 32, 32, 3), dtype=np.float32)
+    for name, engine in engines(config, params).items():
+        assert not np.isfinite(engine.forward(x).logits).any(), name
 
 
 # --- refused through Net ---

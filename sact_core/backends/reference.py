@@ -18,7 +18,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from sact_core.config import NetworkConfig
 from sact_core.flops import count_flops
-from sact_core.halting import Halting, advance, halt, start
+from sact_core.halting import MAX_LOGIT, Halting, advance, halt, start
 from sact_core.network import BatchNorm, Block, Conv, HaltingBranch, Pads, Plan, Unit
 from sact_core.result import BlockResult, Result
 from sact_core.taus import require_prices
@@ -250,7 +250,7 @@ def read_halting_proba(
     Returns
     -------
     np.ndarray [shape=(n, h, w, 1), float32]
-        In [0, 1]. ACT: [shape=(n, 1, 1, 1)].
+        In [0, 1]; NaN where the logit overflows. ACT: [shape=(n, 1, 1, 1)].
     """
     mean = x.mean(axis=(1, 2), keepdims=True)
     logit = conv_same(batch_norm(mean, branch.global_bn, params), branch.global_conv, params)
@@ -259,6 +259,7 @@ def read_halting_proba(
         logit = conv_same(local, branch.local_conv, params) + logit
     if shift is not None:
         logit = logit + shift
+    logit = np.where(np.abs(logit) <= np.float32(MAX_LOGIT), logit, np.float32(np.nan))
     proba: np.ndarray = np.exp(-np.logaddexp(np.float32(0), -logit))  # sigmoid, safe at any size
     return proba
 

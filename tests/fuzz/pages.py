@@ -14,7 +14,7 @@ PAGES = sorted(path.stem for path in (ROOT / "app" / "pages").glob("*.py"))
 
 VALUES = [
     *("", " ", "0", "1", "2", "3", "-1", "1e400", "-1e400", "nan", "inf", "9" * 400, "0.5", "/"),
-    *("1e-400", "\u0663", "0x10", "None", "true", "false", "True", "\x00", "\ud800", "\u202e"),
+    *("1e-400", "\u0663", "0x10", "None", "true", "false", "True", "\x00", "\ufffd", "\u202e"),
     *("a" * 5000, "../..", "[x](http://a.example)", "<script>", "![](http://a.example/x.png)"),
     *("$\\frac{1}{0}$", ":material/x:"),
     *("tiny_sact_tau0.005", "tiny_act", "tiny_vanilla", "zoo_photos_tau0.01", "tiny_sact_anytau"),
@@ -67,7 +67,7 @@ class Pages(Kind):
             os.environ["TFDS_DATA_DIR"] = str(folder / "data")
             st.cache_data.clear()
             st.cache_resource.clear()
-            at = AppTest.from_file(str(ROOT / "app" / "pages" / f"{page}.py"), default_timeout=50)
+            at = AppTest.from_file(str(ROOT / "app" / "pages" / f"{page}.py"), default_timeout=1000)
             for key, value in query.items():
                 at.query_params[key] = value
             at.run()

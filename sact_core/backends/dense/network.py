@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sact_core.backends.dense.halting import HaltingTensors
+from sact_core.halting import MAX_LOGIT
 from sact_core.network import TAU_PIECES, BatchNorm, Block, Conv, HaltingBranch, Plan, Unit
 from sact_core.taus import require_prices
 
@@ -148,6 +149,8 @@ class Network(nn.Module):
                 else:
                     logit, preact = self._halting_logit(unit.halting, block.units[u + 1], x)
                     logit = self._shifted(logit, unit.halting, pieces)
+                    if not torch.is_grad_enabled():  # a training's loss tells of overflow
+                        logit = logit.where(logit.abs() <= MAX_LOGIT, torch.nan)
                     proba = torch.sigmoid(logit)
                     trace.probas.append(proba)
                     weight = state.advance(proba)
@@ -265,8 +268,8 @@ class Network(nn.Module):
             self._follow(bn, mean, variance * ((count - 1) / count))
         else:
             x = self._normalise(x, bn, *self._moving(bn))
-        if bn.slope == 0.0:
-            return F.relu(x)
+        if bn.slope == 0.0 and self.training:
+            return F.relu(x)  # which would hide in inference that a sum is minus infinity
         return x if bn.slope == 1.0 else F.leaky_relu(x, bn.slope)
 
     def _normalise(self, x: Tensor, bn: BatchNorm, mean: Tensor, variance: Tensor) -> Tensor:

@@ -7,6 +7,9 @@ import numpy as np
 from sact_core.backends.masked.kernels import layout as at
 from sact_core.backends.masked.kernels import plain, vector
 from sact_core.backends.masked.kernels.cpu import MARK, NO_MARK, NOTHING, ZERO, entry, kernel
+from sact_core.halting import MAX_LOGIT
+
+LARGEST, NO_NUMBER = np.float32(MAX_LOGIT), np.float32(np.nan)
 
 
 @entry
@@ -77,6 +80,8 @@ def halt_listed(work, u, image, first, rows):
     halts, scratch = unit[at.U_HALTS], work.scratch
     if halts:
         read_logits(work, u, first, rows)
+        for i in range(rows):
+            scratch[i] = scratch[i] if abs(scratch[i]) <= LARGEST else NO_NUMBER
         if work.vectors:
             vector.sigmoid_rows(rows, scratch, ZERO)
         else:
@@ -132,7 +137,8 @@ def halt_image(work, u, image):
     left = floats[net[at.LEFT_AT]]
     weight, goes_on = left, 0
     if unit[at.U_HALTS]:
-        proba = plain.sigmoid(floats[net[at.GLOBAL_AT]])
+        logit = floats[net[at.GLOBAL_AT]]
+        proba = plain.sigmoid(logit) if abs(logit) <= LARGEST else NO_NUMBER
         floats[net[at.CUMSUM_AT]] += proba
         work.results[block[at.B_PROBA] + image * (units - 1) + index] = proba
         if not floats[net[at.CUMSUM_AT]] >= work.weights[net[at.THRESHOLD_AT]]:
