@@ -66,6 +66,7 @@ def about(look: Look, run: Run, shown: Shown | None = None) -> dict[str, Any]:
         "network": model.config.name,
         "image": look.picture.name,
         "backend": run.backend,
+        "precision": run.result.precision,
         "input_size": list(run.result.input_size),
         "image_size": look.preprocessing.image_size,
         "fit": look.preprocessing.fit,
@@ -74,7 +75,11 @@ def about(look: Look, run: Run, shown: Shown | None = None) -> dict[str, Any]:
     }
     if shown is not None:
         limits = [float(end) for end in shown.limits]
-        said |= {"command": command(look, shown), **vars(shown), "limits": limits}
+        said |= {
+            "command": command(look, shown, run.result.precision),
+            **vars(shown),
+            "limits": limits,
+        }
     return said
 
 
@@ -163,7 +168,7 @@ def rows_csv(rows: list[dict[str, object]]) -> str:
     return out.getvalue()
 
 
-def command(look: Look, shown: Shown) -> str:
+def command(look: Look, shown: Shown, precision: str = "float32") -> str:
     """The command line that gives the same pictures and numbers."""
     model, picture = look.model, look.picture
     image = image_file(picture)
@@ -179,6 +184,8 @@ def command(look: Look, shown: Shown) -> str:
         words += ["--fit", look.fit or own.fit]
     if look.tau is not None:
         words += ["--tau", f"{look.tau:.12g}"]
+    if precision != "float32":
+        words += ["--precision", precision]
     if shown.metric != "ponder_cost":
         words += ["--metric", shown.metric]
     if shown.colour_map != "viridis":

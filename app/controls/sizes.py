@@ -259,4 +259,5 @@ def _forget(looks: Sequence[Look]) -> None:
 def _time(run: Run) -> str:
     """How long it took, and what took that long where it is not the fast engine."""
     slow = "" if run.backend == "masked" else ", plain NumPy while the fast engine is compiled"
-    return f"**{1000 * run.seconds:.0f} ms**{slow}"
+    format_ = "" if run.result.precision == "float32" else f" in {run.result.precision}"
+    return f"**{1000 * run.seconds:.0f} ms**{format_}{slow}"

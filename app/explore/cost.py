@@ -44,15 +44,23 @@ def numbers(choice: controls.Choice) -> None:
         controls.number(
             "Time",
             f"{1000 * run.seconds:.0f} ms",
-            "masked engine" if masked else "plain NumPy",
+            engine_name(run),
             help=f"{times.ONCE} Below it is timed in turns with dense networks. "
             + (
-                "The masked engine computes active positions only."
+                f"The masked engine computes active positions only, in {run.result.precision}."
                 if masked
                 else "The masked engine is being compiled, which takes a minute once on every "
                 "machine. Until then plain NumPy gives the same numbers."
             ),
         )
+
+
+def engine_name(run: Run) -> str:
+    """What took the time, in two words or three."""
+    if run.backend != "masked":
+        return "plain NumPy"
+    precision = run.result.precision
+    return "masked engine" + ("" if precision == "float32" else f", {precision}")
 
 
 def badge(choice: controls.Choice) -> None:

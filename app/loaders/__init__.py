@@ -39,7 +39,7 @@ from app.loaders.running import (
     seconds_of,
     vanilla_flops,
 )
-from app.loaders.warming import ready
+from app.loaders.warming import precision, ready
 
 __all__ = [
     "Agreement",
@@ -63,6 +63,7 @@ __all__ = [
     "net",
     "num_runs",
     "picture",
+    "precision",
     "ready",
     "round_tau",
     "run",

@@ -9,6 +9,7 @@ import streamlit as st
 
 from app.bounded import Bounded
 from app.folders import InputError, pretrained_dir, runs_dir, sentence
+from app.loaders import warming
 from app.records import Model
 from app.texts import short, uploaded_name
 from sact_core.backends import Net
@@ -182,8 +183,17 @@ def _version(path: Path) -> tuple[str, int, int]:
     return str(path), stat.st_mtime_ns, stat.st_size
 
 
-def net(model: Model, backend: str = "masked") -> Net:
+def net(model: Model, backend: str = "masked", precision: str | None = None) -> Net:
     """A network that is ready to run, verified.
+
+    Parameters
+    ----------
+    model : Model
+        Whose.
+    backend : str
+        One of ``sact_core.BACKENDS``.
+    precision : str, optional
+        One of ``sact_core.PRECISIONS``; left out, `warming.precision` for the masked backend.
 
     Raises
     ------
@@ -191,23 +201,26 @@ def net(model: Model, backend: str = "masked") -> Net:
         As `verify`.
     """
     verify(model)
+    if precision is None:
+        precision = warming.precision() if backend == "masked" else "float32"
     try:
         return _nets().get_or_make(
-            (model.digest, backend), lambda: _sized_net(model.source, backend)
+            (model.digest, backend, precision),
+            lambda: _sized_net(model.source, backend, precision),
         )[0]
     except (CheckpointError, OSError) as error:
         raise InputError(sentence(error)) from None
 
 
-def _sized_net(source: Path | bytes, backend: str) -> tuple[Net, int]:
+def _sized_net(source: Path | bytes, backend: str, precision: str) -> tuple[Net, int]:
     checkpoint = read(source)
     # Weights, the engine's own copy of them, and what it works in.
     size = 3 * sum(values.nbytes for values in checkpoint.params.values())
-    return Net.from_checkpoint(checkpoint, backend), size
+    return Net.from_checkpoint(checkpoint, backend, precision), size
 
 
 @st.cache_resource(max_entries=1, show_spinner=False)
-def _nets() -> Bounded[tuple[str, str], tuple[Net, int]]:
+def _nets() -> Bounded[tuple[str, str, str], tuple[Net, int]]:
     return Bounded(MAX_NET_BYTES, lambda kept: kept[1])
 
 

@@ -16,7 +16,7 @@ from app.loaders import warming
 from app.loaders.checkpoints import net
 from app.loaders.costs import require_memory
 from app.records import Look, Run
-from sact_core.backends import BACKENDS, Net
+from sact_core.backends import BACKENDS, PRECISIONS, Net
 from sact_core.config import NetworkConfig
 from sact_core.flops import FlopCount, count_flops, dense_flops
 from sact_core.plans import build_plan
@@ -36,7 +36,7 @@ _seconds: Bounded[tuple[str, str, tuple[int, int]], float] = Bounded(2000)
 _warm: WeakKeyDictionary[Net, set[tuple[int, int]]] = WeakKeyDictionary()
 
 
-def run(look: Look, backend: str | None = None) -> Run:
+def run(look: Look, backend: str | None = None, precision: str | None = None) -> Run:
     """Run a network over an image; the same look runs once.
 
     Parameters
@@ -46,6 +46,8 @@ def run(look: Look, backend: str | None = None) -> Run:
     backend : str, optional
         One of ``sact_core.BACKENDS``; left out, the masked one as soon as it is
         compiled.
+    precision : str, optional
+        As `net`.
 
     Raises
     ------
@@ -55,9 +57,9 @@ def run(look: Look, backend: str | None = None) -> Run:
     """
     backend = backend or warming.backend()
     require_memory(look)
-    network = net(look.model, backend)
+    network = net(look.model, backend, precision)
     try:
-        return _run(look.key, backend, network, look)
+        return _run(look.key, (backend, network.precision), network, look)
     except (ValueError, MemoryError) as error:
         raise InputError(sentence(error)) from None
 
@@ -65,7 +67,8 @@ def run(look: Look, backend: str | None = None) -> Run:
 def forget(look: Look) -> None:
     """Have the next `run` of a look, by any backend, take its time anew."""
     for backend in BACKENDS:
-        _run.clear(look.key, backend, None, look)
+        for precision in PRECISIONS:
+            _run.clear(look.key, (backend, precision), None, look)
 
 
 def forward(network: Net, x: np.ndarray, tau: float | np.ndarray | None = None) -> Result:
@@ -105,7 +108,7 @@ def dense_total(network: Net, size: tuple[int, int]) -> int:
 
 
 @st.cache_data(max_size="192MB", show_spinner="Running the network …")
-def _run(key: tuple[object, ...], backend: str, _net: Net, _look: Look) -> Run:
+def _run(key: tuple[object, ...], how: tuple[str, str], _net: Net, _look: Look) -> Run:
     global _runs
     seen = _net.see(_look.picture.pixels, _look.image_size, _look.fit)
     with ENGINE:
@@ -117,7 +120,7 @@ def _run(key: tuple[object, ...], backend: str, _net: Net, _look: Look) -> Run:
             result = _net.forward(seen.x, **priced(_look.tau))
             times.append(time.perf_counter() - began)
     seconds = float(np.median(times))
-    if backend == "masked":
+    if how == ("masked", warming.precision()):
         _seconds.put((_look.model.digest, _look.picture.digest, result.input_size), seconds)
     return Run(
         result,

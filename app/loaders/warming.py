@@ -1,13 +1,14 @@
 """The masked engine's first minute: Numba compiles it once on every machine.
 
 Until it is ready, runs go through the reference backend, which gives the same
-numbers, so that the first map does not wait for a compiler. The compiler works
-in a process of its own, which leaves this one free, and keeps its work on the
-disk; this process then only loads it.
+numbers (in float32, whatever the engine takes then), so that the first map does not
+wait for a compiler. The compiler works in a process of its own, which leaves this one
+free, and keeps its work on the disk; this process then only loads it.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import logging
 import os
@@ -59,6 +60,23 @@ def backend() -> str:
     return "masked" if ready() else "reference"
 
 
+@functools.cache
+def precision() -> str:
+    """The number format of runs by the masked engine.
+
+    ``SACT_PRECISION`` where it is set to one that this machine has, else the fastest that it
+    has.
+    """
+    from sact_core.backends.precision import choose_precision, precisions
+
+    try:
+        asked = choose_precision()
+    except ValueError as error:
+        logging.getLogger(__name__).warning("%s", error)
+        return "float32"
+    return asked if os.environ.get("SACT_PRECISION", "").strip() else precisions()[-1]
+
+
 def run_small_networks() -> None:
     """Run a small network of every family, so that everything is compiled."""
     from sact_core.backends import Net, masked
@@ -69,9 +87,10 @@ def run_small_networks() -> None:
         config = NetworkConfig(family, units, base_channels=2, num_classes=2, halting="sact")
         params = init_params(build_plan(config), 0)
         made = Checkpoint(config, params, default_preprocessing(family))
-        net = Net.from_checkpoint(made, "masked")
-        net.forward(np.zeros((1, 32, 32, 3), np.float32))
-        net.forward(np.zeros((1, 32, 32, 3), np.float32), keep_seconds=True)
+        for kind in dict.fromkeys(("float32", precision())):  # Check compares in float32
+            net = Net.from_checkpoint(made, "masked", kind)
+            net.forward(np.zeros((1, 32, 32, 3), np.float32))
+            net.forward(np.zeros((1, 32, 32, 3), np.float32), keep_seconds=True)
     masked.halt(np.zeros((1, 1), np.float32))
 
 

@@ -23,6 +23,9 @@ from sact_core.config import NetworkConfig, Preprocessing, default_preprocessing
 from sact_core.parameters import init_params
 from sact_core.plans import build_plan
 
+# Exact numbers; tests of other formats ask for them.
+os.environ["SACT_PRECISION"] = "float32"
+
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 CHROMIUM = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
@@ -130,6 +133,18 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def any_tau(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of tiny checkpoints, one of which takes any tau."""
     return write_any_tau(tmp_path_factory.mktemp("any_tau") / "pretrained")
+
+
+@pytest.fixture
+def bfloat16(app_env: pytest.MonkeyPatch) -> Iterator[None]:
+    """The app takes bfloat16, as it does where the processor has it; here on any."""
+    from app.loaders import warming
+
+    app_env.setenv("SACT_PRECISION", "bfloat16")
+    app_env.setenv("SACT_FORCE_PRECISION", "1")
+    warming.precision.cache_clear()
+    yield
+    warming.precision.cache_clear()
 
 
 @pytest.fixture(scope="session")

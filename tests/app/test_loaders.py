@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import shutil
@@ -448,10 +449,19 @@ class TestExports:
         assert int(rows[0]["flops"]) == run.result.flops[0]
         assert len(units) == sum(model.config.units_per_block)
 
-    @pytest.mark.parametrize("metric", ["ponder_cost", "num_units"])
-    @pytest.mark.parametrize("scale", ["fixed", "stretched"])
+    @pytest.mark.parametrize(
+        ("precision", "metric", "scale"),
+        [
+            *itertools.product(["float32"], ["ponder_cost", "num_units"], ["fixed", "stretched"]),
+            ("bfloat16", "ponder_cost", "fixed"),
+        ],
+    )
     @pytest.mark.parametrize("tau", [None, 0.0123456])
-    def test_command_draws_the_same(self, any_tau_env, any_tau, tmp_path, metric, scale, tau):
+    def test_command_draws_the_same(
+        self, any_tau_env, any_tau, tmp_path, metric, scale, tau, precision, request
+    ):
+        if precision == "bfloat16":
+            request.getfixturevalue("bfloat16")
         import shlex
 
         from sact_core import ponder
@@ -461,7 +471,8 @@ class TestExports:
         run = loaders.run(look)
         limits = views.limits(model.config, run.result, metric, scale)
         shown = exports.Shown(metric, "magma", scale, limits, 0.65)
-        words = shlex.split(exports.command(look, shown))
+        assert run.result.precision == precision
+        words = shlex.split(exports.command(look, shown, precision))
         assert words[:3] == ["python", "-m", "sact_core.ponder"]
         words[3] = str(ROOT / words[3])
         at = words.index("--checkpoint") + 1
@@ -469,6 +480,7 @@ class TestExports:
         words[at] = str(any_tau / f"{model.name}.h5")
         words[words.index("--out") + 1] = str(tmp_path / "out")
 
+        any_tau_env.setenv("SACT_PRECISION", "float32")  # the flag decides
         assert ponder.main(words[3:]) == 0
         made = {"ponder": exports.map_png, "overlay": exports.overlay_png}
         made["colorbar"] = exports.colour_bar_png
@@ -484,7 +496,8 @@ class TestExports:
             said = json.loads(file.attrs["provenance"])
         assert said["tau"] == (tau or 0.005)
         assert said["input_size"] == list(run.result.input_size)
-        assert said["command"] == exports.command(look, shown)
+        assert said["command"] == exports.command(look, shown, precision)
+        assert said["precision"] == precision
         table = exports.table(look, run).splitlines()
         height, width = run.result.input_size
         assert table[1].startswith(f"{model.name},Coffee,{tau or 0.005},{height},{width},network,")
@@ -800,7 +813,7 @@ class TestTiming:
             def end(self):
                 given.setdefault("ended", []).append(self.side)
 
-        monkeypatch.setattr(timing, "Side", Side)
+        monkeypatch.setattr(timing, "Process", Side)
         monkeypatch.setattr(timing.shutil, "which", lambda name: "/usr/bin/c++")
         given["class"] = Side
         return given

@@ -257,7 +257,9 @@ class TestExplore:
         monkeypatch.setattr(explore_maps, "payload", spy)
         command = exports.command
         monkeypatch.setattr(
-            exports, "command", lambda look, made: shown.append(made) or command(look, made)
+            exports,
+            "command",
+            lambda look, made, *more: shown.append(made) or command(look, made, *more),
         )
         at = run_page(explore_checkpoint=name, **({"explore_tau": "0.02"} if name == ANY else {}))
         at.button_group(key="explore_metric").set_value(metric).run()
@@ -894,6 +896,26 @@ class TestCheck:
         assert "agree" in at.success[0].value
         at.switch_page("app/pages/explore.py").run()
         assert "Three backends agree" in texts(at)
+
+    def test_what_bfloat16_changes_is_listed_and_takes_no_badge_away(self, app_env, bfloat16):
+        at = run_page("check")
+        at.button(key="check_run").click().run()
+
+        assert not at.exception
+        assert "agree" in at.success[0].value
+        table = at.dataframe[0].value
+        assert list(table["how"])[-1] == "the same in bfloat16"
+        assert list(table["backend"]) == ["reference", "masked", "dense", "masked"]
+        gaps = [float(gap) for gap in table["logits"].iloc[1:]]
+        assert gaps[2] > 20 * max(gaps[:2])  # rounded to 8 bits, not to 24
+        assert "SACT_PRECISION=float32" in texts(at)
+
+    def test_explore_says_what_it_computes_in(self, app_env, bfloat16):
+        at = run_page("explore")
+
+        assert not at.exception
+        assert "masked engine, bfloat16" in [metric.delta for metric in at.metric]
+        assert "--precision bfloat16" in at.code[0].value
 
     def test_one_that_differs_takes_the_badge_away(self, app_env):
         agreement, which = loaders.agreement, [0]
