@@ -18,7 +18,7 @@ from tests.test_benchmark_sides import facts
 def line(*speedups, batch=1, densities=(1.0, 0.6, 0.4, 0.2)):
     """Cells of one batch size, from dense to sparse."""
     return [
-        Cell(batch, density, speedup, "masked", "OpenVINO", 1.0, speedup, None, None)
+        Cell(batch, density, density, speedup, "masked", "OpenVINO", 1.0, speedup, None, None)
         for density, speedup in zip(densities, speedups, strict=True)
     ]
 

@@ -1,8 +1,8 @@
 """Arrays in, Plotly figures out; no Streamlit.
 
 ``style`` holds the palette and the common layout; ``maps`` draws over an image,
-``halting`` the rule, ``cost`` FLOPs and predictions, ``curves`` everything over
-tau, over images and over epochs.
+``halting`` the rule, ``cost`` FLOPs and predictions, ``paying`` where halting pays,
+``curves`` everything over tau, over images and over epochs.
 """
 
 from app.figures.cost import active_share, flops_by_block, predictions, times, treemap, units
@@ -17,6 +17,7 @@ from app.figures.curves import (
 )
 from app.figures.halting import cost_against_score, distribution, gradient, why_stopped
 from app.figures.maps import image_url, picture, ponder_map
+from app.figures.paying import paying
 from app.figures.style import CATEGORIES, COLOUR_MAPS, colour_table, si
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "gradient",
     "image_url",
     "over_tau",
+    "paying",
     "picture",
     "ponder_map",
     "predictions",

@@ -1,7 +1,7 @@
 """Cached calls into sact_core; all caching of the app lives here.
 
 ``checkpoints`` and ``pictures`` open what can be chosen; ``running`` runs a
-network over an image, ``dataset`` over a test split; ``measuring`` and ``timing``
+network over an image, ``dataset`` over a test split; ``measuring``, ``timing`` and ``paying``
 take times, ``comparing`` compares backends; ``any_tau`` runs one image at many
 taus; ``costs`` says what a run will take; ``warming`` bridges the minute in which
 the masked engine is compiled.

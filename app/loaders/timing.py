@@ -86,7 +86,7 @@ def measure(look: Look, say: Callable[[str, float], None]) -> Iterator[Timing]:
     _require_memory(look, len(names) + compiles)
     threads = thread_count(None)
     try:
-        with _turn(say), ExitStack() as stack:
+        with turn(say), ExitStack() as stack:
             cases = _cases(look, Path(stack.enter_context(tempfile.TemporaryDirectory())))
             sides = _start(stack, names, cases, threads, say)
             absent = "" if compiles else "PyTorch is not compiled: there is no C++ compiler here."
@@ -103,7 +103,7 @@ def measure(look: Look, say: Callable[[str, float], None]) -> Iterator[Timing]:
 
 
 @contextmanager
-def _turn(say: Callable[[str, float], None]) -> Iterator[None]:
+def turn(say: Callable[[str, float], None]) -> Iterator[None]:
     """Hold the lock of measurements; say so while another one has it."""
     if not _one_at_a_time.acquire(blocking=False):
         say("Another measurement is on; this one is next …", 0.0)

@@ -8,6 +8,7 @@ import numpy as np
 import streamlit as st
 
 from app import controls, exports, figures, loaders, views
+from app.flops import pays
 from app.records import Look, Run
 
 PAGE = "flops"
@@ -171,4 +172,5 @@ st.download_button(
     on_click="ignore",
     icon=":material/download:",
 )
+pays.where(choice)
 reconcile(choice, factor, unit)

@@ -34,8 +34,8 @@ class Cell:
     ----------
     batch : int
         Images at once.
-    density : float
-        FLOPs needed over dense FLOPs.
+    ratio, density : float
+        FLOPs needed over dense FLOPs: as they were asked for, and as they were.
     speedup : float
         Time of the fastest rival over ours, median over rounds; below 1 it loses.
     own, rival : str
@@ -47,6 +47,7 @@ class Cell:
     """
 
     batch: int
+    ratio: float
     density: float
     speedup: float
     own: str
@@ -170,6 +171,7 @@ def cells(rows: Iterable[Row]) -> list[Cell]:
         found.append(
             Cell(
                 row["batch"],
+                row["ratio"],
                 row["flops"] / row["dense_flops"],
                 over(row, rival, own),
                 SIDES[own].title,

@@ -77,15 +77,16 @@ def map_chart(values: dict[str, Any]) -> str:
             for cell in each
         ]
         figure.add_heatmap(
-            x=[f"{cell.density:.0%}" for cell in each],
+            x=[f"{cell.ratio:.0%}" for cell in each],
             y=[f"batch {cell.batch}" for cell in each],
             z=[math.log2(cell.speedup) for cell in each],
             text=text,
             texttemplate="%{text}",
-            customdata=[[c.own, c.own_ms, c.rival, c.rival_ms] for c in each],
+            customdata=[[c.own, c.own_ms, c.rival, c.rival_ms, c.density] for c in each],
             hovertemplate=(
-                "%{y}, %{x} of the dense FLOPs: %{text}<br>%{customdata[0]} %{customdata[1]:.2f} "
-                "ms, %{customdata[2]} %{customdata[3]:.2f} ms<extra></extra>"
+                "%{y}, %{customdata[4]:.0%} of the dense FLOPs: %{text}<br>"
+                "%{customdata[0]} %{customdata[1]:.2f} ms, %{customdata[2]} %{customdata[3]:.2f} ms"
+                "<extra></extra>"
             ),
             coloraxis="coloraxis",
             row=i,

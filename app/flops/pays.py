@@ -1,0 +1,90 @@
+"""Where halting pays on this machine, measured when asked."""
+
+from __future__ import annotations
+
+import numpy as np
+import streamlit as st
+
+from app import controls, figures, views
+from app.loaders import vanilla_flops
+from app.loaders.paying import measure_where
+from app.paying import Where, about_image, told
+from app.texts import plain
+from sact_core.benchmark import break_even
+from sact_core.provenance import hardware
+
+
+@st.fragment
+def where(choice: controls.Choice) -> None:
+    """The section: a button, what goes on, and what was measured."""
+    st.header("Where does halting pay?", anchor=False)
+    model, (height, width) = choice.look.model, choice.run.result.input_size
+    divisor = model.plan.divisor
+    side = max(divisor, round((height * width) ** 0.5 / divisor) * divisor)
+    this = (model.config, side)
+    found_of, found = st.session_state.get("flops_where", (None, None))
+    found = found if found_of == this else None
+    asked = st.session_state.pop("flops_where_asked", None) == this
+    label = "Measure again" if asked or found else "Measure it on this machine"
+    st.button(label, icon=":material/grid_on:", key="flops_pays", on_click=_ask, args=(this,))
+    slot = st.empty()
+    if asked:
+        slot.empty()
+        bar = st.progress(0.0)
+
+        def say(what: str, done: float) -> None:
+            bar.progress(done, what)
+
+        with controls.guarded():
+            found = measure_where(model.config, side, say)
+        bar.empty()
+        st.session_state["flops_where"] = this, found
+    if found is None:
+        st.caption(
+            f"Times {model.config.name} at {side} pixels against the fastest dense networks that "
+            "are installed here, at several densities and batch sizes, in turns; it takes a "
+            "minute or two."
+        )
+        return
+    with slot.container():
+        _show(found, choice)
+
+
+def _ask(this: tuple[object, int]) -> None:
+    """The button was pressed."""
+    st.session_state["flops_where_asked"] = this
+
+
+def _show(found: Where, choice: controls.Choice) -> None:
+    batches = sorted({cell.batch for cell in found.cells})
+    ratios = sorted({cell.ratio for cell in found.cells}, reverse=True)
+    by_place = {(cell.batch, cell.ratio): cell for cell in found.cells}
+    grid = [[by_place[batch, ratio] for ratio in ratios] for batch in batches]
+    st.plotly_chart(
+        figures.paying(
+            [f"batch {batch}" for batch in batches],
+            [f"{ratio:.0%}" for ratio in ratios],
+            np.array([[cell.speedup for cell in line] for line in grid]),
+            [[told(cell) for cell in line] for line in grid],
+        ),
+        key="flops_where_map",
+        config=views.QUIET,
+        alt="Times as fast as the fastest rival, by batch size and FLOPs needed",
+    )
+    st.markdown(f"**{break_even.sentence(found.cells)}**")
+    config, run = choice.look.model.config, choice.run
+    if config.halts:
+        vanilla = int(vanilla_flops(config, run.result.input_size).total[0])
+        st.markdown(about_image(found, int(run.executed.total[0]) / vanilla))
+    threads = "one thread" if found.threads == 1 else f"{found.threads} threads"
+    absent = f" Left out: {'; '.join(found.absent)}." if found.absent else ""
+    st.caption(
+        plain(
+            f"Numbers say how many times as fast the masked engine is as the fastest of "
+            f"{', '.join(found.rivals)}, whichever number format that computes in. Medians of few, "
+            f"short turns with {threads} and random weights at {found.side} pixels, halting "
+            f"steered to each density; {hardware()}, which may be busy.{absent}",
+            1500,
+        )
+        + " `python -m sact_core.benchmark infer --map FILE.h5` measures longer and against more."
+    )
