@@ -82,6 +82,13 @@ def test_memory_that_ran_out_is_one_sentence(error, capsys):
     assert said.startswith("error: there is not enough memory")
 
 
+def test_flags_steer_no_terminal(capsys):
+    parser = argparse.ArgumentParser()
+    with pytest.raises(SystemExit):
+        commands.parse(parser, ["--\x1b[2J", "\u202e"])
+    assert "unrecognized arguments: --\\x1b[2J \\u202e" in capsys.readouterr().err
+
+
 def test_a_mistake_of_ours_is_no_bad_input():
     with pytest.raises(ZeroDivisionError):
         run(lambda: 1 // 0)

@@ -536,6 +536,10 @@ def test_what_cannot_be_fetched_is_one_sentence(
     assert "cannot be fetched" in said("http://127.0.0.1:9/a.tgz")
     assert "cannot be fetched" in said("http://host.invalid/a.tgz")
     assert "there is no archive" in said(str(tmp_path / "absent.tgz"))
+    assert "there is no archive ''" in said("")
+    (tmp_path / "file").write_bytes(b"")
+    argv = ["cifar10", "--archive", tmp_path, "--data-dir", tmp_path / "file"]
+    assert f"{tmp_path / 'file'} is no folder: name another" in refused(capsys, *argv)
     monkeypatch.setattr(fetch.shutil, "disk_usage", lambda _: (0, 0, 100))
     monkeypatch.setattr(fetch.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 100}))
     assert "for which no room is left" in said(f"{server}/a.tgz")

@@ -6,6 +6,7 @@ import argparse
 import math
 from collections.abc import Sequence
 
+from sact_core.commands.running import escaping
 from sact_core.processes import MAX_THREADS
 
 #: Beyond is no sensible number: of whole ones, which seeds may nearly be, and of others.
@@ -31,7 +32,8 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpar
     own bounds, where they are closer, are whoever's who reads it.
     """
     _bound(parser)
-    return parser.parse_args(argv)
+    with escaping():
+        return parser.parse_args(argv)
 
 
 def at_least_one(args: argparse.Namespace, *names: str) -> None:

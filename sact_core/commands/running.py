@@ -6,7 +6,7 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from sact_core.extras import sentence
@@ -38,13 +38,20 @@ def run(work: Callable[[], int | None], stopped: str = "stopped", who: str = "")
         extra is not installed, and where memory ran out; 130 after Ctrl-C; 141,
         without a word, where nobody reads the output any more, as after ``| head``.
     """
+    with escaping():
+        return _run(work, stopped, who)
+
+
+@contextlib.contextmanager
+def escaping() -> Iterator[None]:
+    """Print no control characters meanwhile, nor what the output has no letters for."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # what it has no letters for, it escapes
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     out: Any = _Escaping(sys.stdout)
     err: Any = _Escaping(sys.stderr)
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        return _run(work, stopped, who)
+        yield
 
 
 def _run(work: Callable[[], int | None], stopped: str, who: str) -> int:

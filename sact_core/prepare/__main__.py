@@ -60,6 +60,8 @@ def _prepare(args: argparse.Namespace) -> None:
 
     about = _about(args.name)
     root = data_root(args.data_dir)
+    if root.exists() and not root.is_dir():
+        raise NotADirectoryError(f"{root} is no folder: name another --data-dir")
     folder = folder_of(about, root)
     if folder.exists() and not args.force:
         raise FileExistsError(f"{folder} exists; give --force to replace it")
@@ -101,8 +103,8 @@ def _archive(given: str, root: Path) -> Path:
             given, root / "downloads", lambda total, there: progress(total, "bytes", there)
         )
     path = Path(given).expanduser()
-    if not path.exists():
-        raise FileNotFoundError(f"there is no archive {shown(given)}")
+    if not given or not path.exists():
+        raise FileNotFoundError(f"there is no archive {shown(given)!r}")
     return path
 
 

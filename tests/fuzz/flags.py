@@ -23,6 +23,7 @@ NEEDS: dict[str, list[str]] = {
     "average": ["sact.h5", "sact.h5", "--out", "out.h5"],
     "import_tf": ["bundle", "--out", "out.h5"],
     "export_onnx": ["sact.h5", "--out", "out.onnx"],
+    "prepare": ["birds", "--archive", "photos", "--data-dir", "data"],
     "train": [
         "--preset", "fast", "--dataset", "photos", "--run-dir", "run", "--units", "1",
         "--base-channels", "2", "--max-steps", "1", "--batch-size", "2", "--image-size", "8",

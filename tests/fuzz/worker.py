@@ -26,13 +26,14 @@ from typing import Any
 
 import numpy as np
 
-from tests.fuzz import flags, kinds, pages
+from tests.fuzz import archives, flags, kinds, pages
 from tests.fuzz.kinds import Case, Kind
 from tests.peak_memory import peak
 
 KINDS: dict[str, type[Kind]] = {
     "checkpoints": kinds.Checkpoints,
     "bundles": kinds.Bundles,
+    "archives": archives.Archives,
     "maps": kinds.Maps,
     "images": kinds.Images,
     "fixations": kinds.Fixations,
