@@ -13,9 +13,7 @@ from typing import IO, TYPE_CHECKING
 
 from sact_core.commands import parse, progress, run
 from sact_core.data.published import PUBLISHED, Published, published
-from sact_core.data.tfds import data_root, is_builder, ways_to_get
 from sact_core.extras import need
-from sact_core.prepare.fetch import fetch, is_url
 from sact_core.texts import shown
 
 if TYPE_CHECKING:
@@ -56,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _prepare(args: argparse.Namespace) -> None:
     need("data", "prepare", "tensorflow_datasets", "array_record")
+    from sact_core.data.tfds import data_root
     from sact_core.prepare.writing import clear_unfinished, folder_of, write_data_set
 
     about = _about(args.name)
@@ -79,6 +78,8 @@ def _prepare(args: argparse.Namespace) -> None:
 
 
 def _about(name: str) -> Published:
+    from sact_core.data.tfds import is_builder, ways_to_get
+
     known = published(name)
     if known is not None:
         return known
@@ -98,6 +99,8 @@ def _about(name: str) -> Published:
 
 
 def _archive(given: str, root: Path) -> Path:
+    from sact_core.prepare.fetch import fetch, is_url
+
     if is_url(given):
         return fetch(
             given, root / "downloads", lambda total, there: progress(total, "bytes", there)
