@@ -38,6 +38,7 @@ from sact_core.commands import (
 )
 from sact_core.data.records import Unreadable
 from sact_core.maps.parts import PART_BYTES, Parts, alone, clear_parts, start
+from sact_core.maps.share import Share
 from sact_core.processes import Processes
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def export(
     }
     part_size = _part_size(_image_bytes(net, image_size), batch_size)
     size = (preprocessing.image_size, preprocessing.image_size)
-    together = batch_that_fits(net.plan, size, batch_size, processes.world)
+    together = batch_that_fits(net.plan, size, batch_size, processes.here)
     names = net.class_names or (
         source.class_names if len(source.class_names) == net.config.num_classes else ()
     )
@@ -150,9 +151,9 @@ def export(
             parts = start(out, job, part_size)
             if before := parts.num_done():
                 say(f"going on: {before} of {total} images are in {parts.folder}")
-        processes.wait()
         parts = Parts(out, total, part_size)
-        mine = [r for r in parts.ranges[processes.rank :: processes.world] if not parts.is_done(r)]
+        share = Share.of(parts, processes, job)
+        mine = share.mine
         shown = None if show_progress and processes.is_first else False
         batches = [
             range(i, min(i + together, part.stop))
@@ -163,8 +164,8 @@ def export(
             prepared = _prepared(net, source, image_size, batches, num_workers)
             for part in mine:
                 found, left_out = _run_part(net, part, together, batch_size, prepared, bar.update)
-                parts.write(part, found, left_out, about())
-        processes.wait()
+                share.write(part, found, left_out, about())
+        share.finish()
         if not processes.is_first:
             return 0, Unreadable()
         left_out = parts.left_out()

@@ -29,7 +29,7 @@ import argparse
 import contextlib
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 
 SCALES = ("percentile", "units")
 LABELS = {"ponder_cost": "ponder cost, units", "num_units": "units run, units"}
+NAMED = 20  # photographs of a command, in what its files say of their origin
 OPACITY = 0.55  # of the map over the image
 ENDINGS = ("_im.png", "_ponder.png", "_overlay.png", "_colorbar.png", "_maps.h5")
 
@@ -263,7 +264,11 @@ def build_parser() -> argparse.ArgumentParser:
         metavar=("LOW", "HIGH"),
         help="values of the first and the last colour, in units",
     )
-    parser.add_argument("--force", action="store_true", help="replace files in --out")
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument("--force", action="store_true", help="replace files in --out")
+    again.add_argument(
+        "--resume", action="store_true", help="go on: leave out photographs that are done"
+    )
     return parser
 
 
@@ -271,8 +276,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
     args = parse(build_parser(), argv)
-    command = Processes().command("ponder", argv)
-    return run(lambda: _ponder_all(args, command), "stopped; what was written is kept")
+    command = _command(argv, args.images)
+    return run(
+        lambda: _ponder_all(args, command), "stopped; what was written is kept: go on with --resume"
+    )
 
 
 def _ponder_all(args: argparse.Namespace, command: str) -> int:
@@ -281,7 +288,8 @@ def _ponder_all(args: argparse.Namespace, command: str) -> int:
     if not 0 <= args.opacity <= 1:
         raise ValueError(f"--opacity {args.opacity:g} does not lie between 0 and 1")
     stems = output_stems(args.images, Path(args.out))
-    _refuse_existing(stems, args.force)
+    if not args.resume:
+        _refuse_existing(stems, args.force)
     from sact_core.backends import NotFinite
 
     net = open_network(args)
@@ -297,6 +305,8 @@ def _ponder_all(args: argparse.Namespace, command: str) -> int:
     provenance = _provenance(net, args, command)
     num_failed = 0
     for path, stem in zip(args.images, stems, strict=True):
+        if args.resume and _is_done(stem, provenance):
+            continue
         try:
             pondered = ponder(net, path, args.image_size, fit)
             write_outputs(
@@ -342,13 +352,50 @@ def _readable(paths: Sequence[str]) -> Iterator[np.ndarray]:
 
 def output_stems(images: Sequence[str], out: Path) -> list[Path]:
     """Beginnings of the output files' names, told apart where photographs share a name."""
-    stems: list[Path] = []
+    stems: dict[str, None] = {}
+    last: dict[str, int] = {}  # of each name, so that many of one name take no time
     for image in images:
-        stem, i = out / Path(image).stem, 2
+        name = Path(image).stem
+        stem, i = name, last.get(name, 1)
         while stem in stems:
-            stem, i = out / f"{Path(image).stem}_{i}", i + 1
-        stems.append(stem)
-    return stems
+            i += 1
+            stem = f"{name}_{i}"
+        last[name] = i
+        stems[stem] = None
+    return [out / stem for stem in stems]
+
+
+def _command(argv: Sequence[str], images: Sequence[str]) -> str:
+    """What was typed, but for the flag that goes on, and with the first of many photographs."""
+    left_out = set(images[NAMED:])
+    words = [word for word in argv if word not in left_out and word != "--resume"]
+    more = f" … ({len(images):,} photographs)" if left_out else ""
+    return Processes().command("ponder", words) + more
+
+
+def _is_done(stem: Path, provenance: Mapping[str, Any]) -> bool:
+    """Whether a photograph's files are there, and were made as these would be.
+
+    Raises
+    ------
+    ValueError
+        If they were made otherwise.
+    """
+    from sact_core.maps.file import MapError, MapFile
+
+    paths = [stem.with_name(stem.name + ending) for ending in ENDINGS]
+    if not all(path.exists() for path in paths):
+        return False
+    try:
+        with MapFile(paths[-1]) as file:
+            found = file.provenance
+    except (MapError, OSError):
+        return False
+    if found != provenance:
+        raise ValueError(
+            f"{paths[-1]} was made by another command or network; give --force to replace it"
+        )
+    return True
 
 
 def _refuse_existing(stems: Sequence[Path], force: bool) -> None:

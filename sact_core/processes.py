@@ -15,10 +15,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from sact_core import rendezvous
 from sact_core.resources import cores
 from sact_core.texts import shown
 
 T = TypeVar("T")
+
+#: That of this process, while it works together with others.
+_ALIVE: list[rendezvous.SignsOfLife] = []
 
 #: Threads that a process may be asked to use: more than any machine has cores. Each takes
 #: memory of its own before it does anything.
@@ -56,18 +60,48 @@ class Processes:
         return "" if self.is_first else f" (process {self.rank})"
 
     def start(self, device: str) -> None:
-        """Let the processes find each other: nccl for what is on GPUs, gloo elsewhere."""
-        if self.world > 1:
-            from torch import distributed
+        """Let the processes find each other: nccl for what is on GPUs, gloo elsewhere.
 
+        Raises
+        ------
+        ValueError
+            If they do not, within `sact_core.rendezvous.MEET` seconds.
+        """
+        if self.world > 1:
+            from datetime import timedelta
+
+            from torch import distributed
+            from torch.distributed.distributed_c10d import _set_pg_timeout
+
+            rendezvous.prepare(self.here == self.world)
             on_gpus = device.startswith("cuda")
-            distributed.init_process_group("cpu:gloo,cuda:nccl" if on_gpus else "gloo")
+            kind = "cpu:gloo,cuda:nccl" if on_gpus else "gloo"
+            try:
+                distributed.init_process_group(kind, timeout=timedelta(seconds=rendezvous.MEET))
+            except RuntimeError as error:
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                raise ValueError(
+                    f"the {self.world} processes do not find one another at "
+                    f"{os.environ['MASTER_ADDR']}, port {os.environ['MASTER_PORT']} ({reason}): "
+                    f"give torchrun an address of the first machine that all reach with "
+                    f"--master-addr, a free port with --master-port, and name the network "
+                    f"interface in GLOO_SOCKET_IFNAME where there are several"
+                ) from None
+            # From now on whoever is gone is noticed; others may take their time.
+            _set_pg_timeout(timedelta(hours=rendezvous.PATIENCE))
+            _ALIVE.append(rendezvous.SignsOfLife(self.rank, self.world))
+
+    def killed(self) -> list[int]:
+        """Name the others that are gone and have not said why, where one has stopped."""
+        return _ALIVE[0].silent() if _ALIVE else []
 
     def end(self) -> None:
         """Let them part."""
         if self.world > 1:
             from torch import distributed
 
+            while _ALIVE:
+                _ALIVE.pop().end()
             if distributed.is_initialized():
                 distributed.destroy_process_group()
 
@@ -94,7 +128,7 @@ class Processes:
         import torch
         from torch import distributed
 
-        text = torch.tensor(list(json.dumps(values).encode()), dtype=torch.uint8)
+        text = torch.frombuffer(bytearray(json.dumps(values).encode()), dtype=torch.uint8)
         lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(self.world)]
         try:
             distributed.all_gather(lengths, torch.tensor([len(text)]))
@@ -104,9 +138,34 @@ class Processes:
         except RuntimeError:
             raise Stopped("another process has stopped") from None
         return [
-            json.loads(bytes(text[: int(length)].tolist()))
+            json.loads(text[: int(length)].numpy().tobytes())
             for text, length in zip(texts, lengths, strict=True)
         ]
+
+    def hand_out(self, data: bytes | None) -> bytes | None:
+        """Give everybody what the first process has: bytes, or nothing.
+
+        Raises
+        ------
+        Stopped
+            If another process has stopped.
+        """
+        if self.world == 1:
+            return data
+        import torch
+        from torch import distributed
+
+        length = torch.tensor([-1 if data is None else len(data)])
+        try:
+            distributed.broadcast(length, 0)
+            if length < 0:
+                return None
+            held = bytearray(data) if self.is_first and data else bytearray(int(length))
+            sent = torch.frombuffer(held, dtype=torch.uint8) if held else torch.empty(0)
+            distributed.broadcast(sent, 0)
+        except RuntimeError:
+            raise Stopped("another process has stopped") from None
+        return bytes(held)
 
     def wait(self) -> None:
         """Wait until all processes are here.
@@ -153,5 +212,14 @@ class Processes:
         """What to type to start a command of ``sact_core`` in them, with these arguments."""
         start = ["python", "-m"]
         if self.world > 1:
-            start = ["torchrun", f"--nproc-per-node={self.world}", "-m"]
+            start = ["torchrun", f"--nproc-per-node={self.here}"]
+            if self.here < self.world:
+                start += [f"--nnodes={self.world // self.here}"]
+                for flag, variable in (
+                    ("node-rank", "GROUP_RANK"),
+                    ("master-addr", "MASTER_ADDR"),
+                    ("master-port", "MASTER_PORT"),
+                ):
+                    start += [f"--{flag}={os.environ.get(variable, '')}"]
+            start.append("-m")
         return shown(shlex.join([*start, f"sact_core.{name}", *arguments]))

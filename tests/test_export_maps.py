@@ -374,21 +374,30 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path, net, images, m
 
 
 @pytest.mark.parametrize("world", [2, 5])
-def test_processes_share_the_work(tmp_path, net, images, small_parts, world):
+@pytest.mark.parametrize("shared", [True, False])
+def test_processes_share_the_work(tmp_path, net, images, small_parts, world, shared):
+    """Those that do not see the first one's folder hand over what they find."""
     export(net, in_memory(images), tmp_path / "ref.h5", batch_size=2)
     barrier = threading.Barrier(world)
     done = {}
 
+    told = {}
+
     class Threads(Processes):
-        def wait(self):
+        def gather(self, values):
+            told[self.rank] = json.dumps(values)
             barrier.wait()
+            found = [json.loads(told[rank]) for rank in range(world)]
+            barrier.wait()
+            return found
 
     def run(rank):
         one, sizes = counting(net)
+        out = tmp_path / ("maps.h5" if shared or rank == 0 else f"elsewhere/{rank}/maps.h5")
         kept = export(
             one,
             in_memory(images),
-            tmp_path / "maps.h5",
+            out,
             batch_size=2,
             processes=Threads(rank, world),
         )
@@ -403,6 +412,7 @@ def test_processes_share_the_work(tmp_path, net, images, small_parts, world):
     assert sum(worked for _, worked in done.values()) == 7
     assert max(worked for _, worked in done.values()) < 7
     assert_equal_files(tmp_path / "ref.h5", tmp_path / "maps.h5")
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_two_processes_of_torchrun(tmp_path, checkpoint, folder):

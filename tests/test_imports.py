@@ -23,7 +23,7 @@ from tests.conftest import ROOT
 
 #: Modules of one line do not import each other; lower lines never import higher ones.
 LEVELS = [
-    ["resources", "texts", "wire"],
+    ["rendezvous", "resources", "texts", "wire"],
     [
         "ahead",
         "extras",

@@ -111,7 +111,14 @@ def run_together(
             with contextlib.suppress(Stopped):
                 processes.wait()  # none ends, which ends all, before it is said
             return 2
-        except Stopped:  # the other process has said why
+        except Stopped:
+            for rank in processes.killed():  # whoever is not, has said why
+                print(
+                    f"error{processes.who}: process {rank} was killed or cannot be reached; start "
+                    f"all again to go on",
+                    file=sys.stderr,
+                    flush=True,
+                )
             return 2
 
     try:

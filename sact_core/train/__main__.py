@@ -38,12 +38,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sact_core import rendezvous
 from sact_core.commands import at_least_one, parse, run
 from sact_core.extras import need
-from sact_core.processes import Processes
+from sact_core.processes import Processes, Stopped
 from sact_core.resources import cores
 from sact_core.train.options import build_parser, parse_config, run_name
-from sact_core.train.recipes import TrainingConfig
+from sact_core.train.recipes import TrainingConfig, config_to_dict
 
 if TYPE_CHECKING:
     from sact_core.data.source import Examples, Source
@@ -74,6 +75,7 @@ def _train(args: argparse.Namespace, argv: list[str], processes: Processes) -> i
         train, test = load()
         device = _device(args)
         processes.start(device)
+        config = _same_everywhere(config, processes, (train, test))
         trainer = Trainer(
             config,
             train,
@@ -109,6 +111,10 @@ def _train(args: argparse.Namespace, argv: list[str], processes: Processes) -> i
             f"{run_dir.path}. Start again with a lower --learning-rate."
         )
         return 1
+    except RuntimeError as error:
+        if processes.world > 1 and rendezvous.is_lost(error):
+            raise Stopped("another process has stopped") from None
+        raise
     finally:
         processes.end()
         run_dir.close()
@@ -185,6 +191,32 @@ def _prepare(
         config,
         lambda: (load_source(train, config.num_train_examples, fit), load_source(test, None, fit)),
     )
+
+
+def _same_everywhere(
+    config: TrainingConfig, processes: Processes, sets: tuple[Examples | Source, Examples | Source]
+) -> TrainingConfig:
+    """Refuse processes that would train something else; the first one's number format holds.
+
+    Machines may see different files under the same names, and multiply differently.
+    """
+    places = ("dataset", "finetune_from", "distill_from", "grow_from")  # each has its own
+    mine = {
+        "recipe": {k: v for k, v in config_to_dict(config).items() if k not in places},
+        "images": [len(each) for each in sets],
+        "classes": [list(each.class_names) for each in sets],
+    }
+    first, *others = processes.gather(mine)
+    amp = first["recipe"]["amp"]
+    for rank, theirs in enumerate(others, 1):
+        theirs["recipe"]["amp"] = amp
+        differing = [name for name in mine if first[name] != theirs[name]]
+        if differing:
+            raise ValueError(
+                f"the {' and the '.join(differing)} of process {rank} are not those of the first: "
+                f"give every machine the same command, data set and files"
+            )
+    return dataclasses.replace(config, amp=amp)
 
 
 def _which(source: Source) -> dict[str, Any]:

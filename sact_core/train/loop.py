@@ -125,7 +125,7 @@ class Trainer:
         self.config, self.run_dir, self.say = config, run_dir, say
         self.processes = processes or Processes()
         self.command = command
-        state = run_dir.load_state() if resume else None
+        state = run_dir.load_state(self.processes) if resume else None
         plan = build_plan(config.network)
         self.feed = Feed(config, train, test, self.processes, data_workers)
         names = self.feed.class_names

@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from sact_core.files import clear_leftovers, write_bytes
+from sact_core.processes import Processes
 from sact_core.train.recipes import TrainingConfig, config_from_dict, config_to_dict
 from sact_core.untrusted_json import from_json
 
@@ -214,23 +215,39 @@ class RunDir:
         torch.save(state, buffer)
         self._write("state.pt", buffer.getvalue())
 
-    def load_state(self) -> dict[str, Any] | None:
+    def load_state(self, processes: Processes | None = None) -> dict[str, Any] | None:
         """Give the state kept last, or None where none is.
+
+        Parameters
+        ----------
+        processes : Processes, optional
+            Who trains along; the first reads, for the others may not see its folder.
 
         Raises
         ------
         RunError
             If the file is damaged.
+        Stopped
+            If another process has stopped.
         """
         import torch
 
-        file = self.path / "state.pt"
-        if not file.exists():
+        processes = processes or Processes()
+        file, data = self.path / "state.pt", None
+        try:
+            if processes.is_first and file.exists():
+                data = file.read_bytes()
+        except OSError as error:
+            self.refuse_state(error.strerror or str(error))
+        data = processes.hand_out(data)
+        if data is None:
             return None
         try:
-            with zipfile.ZipFile(file) as parts:  # torch does not look at the checksums
+            with zipfile.ZipFile(io.BytesIO(data)) as parts:  # torch looks at no checksums
                 broken = parts.testzip()
-            state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+            state: dict[str, Any] = torch.load(
+                io.BytesIO(data), map_location="cpu", weights_only=True
+            )
         except Exception as error:  # both raise many kinds for a damaged file
             broken = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
         self.refuse_state(broken)
