@@ -25,7 +25,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,13 +47,13 @@ if TYPE_CHECKING:
 MAX_LISTED = 5
 
 
-def average(checkpoints: Sequence[Checkpoint], names: Sequence[str]) -> dict[str, np.ndarray]:
+def average(checkpoints: Iterable[Checkpoint], names: Sequence[str]) -> dict[str, np.ndarray]:
     """Average the parameters of checkpoints, as networks of the first one's config.
 
     Parameters
     ----------
-    checkpoints : sequence of Checkpoint
-        At least two.
+    checkpoints : iterable of Checkpoint
+        At least two, each held no longer than it takes to add it.
     names : sequence of str
         What to call each in a message.
 
@@ -69,19 +69,20 @@ def average(checkpoints: Sequence[Checkpoint], names: Sequence[str]) -> dict[str
         If there is one only, or one lacks parameters of the first, has them in another
         shape, or other preprocessing or classes; what does not fit is listed.
     """
-    if len(checkpoints) < 2:
+    if len(names) < 2:
         raise ValueError("an average is of at least two checkpoints: name another")
-    first = checkpoints[0]
-    for other, name in zip(checkpoints[1:], names[1:], strict=True):
+    several = iter(checkpoints)
+    first = next(several)
+    sums = {key: value.astype(np.float64) for key, value in first.params.items()}
+    counts = dict.fromkeys(sums, 1)
+    for other, name in zip(several, names[1:], strict=True):
         _check_fits(first, other, names[0], name)
-    averaged = {}
-    for key, value in first.params.items():
-        among = [c for c in checkpoints if not _is_halting(key) or _same(c.config, first.config)]
-        total = np.zeros(value.shape, np.float64)
-        for each in among:
-            total += each.params[key]
-        averaged[key] = (total / len(among)).astype(np.float32)
-    return averaged
+        same = _same(other.config, first.config)
+        for key in sums:
+            if same or not _is_halting(key):
+                sums[key] += other.params[key]
+                counts[key] += 1
+    return {key: (total / counts[key]).astype(np.float32) for key, total in sums.items()}
 
 
 def recompute_statistics(
@@ -166,8 +167,15 @@ def _make(args: argparse.Namespace, argv: Sequence[str]) -> None:
         raise ValueError(f"cannot write {args.out}: there is no folder {Path(args.out).parent}")
     refuse_existing(args.out, args.force)
     need("train", "average, which reads training images and computes statistics anew,", "torch")
-    checkpoints = [read(file) for file in args.files]
-    params = average(checkpoints, args.files)
+    checkpoints: list[Checkpoint] = []  # without their parameters: there may be many
+
+    def in_turn() -> Iterator[Checkpoint]:
+        for file in args.files:
+            checkpoint = read(file)
+            checkpoints.append(dataclasses.replace(checkpoint, params={}))
+            yield checkpoint
+
+    params = average(in_turn(), args.files)
     config = _recipe(checkpoints[0], args.files[0])
     from sact_core.backends import dense
     from sact_core.train import evaluation

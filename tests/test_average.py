@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,23 @@ def test_every_parameter_is_the_mean() -> None:
         together = np.stack([each.params[key].astype(np.float64) for each in of])
         np.testing.assert_array_equal(value, together.mean(0).astype(np.float32))
         assert value.dtype == np.float32
+
+
+def test_one_checkpoint_is_held_at_a_time() -> None:
+    """Besides the first, whose config holds; of many, memory is that of few."""
+    alive: list[weakref.ref[np.ndarray]] = []
+
+    def in_turn() -> Iterator[Checkpoint]:
+        for seed in range(5):
+            # The caller holds the one before, whose place this one takes.
+            assert sum(each() is not None for each in alive) <= 2
+            made = checkpoint(seed)
+            alive.append(weakref.ref(made.params["stem/weight"]))
+            yield made
+            del made
+
+    average.average(in_turn(), [f"file{i}.h5" for i in range(5)])
+    assert len(alive) == 5
 
 
 def test_halting_branches_are_those_of_the_same_config() -> None:

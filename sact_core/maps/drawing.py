@@ -8,7 +8,7 @@ stays a square.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from sact_core.files import write_bytes
 
 COLOUR_MAPS = ("viridis", "cividis", "inferno", "magma", "plasma")
 MIN_SIDE = 256  # smaller pictures are enlarged
+STRIP_PIXELS = 1 << 18  # drawn at a time
 
 
 def colour(values: np.ndarray, limits: tuple[float, float], colour_map: str) -> np.ndarray:
@@ -41,8 +42,14 @@ def colour(values: np.ndarray, limits: tuple[float, float], colour_map: str) -> 
     import matplotlib
 
     low, high = limits
-    share = (values - low) / (high - low) if high > low else np.full(values.shape, 0.5)
-    return matplotlib.colormaps[colour_map](np.clip(share, 0, 1), bytes=True)[..., :3]
+    colours = matplotlib.colormaps[colour_map]
+
+    def draw(rows: np.ndarray) -> np.ndarray:
+        share = (rows - low) / (high - low) if high > low else np.full(rows.shape, 0.5)
+        found: np.ndarray = colours(np.clip(share, 0, 1), bytes=True)[..., :3]
+        return found
+
+    return _in_strips(draw, values)
 
 
 def blend(image: np.ndarray, colours: np.ndarray, alpha: float = 0.55) -> np.ndarray:
@@ -59,9 +66,13 @@ def blend(image: np.ndarray, colours: np.ndarray, alpha: float = 0.55) -> np.nda
     -------
     np.ndarray [shape=(h, w, 3), uint8]
     """
-    grey = image @ np.array([0.299, 0.587, 0.114])
-    mixed: np.ndarray = np.rint(grey[..., None] * (1 - alpha) + colours * alpha).astype(np.uint8)
-    return mixed
+
+    def draw(rows: np.ndarray, over: np.ndarray) -> np.ndarray:
+        grey = rows @ np.array([0.299, 0.587, 0.114])
+        mixed: np.ndarray = np.rint(grey[..., None] * (1 - alpha) + over * alpha)
+        return mixed
+
+    return _in_strips(draw, image, colours)
 
 
 def image_heatmap(
@@ -128,8 +139,11 @@ def displayable(x: np.ndarray) -> np.ndarray:
     -------
     np.ndarray [shape=(h, w, 3), uint8]
     """
-    scaled = (x + 1) / 2 if x.min() >= -1 and x.max() <= 1 else stretch(x)
-    return np.rint(scaled * 255).astype(np.uint8)
+    low, high = x.min(), x.max()
+    if low < -1 or high > 1:  # as `stretch`
+        span = max(high - low, np.finfo(np.float32).tiny)
+        return _in_strips(lambda rows: np.rint((rows - low) / span * 255), x)
+    return _in_strips(lambda rows: np.rint((rows + 1) / 2 * 255), x)
 
 
 def enlarge(picture: np.ndarray, min_side: int = MIN_SIDE) -> np.ndarray:
@@ -237,6 +251,16 @@ def contact_sheet(rows: Sequence[tuple[Sequence[np.ndarray], str]], side: int) -
         place = (left, top + height - text - gap)
         draw.text(place, _fitting(caption, font, width - gap), "black", font)
     return np.asarray(sheet)
+
+
+def _in_strips(draw: Callable[..., np.ndarray], *maps: np.ndarray) -> np.ndarray:
+    """Draw maps [shape=(h, w, …)] some rows at a time: what lies between takes memory."""
+    height, width = maps[0].shape[:2]
+    picture = np.empty((height, width, 3), np.uint8)
+    num_rows = max(1, STRIP_PIXELS // max(width, 1))
+    for top in range(0, height, num_rows):
+        picture[top : top + num_rows] = draw(*(each[top : top + num_rows] for each in maps))
+    return picture
 
 
 def _fitting(text: str, font: Any, width: float) -> str:

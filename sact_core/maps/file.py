@@ -41,7 +41,7 @@ from sact_core.untrusted_json import from_json
 METRICS = ("ponder_cost", "num_units")
 BLOCK_IMAGES = 64  # read at a time
 BLOCK_BYTES = 1 << 26  # of maps read at a time
-MAX_PIXELS = 1 << 26  # of an image
+MAX_PIXELS = 1 << 24  # of an image: drawn in less than 1 GB
 MAX_BLOCKS = 64
 MAX_TEXTS = 2_000_000
 MAX_TEXT_BYTES = 1 << 26  # of all names together
@@ -171,8 +171,8 @@ class MapFile:
             If it is damaged, or a value is no sensible number.
         """
         with untrusted_hdf5.damage_told(self._file):
-            found: np.ndarray = self._images[index].astype(np.float32)
-        if not np.abs(found).max() <= MAX_VALUE:  # NaN is not
+            found: np.ndarray = self._images[index].astype(np.float32, copy=False)
+        if not (found.min() >= -MAX_VALUE and found.max() <= MAX_VALUE):  # NaN is neither
             raise MapError(f"{self.path} is damaged: image {index} holds NaN or huge numbers")
         return found
 
@@ -272,7 +272,7 @@ class MapFile:
 
     def _read_maps(self, maps: h5py.Dataset, start: int, stop: int) -> np.ndarray:
         with untrusted_hdf5.damage_told(self._file):
-            found: np.ndarray = maps[start:stop].astype(np.float32)
+            found: np.ndarray = maps[start:stop].astype(np.float32, copy=False)
         if not (found.min() >= 0 and found.max() <= MAX_VALUE):  # NaN is neither
             raise MapError(
                 f"{self.path} is damaged: maps of images {start} to {stop - 1} hold numbers that "
