@@ -153,5 +153,8 @@ def _kind(model: Model) -> tuple[object, ...]:
 
 def _data(model: Model) -> str:
     data = model.header.provenance.get("data_set")
-    name = data.get("name") if isinstance(data, dict) else None
-    return short(name) if name else "unknown data"
+    name, note = (data.get(k) if isinstance(data, dict) else None for k in ("name", "note"))
+    if not name:
+        return "unknown data"
+    # Other images of the same data set, such as JPEG copies, compare with nothing.
+    return short(f"{name} ({note})") if note else short(name)

@@ -100,9 +100,10 @@ class File:
 
     @property
     def data_set(self) -> str:
-        """Name of the data set that it was trained on."""
-        name: str = self.header.provenance.get("data_set", {}).get("name", "unknown")
-        return name
+        """Name of the data set that it was trained on, with a note where there is one."""
+        record = self.header.provenance.get("data_set", {})
+        name: str = record.get("name", "unknown")
+        return f"{name} ({record['note']})" if record.get("note") else name
 
     @property
     def averaged(self) -> list[dict[str, Any]]:

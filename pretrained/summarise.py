@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 import statistics
 import sys
 from pathlib import Path
@@ -33,7 +34,11 @@ from sact_core.files import write_bytes  # noqa: E402
 BEGIN, END = "<!-- table: made by summarise.py -->", "<!-- end of table -->"
 
 #: Titles of data sets; others stand under their own name.
-TITLES = {"cifar10": "CIFAR-10", "caltech101": "Caltech-101 photographs"}
+TITLES = {
+    "cifar10": "CIFAR-10",
+    "cifar10 (JPEG copies)": "CIFAR-10, trained on JPEG copies",
+    "caltech101": "Caltech-101 photographs",
+}
 
 #: Published figures that ours are compared with: name, MFLOPs, accuracy.
 PUBLISHED = {
@@ -334,7 +339,8 @@ def at_flops(curve: tuple[Point, ...], mflops: float) -> float | None:
 
 def plot_name(data_set: str) -> str:
     """File of a data set's plot."""
-    return "accuracy_flops.png" if data_set == "cifar10" else f"accuracy_flops_{data_set}.png"
+    name = "_".join(re.findall(r"\w+", data_set.lower()))
+    return "accuracy_flops.png" if data_set == "cifar10" else f"accuracy_flops_{name}.png"
 
 
 def _error(file: File) -> float:

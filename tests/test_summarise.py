@@ -323,3 +323,17 @@ def test_any_tau_beside_static_networks_at_equal_flops(folder):
     text = summarise.level_table(shipped.read_files(folder, folder / "none"))
     # 82.6 and 84.6 against 81 and 83: variances of 2 each, halved and added.
     assert line_of(text, "| `static_1_2_1.h5`")[3:] == ["82.00%", "83.60%", "+1.60 ± 1.41"]
+
+
+def test_other_images_of_a_data_set_compare_with_nothing(folder):
+    ship(
+        folder, "copied", "act", 0.7, 25.0, mean=(1, 1, 1), tau=0.1,
+        data_set={"name": "cifar10", "note": "JPEG copies"},
+    )  # fmt: skip
+    files = shipped.read_files(folder, folder / "none")
+    assert {file.data_set for file in files} == {"cifar10", "cifar10 (JPEG copies)"}
+    summarise.summarise(folder, folder / "results")
+    first, _, second = (folder / "README.md").read_text().partition("## CIFAR-10, trained on JPEG")
+    assert "copied" not in first
+    assert line_of(second, "| `copied.h5` | ResNet")[3] == "70.00% of 10,000"
+    assert (folder / "accuracy_flops_cifar10_jpeg_copies.png").exists()
