@@ -186,6 +186,50 @@ def count_flops(plan: Plan, positions: Mapping[str, np.ndarray]) -> FlopCount:
     return FlopCount(dict(zip(names, prices[:, None] * table, strict=True)))
 
 
+class Tariff:
+    """Prices of a plan's convolutions, for whoever counts run after run.
+
+    Gives what `count_flops` gives, of positions that nobody need check.
+
+    Parameters
+    ----------
+    plan : Plan
+        The network.
+
+    Attributes
+    ----------
+    names : tuple of str
+        The convolutions, in the order of execution.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.names = tuple(conv.name for conv in plan.convs)
+        self._prices = np.array([_price(conv.weight_shape) for conv in plan.convs])
+        blocks = [name.split("/")[0] for name in self.names]
+        self._blocks = [
+            slice(begin, begin + blocks.count(block.name))
+            for block in plan.blocks
+            for begin in [blocks.index(block.name)]
+        ]
+
+    def count(self, positions: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+        """FLOPs of a run.
+
+        Parameters
+        ----------
+        positions : np.ndarray [shape=(convolutions, n), int64]
+            As in `count_flops`, in the order of ``names``.
+
+        Returns
+        -------
+        total : np.ndarray [shape=(n,), int64]
+        blocks : list of np.ndarray [shape=(n,), int64]
+            Of every block.
+        """
+        flops = self._prices[:, None] * positions
+        return flops.sum(axis=0), [flops[rows].sum(axis=0) for rows in self._blocks]
+
+
 def dense_flops(plan: Plan, size: tuple[int, int]) -> FlopCount:
     """Count the FLOPs of one image of which every position runs every unit.
 

@@ -9,7 +9,7 @@ import pytest
 
 from sact_core.backends import BACKENDS, reference
 from sact_core.config import NetworkConfig, parse_units
-from sact_core.flops import conv_flops, count_flops, dense_flops, dense_positions
+from sact_core.flops import Tariff, conv_flops, count_flops, dense_flops, dense_positions
 from sact_core.plans import build_plan
 from tests import naive
 from tests.networks import images_with_margin, random_net
@@ -166,6 +166,19 @@ def test_positions_that_do_not_fit_are_refused(change, match):
     positions = {name: count for name, count in positions.items() if count is not None}
     with pytest.raises(ValueError, match=match):
         count_flops(plan, positions)
+
+
+@pytest.mark.parametrize("family", ["cifar", "imagenet"])
+@pytest.mark.parametrize("halting", ["none", "act", "sact"])
+def test_a_tariff_counts_the_same(rng, family, halting):
+    plan = plan_of(family, {"cifar": (2, 1, 3), "imagenet": (2, 1, 3, 1)}[family], halting=halting)
+    tariff = Tariff(plan)
+    positions = {name: rng.integers(0, 10**6, 3) for name in tariff.names}
+    ref = count_flops(plan, positions)
+    total, blocks = tariff.count(np.array([positions[name] for name in tariff.names]))
+    np.testing.assert_array_equal(total, ref.total)
+    assert list(ref.blocks) == [block.name for block in plan.blocks]
+    np.testing.assert_array_equal(blocks, list(ref.blocks.values()))
 
 
 def test_a_size_that_the_network_cannot_take_is_refused():

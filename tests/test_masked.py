@@ -536,7 +536,7 @@ def test_activations_are_leaky_and_capped(rng, slope, cap):
     def run(vectors, x, finite, w, places, spare, s, c, y, z):
         conv.normalise(vectors, 4, 16, x, 0, 16, 0, w, 0, 16, s, c, y, 0, 16, 0, places)
         p = conv.Product(4, False, 0, 16, 0, 1, 0, 16, 32, 16, 16, 0, 0, 16, 0, s, c)
-        conv.store_panels(vectors, spare, p, 0, 1, finite, w, places, z)
+        conv.store_panels(vectors, spare, p, 0, 1, finite, w, w, places, z)
 
     finite = np.nan_to_num(np.concatenate([x, np.zeros(256, np.float32)]))
     for vectors in (False, True):

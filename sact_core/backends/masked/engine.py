@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,7 @@ from sact_core.backends.masked.packing import (
     pack,
     plain_array,
 )
-from sact_core.backends.masked.results import Outputs, read_results
+from sact_core.backends.masked.results import Account, Outputs, read_results
 from sact_core.backends.masked.shifts import Shifts
 from sact_core.backends.masked.threads import pool, thread_count
 from sact_core.backends.precision import choose_precision
@@ -134,8 +133,7 @@ class Engine:
                 self._room = None  # give the old one up before the new one is made
                 self._room = _Room(self.plan, self._packed, size, self.team)
             shifts = self._shifts.at(taus, len(x))
-            result = _run(self, self._room, x, shifts, keep_outputs, keep_seconds)
-            return replace(result, precision=self.precision)
+            return _run(self, self._room, x, shifts, keep_outputs, keep_seconds)
 
 
 class _Room:
@@ -143,6 +141,7 @@ class _Room:
 
     def __init__(self, plan: Plan, packed: Packed, size: tuple[int, int], threads: int) -> None:
         self.size, self.kind = size, packed.kind
+        self.account = Account(plan, size)
         self.sizes: Sizes = lay_out(plan, packed, size)
         small = 4 * self.sizes.floats <= OWN_IMAGE_BYTES
         self.own_images = small or threads == 1
@@ -228,4 +227,6 @@ def _run(
         for each in teams:
             by_all = each is room.shared or num_alone == 0
             seconds += each["seconds"][:-2] / 1e9 / (1 if by_all else len(room.own))
-    return read_results(plan, room.sizes, outputs, room.size, keep_outputs, seconds)
+    return read_results(
+        plan, room.sizes, outputs, room.size, room.account, keep_outputs, seconds, engine.precision
+    )

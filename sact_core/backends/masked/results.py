@@ -10,7 +10,7 @@ import numpy as np
 
 from sact_core.backends.masked.kernels import layout as at
 from sact_core.backends.masked.packing import Sizes
-from sact_core.flops import count_flops
+from sact_core.flops import Tariff
 from sact_core.network import Conv, Plan
 from sact_core.result import BlockResult, Result
 
@@ -55,16 +55,17 @@ def read_results(
     sizes: Sizes,
     outputs: Outputs,
     input_size: tuple[int, int],
+    account: Account,
     keep_outputs: bool,
     seconds: np.ndarray | None,
+    precision: str,
 ) -> Result:
     """Read the flat results as blocks; ``seconds`` of every unit where they were measured."""
     n = len(outputs.arrays["counts"])
-    positions = _positions(plan, outputs.arrays["counts"], input_size)
-    count = count_flops(plan, positions)
-    flops = count.blocks
+    positions = account.positions(outputs.arrays["counts"])
+    total, flops = account.tariff.count(positions)
     blocks, first = [], 0
-    for block, facts in zip(plan.blocks, outputs.blocks, strict=True):
+    for block, facts, block_flops in zip(plan.blocks, outputs.blocks, flops, strict=True):
         units = len(block.units)
         fields: dict[str, Any] = {}
         if seconds is not None:
@@ -81,12 +82,13 @@ def read_results(
             places = (n, height, width) if plan.config.by_position else (n,)
             fields |= _halting_fields(outputs, facts, places, units)
         blocks.append(
-            BlockResult(name=block.name, flops=flops[block.name], size=(height, width), **fields)
+            BlockResult(name=block.name, flops=block_flops, size=(height, width), **fields)
         )
     classes = int(sizes.net[at.CLASSES])
     logits = outputs.arrays["results"][: n * classes].reshape(n, classes)
     logits = np.ascontiguousarray(logits[:, : plan.config.num_classes])
-    return Result(logits, count.total, tuple(blocks), positions, input_size)
+    by_name = dict(zip(account.tariff.names, positions, strict=True))
+    return Result(logits, total, tuple(blocks), by_name, input_size, precision=precision)
 
 
 def _halting_fields(
@@ -109,26 +111,51 @@ def _halting_fields(
     }
 
 
-def _positions(
-    plan: Plan, counts: np.ndarray, input_size: tuple[int, int]
-) -> dict[str, np.ndarray]:
-    """Positions by convolution, from the lists' lengths [shape=(n, units, 2)]."""
-    n = len(counts)
-    ones = np.ones(n, np.int64)
-    stem = plan.stem.output_size(input_size)
-    positions = {plan.stem.name: ones * (stem[0] * stem[1])}
-    for u, unit in enumerate(plan.units):
-        active, grown = counts[:, u, 0], counts[:, u, 1]
-        for conv, halo in zip(unit.convs, unit.halos, strict=True):
-            positions[conv.name] = grown if halo else active  # one pixel is all there is here
-        if isinstance(unit.shortcut, Conv):
-            positions[unit.shortcut.name] = active
-        if unit.halting is not None:
-            if unit.halting.local_conv is not None:
-                positions[unit.halting.local_conv.name] = active
-            runs = (active > 0).astype(np.int64)
-            positions[unit.halting.global_conv.name] = runs if plan.config.by_image else ones
-    if plan.head is not None:
-        positions[plan.head.name] = ones * math.prod(plan.block_sizes(input_size)[-1])
-    positions[plan.logits.name] = ones
-    return positions
+class Account:
+    """Positions and FLOPs of a network's convolutions, from the lengths of the engine's lists.
+
+    Parameters
+    ----------
+    plan : Plan
+        The network.
+    input_size : tuple of int
+        Height and width of its input.
+    """
+
+    def __init__(self, plan: Plan, input_size: tuple[int, int]) -> None:
+        self.tariff = Tariff(plan)
+        stem, last = plan.stem.output_size(input_size), plan.block_sizes(input_size)[-1]
+        self._fixed = np.array([1, math.prod(stem), math.prod(last)], np.int64)
+        one, whole_stem, whole_last = range(3)
+        columns = {plan.stem.name: whole_stem, plan.logits.name: one}
+        if plan.head is not None:
+            columns[plan.head.name] = whole_last
+        for u, unit in enumerate(plan.units):
+            active, grown, runs = (3 + 3 * u + column for column in range(3))
+            for conv, halo in zip(unit.convs, unit.halos, strict=True):
+                columns[conv.name] = grown if halo else active  # one pixel is all there is here
+            if isinstance(unit.shortcut, Conv):
+                columns[unit.shortcut.name] = active
+            if unit.halting is not None:
+                if unit.halting.local_conv is not None:
+                    columns[unit.halting.local_conv.name] = active
+                columns[unit.halting.global_conv.name] = runs if plan.config.by_image else one
+        self._columns = np.array([columns[name] for name in self.tariff.names])
+
+    def positions(self, counts: np.ndarray) -> np.ndarray:
+        """Positions by convolution, in the order of execution [shape=(convolutions, n), int64].
+
+        Parameters
+        ----------
+        counts : np.ndarray [shape=(n, units, 2), int64]
+            Lengths of the lists of every unit: active places, and grown by one.
+        """
+        n, units, _ = counts.shape
+        table = np.empty((n, 3 + 3 * units), np.int64)
+        table[:, :3] = self._fixed
+        by_unit = table[:, 3:].reshape(n, units, 3)
+        by_unit[..., :2] = counts
+        by_unit[..., 2] = counts[..., 0] > 0
+        table[:, 3:] = by_unit.reshape(n, -1)
+        found: np.ndarray = table.T[self._columns]
+        return found
