@@ -205,9 +205,9 @@ def measured():
 
 def test_standings_by_hand():
     found = {each.name: each for each in rivals.standings(measured())}
-    assert found["openvino"].speedup == 1.0  # the median of 0.5, 1.5 and 1
-    assert found["openvino"].share == 0.8
-    assert (found["gather"].speedup, found["gather"].share) == (0.5, None)
+    assert found["openvino"].speedups == {"masked": 1.0}  # the median of 0.5, 1.5 and 1
+    assert found["openvino"].flop_ratio == 1.25
+    assert (found["gather"].speedups, found["gather"].flop_ratio) == ({"masked": 0.5}, None)
     assert (found["masked"].joules, found["gather"].joules) == (1.25, None)
     assert rivals.fastest(measured(), own=True) == "masked"
     assert rivals.fastest(measured(), own=False) == "openvino-bf16"  # sact is no rival
@@ -223,6 +223,39 @@ def test_every_side_has_a_line_with_what_it_says_of_itself():
     assert "| masked | float32 | 1 | 2.00 | 1.250 | 0.0e+00 | 1.00 |" in text
     assert "Left out: ONNX Runtime: onnxruntime not installed." in text
     assert "| torch.compile, frozen weights | OpenVINO | OpenVINO, bfloat16 |" in text
+
+
+def test_both_precisions_of_ours_have_a_column():
+    both = measured()
+    both["ms"]["masked-bf16"] = 0.25
+    both["turns"]["masked-bf16"] = [0.25] * 3
+    both["sides"]["masked-bf16"] = facts(number_format="bfloat16", change=0.004)
+    values = {"machine": {"hardware": "x", "system": "y"}, "rows": [both]}
+    text = report.infer_table(values)
+    assert "| over masked | share | over masked, bfloat16 | share |" in text
+    # Twice as long as ours in bfloat16, where a FLOP ratio of 1.25 promises no more than that.
+    line = next(each for each in text.splitlines() if "| OpenVINO, bfloat16 | bfloat16 |" in each)
+    assert line.endswith("| 1.2e-02 | 0.25 | 0.200 | 2.00 | 1.600 |")
+    assert rivals.fastest(both, own=True) == "masked-bf16"
+
+
+def test_bfloat16_of_ours_is_left_out_where_the_processor_has_none(monkeypatch):
+    from sact_core.backends import precision
+
+    monkeypatch.setattr(precision, "precisions", lambda: ("float32",))
+    assert SIDES["masked-bf16"].absent() == "this processor does not multiply bfloat16"
+    monkeypatch.setattr(precision, "precisions", lambda: ("float32", "bfloat16"))
+    assert SIDES["masked-bf16"].available()
+
+
+def test_the_environment_does_not_choose_a_sides_precision(rng, monkeypatch):
+    monkeypatch.setenv("SACT_PRECISION", "bfloat16")
+    monkeypatch.setenv("SACT_FORCE_PRECISION", "1")
+    net = random_net(rng, units_per_block=(1, 1, 1), base_channels=4, halting="sact")
+    x = rng.standard_normal((1, 8, 8, 3)).astype(np.float32)
+    for name, number_format in (("masked", "float32"), ("masked-bf16", "bfloat16")):
+        built = SIDES[name].build(net.plan, net.engine.params, x, 1, None)
+        assert built.number_format == number_format
 
 
 # --- what is installed ---
@@ -243,10 +276,11 @@ def test_what_is_not_installed_is_said_or_refused(tmp_path, monkeypatch, capsys)
     argv = ["infer", "--no-start", "--only", "resnet32-batch1", "--threads", "1"]
     assert main([*argv, "--out", str(tmp_path)]) == 0
     said = capsys.readouterr().out
-    assert said.startswith(
-        "Left out (OpenVINO: openvino not installed; OpenVINO, bfloat16: openvino not installed)"
-    )
-    assert taken == [name for name in SIDES if not name.startswith("openvino")]
+    assert said.startswith("Left out (")
+    assert "OpenVINO: openvino not installed; OpenVINO, bfloat16: openvino not installed)" in said
+    here = [name for name, side in SIDES.items() if side.available()]
+    assert taken == here
+    assert not any(name.startswith("openvino") for name in here)
     assert main([*argv, "--out", str(tmp_path), "--sides", "masked", "openvino"]) == 2
     said = capsys.readouterr().err
     assert said == "error: --sides names what is not here (OpenVINO: openvino not installed)\n"

@@ -17,8 +17,8 @@ from app.figures.curves import (
 )
 from app.figures.halting import cost_against_score, distribution, gradient, why_stopped
 from app.figures.maps import image_url, picture, ponder_map
-from app.figures.paying import paying
 from app.figures.style import CATEGORIES, COLOUR_MAPS, colour_table, si
+from app.figures.where_pays import paying
 
 __all__ = [
     "CATEGORIES",

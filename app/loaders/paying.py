@@ -32,7 +32,15 @@ TURN = 0.1
 WORK = 3e10
 #: Sides that are quickly ready; and the one that compiles for a minute, which is
 #: measured where no other compiled rival is installed.
-QUICK = ("masked", "vanilla", "openvino", "openvino-bf16", "onnxruntime", "early-exit")
+QUICK = (
+    "masked",
+    "masked-bf16",
+    "vanilla",
+    "openvino",
+    "openvino-bf16",
+    "onnxruntime",
+    "early-exit",
+)
 COMPILED = "frozen"
 
 

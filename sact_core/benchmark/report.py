@@ -18,7 +18,7 @@ from sact_core.benchmark.infer import judge
 from sact_core.benchmark.machine import read_results
 from sact_core.benchmark.map_table import map_table
 from sact_core.benchmark.markdown import Software, table, where
-from sact_core.benchmark.rivals import standings
+from sact_core.benchmark.rivals import Standing, ours, standings
 from sact_core.files import written_beside
 
 Row = dict[str, Any]
@@ -127,13 +127,14 @@ def rivals_section(rows: list[Row]) -> list[str]:
     """Every side by itself, where rows say how their sides computed."""
     which = Software(rows)
     joules = any("joules" in row for row in rows)
+    owns = list(dict.fromkeys(own for row in rows if "sides" in row for own in ours(row)))
     lines = [
         [
             *(row["title"], str(row["threads"]), f"{row['flops'] / row['dense_flops']:.0%}"),
             *(SIDE_TITLES[each.name], each.number_format, str(each.threads), f"{each.ms:.2f}"),
             *([] if not joules else [f"{each.joules:.3f}" if each.joules is not None else ""]),
-            *(f"{each.change:.1e}", f"{each.speedup:.2f}"),
-            "" if each.share is None else f"{each.share:.3f}",
+            f"{each.change:.1e}",
+            *(cell for own in owns for cell in _against(each, own)),
             *which.cell(row),
         ]
         for row in rows
@@ -143,6 +144,7 @@ def rivals_section(rows: list[Row]) -> list[str]:
         return []
     head = ["network", "threads", "FLOPs", "side", "numbers", "its threads", "ms"]
     head += ["J", "change"] if joules else ["change"]
+    head += [word for own in owns for word in (f"over {SIDE_TITLES[own]}", "share")]
     absent = {
         f"{SIDE_TITLES[name]}: {reason}": None
         for row in rows
@@ -152,13 +154,21 @@ def rivals_section(rows: list[Row]) -> list[str]:
         "## Every rival by itself",
         "Number format and threads are what each side says of itself. *Change* is the largest "
         "difference of a logit from PyTorch's in float32, as a share of the largest logit. "
-        "*Times as long*: its time over that of the masked engine, medians of turns; *share*: "
+        "*Over masked*: its time over that of the masked engine, medians of turns; *share*: "
         "that as a share of the FLOP ratio. What computes the network without halting in float32 "
         "counts as a dense side above, whatever it is of."
         + (" *J*: energy of the processor for one run, all else that ran included." * joules),
-        table([*head, "times as long", "share", *which.head], lines),
+        table([*head, *which.head], lines),
         *([f"Left out: {'; '.join(absent)}."] if absent else []),
     ]
+
+
+def _against(each: Standing, own: str) -> list[str]:
+    """How many times as long a side took as one that is ours, and that as a share."""
+    speedup = each.speedups.get(own)
+    if speedup is None:
+        return ["", ""]
+    return [f"{speedup:.2f}", "" if each.flop_ratio is None else f"{speedup / each.flop_ratio:.3f}"]
 
 
 def growth_table(rows: list[Row]) -> str:

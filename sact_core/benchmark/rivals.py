@@ -13,7 +13,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Standing:
-    """How one side of a row stands against the masked engine.
+    """How one side of a row stands against the masked engine, in each of its precisions.
 
     Attributes
     ----------
@@ -29,10 +29,10 @@ class Standing:
         Largest difference of a logit from float32, as a share of the largest logit.
     joules : float, optional
         Of the processor for one run; None where the machine does not tell.
-    speedup : float
-        Its time over that of the masked engine, median over rounds.
-    share : float, optional
-        That as a share of the FLOP ratio; None of sides that halt.
+    speedups : dict of str to float
+        Its time over that of each side that is ours, median over rounds.
+    flop_ratio : float, optional
+        Dense FLOPs over the FLOPs needed; None of sides that halt.
     """
 
     name: str
@@ -41,8 +41,8 @@ class Standing:
     threads: int
     change: float
     joules: float | None
-    speedup: float
-    share: float | None
+    speedups: dict[str, float]
+    flop_ratio: float | None
 
 
 def standings(row: Row) -> list[Standing]:
@@ -58,13 +58,24 @@ def standings(row: Row) -> list[Standing]:
     joules = row.get("joules", {})
     found = []
     for name, facts in row.get("sides", {}).items():
-        speedup = over(row, name, "masked")
-        share = speedup / flop_ratio if SIDES[name].kind is Kind.DENSE else None
+        speedups = {own: over(row, name, own) for own in ours(row)}
+        ratio = flop_ratio if SIDES[name].kind is Kind.DENSE else None
         found.append(
-            Standing(name, row["ms"][name], speedup=speedup, share=share,
-                     joules=joules.get(name), **facts)
-        )  # fmt: skip
+            Standing(
+                name,
+                row["ms"][name],
+                joules=joules.get(name),
+                speedups=speedups,
+                flop_ratio=ratio,
+                **facts,
+            )
+        )
     return found
+
+
+def ours(row: Row) -> list[str]:
+    """Name the sides of a row that are ours."""
+    return [name for name in row["ms"] if SIDES[name].kind is Kind.OWN]
 
 
 def over(row: Row, side: str, other: str) -> float:

@@ -64,16 +64,17 @@ def test_cells_that_lose_say_so_in_the_figure():
 
 def test_installed_rivals_are_chosen_and_others_named(monkeypatch):
     monkeypatch.setattr(loader.shutil, "which", lambda name: None)
+    monkeypatch.setattr("sact_core.backends.precision.precisions", lambda: ("float32",))
     names, absent = loader.choose_sides(SACT)
     assert names == ["masked", "vanilla", "openvino", "openvino-bf16", "onnxruntime"]
-    assert absent == []
+    assert absent == ["masked, bfloat16: this processor does not multiply bfloat16"]
     act = NetworkConfig(units_per_block=(2, 1, 1), halting="act")
     assert "early-exit" in loader.choose_sides(act)[0]
     for name in ("openvino", "onnxruntime"):
         monkeypatch.setitem(sys.modules, name, None)
     names, absent = loader.choose_sides(SACT)
     assert names == ["masked", "vanilla"]
-    assert absent[0] == "OpenVINO: openvino not installed"
+    assert absent[1] == "OpenVINO: openvino not installed"
     assert absent[-1] == "torch.compile, frozen weights: no C++ compiler"
     monkeypatch.setattr(loader.shutil, "which", lambda name: "/usr/bin/c++")
     assert loader.choose_sides(SACT)[0] == ["masked", "vanilla", "frozen"]

@@ -79,6 +79,8 @@ class Side:
         Modules that it needs.
     prepare : callable, optional
         Loads packages and compiled code, which are not the network's memory.
+    lacks : callable, optional
+        Says what else this machine lacks for it; nothing where it lacks nothing.
     """
 
     name: str
@@ -88,11 +90,14 @@ class Side:
     number_format: str = "float32"
     packages: tuple[str, ...] = ()
     prepare: Callable[[int], None] | None = None
+    lacks: Callable[[], str] | None = None
 
     def absent(self) -> str:
         """Say why it cannot be measured here; empty where it can, as far as is known unbuilt."""
         missing = [name for name in self.packages if importlib.util.find_spec(name) is None]
-        return f"{' and '.join(missing)} not installed" if missing else ""
+        if missing:
+            return f"{' and '.join(missing)} not installed"
+        return "" if self.lacks is None else self.lacks()
 
     def available(self) -> bool:
         """Whether it can be measured here, as far as is known before it is built."""

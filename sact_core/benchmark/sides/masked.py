@@ -38,7 +38,7 @@ def build(
     return Built(
         lambda: engine.forward(x, taus=taus).logits,
         engine.precision,
-        engine.num_threads,
+        engine.team,
         lambda: engine.forward(x, taus=taus),
     )
 
