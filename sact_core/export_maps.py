@@ -5,7 +5,7 @@
     python -m sact_core.export_maps --checkpoint NAME.h5 --dataset cifar10 --num-examples 1000 \\
         --out maps.h5
     python -m sact_core.export_maps photos/ --checkpoint NAME.h5 --out maps.h5
-    torchrun --nproc-per-node=2 -m sact_core.export_maps …    # shared by two processes
+    torchrun --nproc-per-node=2 --local-addr=127.0.0.1 -m sact_core.export_maps …    # shared
 
 Names and shapes are those of the authors' exporter; see `sact_core.maps.file`.
 Memory stays constant. An interrupted export goes on when the same command is

@@ -213,7 +213,9 @@ class Processes:
         start = ["python", "-m"]
         if self.world > 1:
             start = ["torchrun", f"--nproc-per-node={self.here}"]
-            if self.here < self.world:
+            if self.here == self.world:  # whose machine's name need not resolve then
+                start.append("--local-addr=127.0.0.1")
+            else:
                 start += [f"--nnodes={self.world // self.here}"]
                 for flag, variable in (
                     ("node-rank", "GROUP_RANK"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -28,6 +29,7 @@ from sact_core.import_tf import import_checkpoint
 from sact_core.maps import parts as map_parts
 from sact_core.maps.file import MapError, MapFile
 from sact_core.maps.parts import parts_folder
+from sact_core.maps.spill import Spill
 from sact_core.parameters import init_params
 from sact_core.plans import build_plan
 from sact_core.processes import Processes
@@ -269,6 +271,33 @@ def test_two_exports_to_one_file(tmp_path, net, images, small_parts):
     assert sorted(os.listdir(tmp_path)) == ["maps.h5", "net.h5"]
 
 
+@pytest.mark.parametrize("occasion", [1, 5, 20, 40])
+def test_ctrl_c_while_parts_are_joined(tmp_path, net, images, small_parts, monkeypatch, occasion):
+    """Within a write of HDF5, which must not take it for one that failed."""
+    out = tmp_path / "maps.h5"
+    write, calls = Spill.write, []
+
+    def press(self, data):
+        calls.append(len(data))
+        if len(calls) == occasion:
+            os.kill(os.getpid(), signal.SIGINT)
+        return write(self, data)
+
+    monkeypatch.setattr(Spill, "write", press)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            export(net, in_memory(images), out, batch_size=3)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert len(calls) >= occasion
+    assert sorted(os.listdir(tmp_path)) == ["maps.h5.parts", "net.h5"]
+    assert "7 of 7 images" in map_parts.unfinished(out)
+    monkeypatch.setattr(Spill, "write", write)
+    assert export(net, in_memory(images), out, batch_size=3)[0] == 7
+
+
 #: Exports photographs to a disk that takes no file of more bytes than are said.
 LIMITED = """
     import resource, sys
@@ -436,7 +465,7 @@ def test_two_processes_of_torchrun(tmp_path, checkpoint, folder):
     assert done.stdout.count("6 images") == 1  # the second process says nothing
     assert_equal_files(tmp_path / "ref.h5", tmp_path / "maps.h5")
     with MapFile(tmp_path / "maps.h5") as file:
-        assert file.provenance["command"].startswith("torchrun --nproc-per-node=2 -m sact_core.")
+        assert file.provenance["command"].startswith("torchrun --nproc-per-node=2 --local-addr=")
     again = together()
     assert again.returncode != 0
     said = [line for line in again.stderr.splitlines() if line.startswith("error")]

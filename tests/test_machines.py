@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +23,7 @@ from sact_core.export_maps import main as export
 from sact_core.train import __main__ as train
 from sact_core.train import read_metrics
 from sact_core.train.loop import Trainer
+from tests.conftest import ROOT
 from tests.hosts import Hosts, two_hosts
 from tests.networks import any_tau_checkpoint
 from tests.training import flags, write_data_set
@@ -74,6 +77,30 @@ def test_what_says_that_another_process_is_gone() -> None:
     assert rendezvous.is_lost(RuntimeError(text))
     assert not rendezvous.is_lost(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     assert not rendezvous.is_lost(ValueError(text))
+
+
+def test_two_processes_of_a_machine_whose_name_does_not_resolve(data: Path) -> None:
+    """By the README's flags; without them ``torchrun`` waits for minutes."""
+    told = re.search(
+        r"^torchrun (.*) -m sact_core\.evaluate ", (ROOT / "README.md").read_text(), re.M
+    )
+    assert told is not None
+    if subprocess.run(["unshare", "--uts", "true"], capture_output=True).returncode:
+        pytest.skip("this machine's name cannot be changed for a process")
+    argv = ["--checkpoint", str(data / "net.h5"), "--dataset", str(data / "data"), "--json"]
+    argv += ["--split", "test", "--backend", "reference"]
+    done = subprocess.run(
+        ["unshare", "--uts", "sh", "-c", 'hostname nosuch.invalid; exec "$@"', "sh",
+         *(sys.executable, "-m", "torch.distributed.run", *told[1].split()),
+         *("-m", "sact_core.evaluate", *argv)],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["num_examples"] == 24
 
 
 def test_evaluation_by_two_machines_gives_what_one_gives(

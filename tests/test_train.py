@@ -452,7 +452,7 @@ def test_events_hold_the_metrics(survivors: Survivors, tmp_path: Path) -> None:
 def test_commands_name_torchrun_where_it_was_used(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Processes().command("train", ["--tau", "1"]) == "python -m sact_core.train --tau 1"
     two = Processes(0, 2).command("train", ["--resume"])
-    assert two == "torchrun --nproc-per-node=2 -m sact_core.train --resume"
+    assert two == "torchrun --nproc-per-node=2 --local-addr=127.0.0.1 -m sact_core.train --resume"
     for name, value in (("LOCAL_WORLD_SIZE", "2"), ("GROUP_RANK", "0"), ("MASTER_ADDR", "10.0.0.1"),
                         ("MASTER_PORT", "29500")):  # fmt: skip
         monkeypatch.setenv(name, value)

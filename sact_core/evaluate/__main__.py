@@ -9,7 +9,7 @@
     python -m sact_core.evaluate --checkpoint ANYTAU.h5 --tau 0.01    # trained with --tau-range
     python -m sact_core.evaluate --checkpoint ANYTAU.h5 --taus 9 --json > ANYTAU.curve.json
     python -m sact_core.evaluate --checkpoint ANYTAU.h5 --target-flops 0.5
-    torchrun --nproc-per-node=2 -m sact_core.evaluate --checkpoint …    # shared by two processes
+    torchrun --nproc-per-node=2 --local-addr=127.0.0.1 -m sact_core.evaluate …    # shared
     python -m sact_core.evaluate --watch runs/cifar10_resnet32      # in a second terminal
 
 Prints the authors' metrics under the authors' names, see `sact_core.measures.metrics`.

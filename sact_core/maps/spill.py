@@ -1,15 +1,46 @@
 """A file that HDF5 may write to while the disk fills up.
 
 HDF5 takes a write that fails for the end of the world: what it holds is then half written,
-and closing it can end the process. So here no write fails. What the disk does not take is
-kept in memory, where HDF5 finds it again, until whoever writes has looked, and stops.
+and closing it can end the process. So here no write fails, by Ctrl-C neither. What the disk
+does not take is kept in memory, where HDF5 finds it again, until whoever writes has looked,
+and stops.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+
+@contextlib.contextmanager
+def ctrl_c_held() -> Iterator[Callable[[], None]]:
+    """Hold Ctrl-C back while HDF5 calls what is written here, where it would be a failed write.
+
+    Yields
+    ------
+    callable
+        Raises KeyboardInterrupt if there has been one; so does the end of the block.
+    """
+    asked: list[int] = []
+
+    def check() -> None:
+        if asked:
+            raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGINT, lambda number, _: asked.append(number))
+    except ValueError:  # not the main thread, to which it does not come
+        yield check
+        return
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+    check()
 
 
 class Spill(io.RawIOBase):

@@ -15,7 +15,7 @@ import numpy as np
 from sact_core.config import NetworkConfig, to_dict
 from sact_core.files import write_bytes, written_beside
 from sact_core.maps.file import BLOCK_IMAGES, METRICS, MapError, MapFile
-from sact_core.maps.spill import Spill
+from sact_core.maps.spill import Spill, ctrl_c_held
 from sact_core.result import Result
 from sact_core.texts import shown, shown_values
 
@@ -158,7 +158,11 @@ def merge_maps(parts: Sequence[str | Path], path: str | Path, about: Mapping[str
     for part in parts:
         with MapFile(part) as file:
             total += file.num_images
-    with written_beside(path) as beside, contextlib.closing(Spill(beside)) as disk:
+    with (
+        written_beside(path) as beside,
+        contextlib.closing(Spill(beside)) as disk,
+        ctrl_c_held() as stop_if_asked,
+    ):
         with h5py.File(disk, "w") as out:
             _write_attributes(out, about)
             start = 0
@@ -166,6 +170,7 @@ def merge_maps(parts: Sequence[str | Path], path: str | Path, about: Mapping[str
                 with MapFile(part) as file:
                     for _ in _append(out, file, start, total):
                         disk.check()
+                        stop_if_asked()
                     start += file.num_images
         disk.check()
     return total

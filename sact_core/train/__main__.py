@@ -12,7 +12,7 @@
         --finetune-from runs/vanilla/last.h5           # one network for every tau
     python -m sact_core.train --preset photographs --dataset caltech101 --units 50 \\
         --image-size 128                                                   # ImageNet family
-    torchrun --nproc-per-node=2 -m sact_core.train --preset fast           # two processes
+    torchrun --nproc-per-node=2 --local-addr=127.0.0.1 -m sact_core.train …    # two processes
     python -m sact_core.train … --resume                                   # go on
 
 ``--finetune-from FILE`` starts from a checkpoint, whose network and image size hold
