@@ -21,7 +21,7 @@ from sact_core.backends.stacking import stacked
 from sact_core.data.records import DataError, Unreadable
 from sact_core.data.source import Source
 from sact_core.data.splits import evaluation_split, open_split, recorded_split
-from sact_core.data.tfds import download_command
+from sact_core.data.tfds import download_command, tfds_command
 from sact_core.evaluate import label_offset
 from sact_core.result import Result
 
@@ -91,8 +91,11 @@ def is_here(model: Model) -> bool:
 
 
 def how_to_get_it(model: Model) -> str:
-    """The command that downloads the data set."""
-    return download_command(name_of(model) or "cifar10")
+    """The commands that prepare the data set: ours where there is one, and TFDS's own."""
+    name = name_of(model) or "cifar10"
+    ours, theirs = download_command(name), tfds_command(name)
+    more = f"where TensorFlow is installed (pip install tensorflow):\n{theirs}"
+    return f"# {more}" if ours == theirs else f"{ours}\n# or, {more}"
 
 
 def source(model: Model) -> Source:

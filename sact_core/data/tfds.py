@@ -95,7 +95,7 @@ def download_command(name: str, data_dir: str | Path | None = None) -> str:
     """
     known = published(name)
     if known is None:
-        return _tfds_command(name, data_dir)
+        return tfds_command(name, data_dir)
     where = "" if data_dir is None else f" --data-dir {shlex.quote(shown(data_dir))}"
     url = f"'{known.url}'" if "?" in known.url else known.url
     return f"python -m sact_core.prepare {known.name} --archive {url}{where}"
@@ -103,7 +103,7 @@ def download_command(name: str, data_dir: str | Path | None = None) -> str:
 
 def ways_to_get(name: str, data_dir: str | Path | None = None) -> str:
     """Say how a data set is prepared: with our command where we know the archive, with TFDS's."""
-    theirs = _tfds_command(name, data_dir)
+    theirs = tfds_command(name, data_dir)
     if published(name) is None:
         return f"{theirs} (where TensorFlow is installed: pip install tensorflow)"
     return (
@@ -112,7 +112,8 @@ def ways_to_get(name: str, data_dir: str | Path | None = None) -> str:
     )
 
 
-def _tfds_command(name: str, data_dir: str | Path | None) -> str:
+def tfds_command(name: str, data_dir: str | Path | None = None) -> str:
+    """Give TFDS's own command that downloads and prepares a data set, with TensorFlow."""
     where = "" if data_dir is None else f"data_dir='{shown(data_dir)}', "
     return (
         f"python -c \"import tensorflow_datasets as tfds; tfds.builder('{name}', {where}"

@@ -970,6 +970,7 @@ class TestDataSet:
         at = run_page("data_set")
 
         assert "is not on this machine" in at.info[0].value
+        assert "python -m sact_core.prepare cifar10 --archive https://" in at.code[0].value
         assert "download_and_prepare" in at.code[0].value
 
     def test_checkpoint_of_unknown_data(self, app_env):
