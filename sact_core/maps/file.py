@@ -176,6 +176,47 @@ class MapFile:
             raise MapError(f"{self.path} is damaged: image {index} holds NaN or huge numbers")
         return found
 
+    def rows(self) -> dict[str, untrusted_hdf5.Texts | h5py.Dataset]:
+        """All that stands there of every image, in the file's order; nothing of it is read.
+
+        Raises
+        ------
+        MapError
+            If it is damaged, or one holds more or fewer rows than there are images.
+        """
+        paths = untrusted_hdf5.children(self._file)
+        for scope in self.block_scopes:
+            at = paths.index(scope)
+            paths[at : at + 1] = [
+                f"{scope}/{name}" for name in untrusted_hdf5.children(self._file, scope)
+            ]
+        found: dict[str, untrusted_hdf5.Texts | h5py.Dataset] = {}
+        for path in paths:
+            if path == "names" and self._names is not None:
+                found[path] = self._names
+            elif path != "class_names":
+                found[path] = self._numbers(path, 1, 2, 3, 4)
+        for path, values in found.items():
+            if len(values) != self.num_images:
+                raise MapError(f"{self.path} is damaged: its {path} do not fit its images")
+        return found
+
+    def read_rows(
+        self, values: untrusted_hdf5.Texts | h5py.Dataset, start: int, stop: int
+    ) -> np.ndarray | list[bytes]:
+        """Some of what `rows` gives.
+
+        Raises
+        ------
+        MapError
+            If it is damaged.
+        """
+        with untrusted_hdf5.damage_told(self._file):
+            if isinstance(values, untrusted_hdf5.Texts):
+                return [values[index] for index in range(start, stop)]
+            found: np.ndarray = values[start:stop]
+            return found
+
     def name(self, index: int) -> str:
         """What the image is called; its index in the authors' files."""
         if self._names is None:

@@ -19,7 +19,7 @@ from typing import Any
 
 from sact_core.data.records import Unreadable
 from sact_core.files import MAX_NAMED, clear_leftovers, write_bytes
-from sact_core.maps.file import MapError
+from sact_core.maps.file import MapError, MapFile
 from sact_core.maps.writing import Rows, merge_maps, write_maps
 from sact_core.untrusted_json import from_json
 
@@ -130,7 +130,14 @@ class Parts:
         if not full:
             raise MapError("not one image could be read")
         with self._kept():
-            num_images = merge_maps([self._file(i) for i in full], self.out, about)
+            try:
+                for indices in full:
+                    with MapFile(self._file(indices)) as part:
+                        if part.num_images != self._read_note(indices)["rows"]:
+                            raise MapError(f"{part.path} is damaged: it lacks images")
+                num_images = merge_maps([self._file(i) for i in full], self.out, about)
+            except MapError as error:
+                raise MapError(f"{error}; give --force to start the export anew") from None
         remove_parts(self.out)
         return num_images
 
@@ -155,10 +162,25 @@ class Parts:
         file, note = self._note(indices), None
         with contextlib.suppress(ValueError):
             note = from_json(file.read_text())
-        if not isinstance(note, dict) or not isinstance(note.get("rows"), int):
+        if not isinstance(note, dict) or not _is_note({"skipped": [], **note}, indices):
             raise MapError(f"{file} is damaged: give --force to start the export anew")
         note.setdefault("skipped", [])
         return note
+
+
+def _is_note(note: dict[str, Any], indices: range) -> bool:
+    rows, skipped = note.get("rows"), note["skipped"]
+    return (
+        isinstance(rows, int)
+        and isinstance(skipped, list)
+        and 0 <= rows <= len(indices)
+        and all(
+            isinstance(one, list)
+            and [type(part) for part in one] == [int, str, str]
+            and one[0] in indices
+            for one in skipped
+        )
+    )
 
 
 def parts_folder(out: Path) -> Path:

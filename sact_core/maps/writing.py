@@ -18,6 +18,7 @@ from sact_core.maps.file import BLOCK_IMAGES, METRICS, MapError, MapFile
 from sact_core.maps.spill import Spill, ctrl_c_held
 from sact_core.result import Result
 from sact_core.texts import shown, shown_values
+from sact_core.untrusted_hdf5 import Texts
 
 FORMAT = "sact-explorer ponder maps"
 MAX_FIXED = 60_000  # bytes; an attribute of the older HDF5 that the authors use takes 64 KiB
@@ -126,7 +127,7 @@ def write_maps(path: str | Path, found: Rows, about: Mapping[str, Any]) -> None:
     with h5py.File(image, "w", track_order=False) as file:
         _write_attributes(file, about)
         for name, values in found.items():
-            _create(file, name, len(values), values)[:] = values
+            _create(file, name, len(values), values.dtype, values.shape[1:])[:] = values
     write_bytes(path, image.getvalue())
 
 
@@ -197,16 +198,18 @@ def _write_attributes(file: h5py.File, about: Mapping[str, Any]) -> None:
             file.attrs[name] = value
 
 
-def _create(file: h5py.File, name: str, total: int, like: Any) -> h5py.Dataset:
-    """A data set of ``total`` rows like ``like``'s, in chunks of whole images."""
-    text = like.dtype.kind == "O"
-    row_bytes = max(1, int(np.prod(like.shape[1:])) * (16 if text else like.dtype.itemsize))
+def _create(
+    file: h5py.File, name: str, total: int, dtype: np.dtype[Any], sides: tuple[int, ...]
+) -> h5py.Dataset:
+    """A data set of ``total`` rows, texts or numbers, in chunks of whole images."""
+    text = dtype.kind == "O"
+    row_bytes = max(1, int(np.prod(sides)) * (16 if text else dtype.itemsize))
     images = max(1, min(total, _CHUNK_BYTES // row_bytes))
     return file.create_dataset(
         name,
-        (total, *like.shape[1:]),
-        h5py.string_dtype() if text else like.dtype,
-        chunks=(images, *like.shape[1:]),
+        (total, *sides),
+        h5py.string_dtype() if text else dtype,
+        chunks=(images, *sides),
         compression="lzf",
         shuffle=not text,
         track_times=False,
@@ -215,22 +218,17 @@ def _create(file: h5py.File, name: str, total: int, like: Any) -> h5py.Dataset:
 
 def _append(out: h5py.File, part: MapFile, start: int, total: int) -> Iterator[None]:
     """Copy the rows of one part to their place, some each time that it is asked."""
-    found: list[str] = []
-    part.root.visititems(
-        lambda name, item: found.append(name) if isinstance(item, h5py.Dataset) else None
-    )
-    for name in found:
-        if name == "class_names":
-            continue
-        source = part.root[name]
+    for name, source in part.rows().items():
+        sides = () if isinstance(source, Texts) else source.shape[1:]
         if name not in out:
             if start:
                 raise MapError(f"{part.path} does not fit the other parts: it adds {name}")
-            _create(out, name, total, source)
-        if out[name].shape[1:] != source.shape[1:]:
-            raise MapError(f"{part.path} does not fit the other parts: {name} {source.shape}")
-        for row in range(0, len(source), BLOCK_IMAGES):
-            block = source[row : row + BLOCK_IMAGES]
+            kind = np.dtype(object) if isinstance(source, Texts) else source.dtype
+            _create(out, name, total, kind, sides)
+        if out[name].shape[1:] != sides:
+            raise MapError(f"{part.path} does not fit the other parts: {name} {sides}")
+        for row in range(0, part.num_images, BLOCK_IMAGES):
+            block = part.read_rows(source, row, min(row + BLOCK_IMAGES, part.num_images))
             out[name][start + row : start + row + len(block)] = block
             yield
 

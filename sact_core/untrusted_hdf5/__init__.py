@@ -13,12 +13,13 @@ go through all of a file. Files of other programs hold what they like:
 from sact_core.untrusted_hdf5.attributes import int_attribute, ints_attribute, text_attribute
 from sact_core.untrusted_hdf5.heap import Texts
 from sact_core.untrusted_hdf5.opened import Opened, damage_told
-from sact_core.untrusted_hdf5.pieces import holds, node, numbers, texts
+from sact_core.untrusted_hdf5.pieces import children, holds, node, numbers, texts
 from sact_core.untrusted_hdf5.plain import find_datasets, shape, storage_problem
 
 __all__ = [
     "Opened",
     "Texts",
+    "children",
     "damage_told",
     "find_datasets",
     "holds",

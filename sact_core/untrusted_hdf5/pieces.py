@@ -16,6 +16,8 @@ from sact_core.untrusted_hdf5.plain import shape
 
 #: Least size of a chunk that may be refused as too large: a chunk is read whole.
 CHUNK_BYTES = 1 << 22
+#: Of a group whose contents are asked for.
+MAX_CHILDREN = 1000
 #: How far a chunk may swell: zlib's best is 1032.
 _SWELLS = 1100
 _TEXT_ENTRY = ENTRY.itemsize
@@ -26,6 +28,23 @@ def holds(file: Opened, name: str) -> bool:
     """Whether something of a name stands at the top of a file; a link is not followed."""
     with damage_told(file):
         return bool(file.root.id.links.exists(name.encode()))
+
+
+def children(file: Opened, path: str = "") -> list[str]:
+    """What stands in a group, by its path, or at the top of a file; nothing is opened.
+
+    Raises
+    ------
+    file.error
+        As `node`, or if there is too much.
+    """
+    group = node(file, path) if path else file.root.id
+    names: list[bytes] = []
+    with damage_told(file):
+        if not isinstance(group, h5py.h5g.GroupID) or group.get_num_objs() > MAX_CHILDREN:
+            raise file.error(f"{file.label}: {path or 'it'} is no group of a few things")
+        group.links.iterate(names.append)
+        return [name.decode() for name in names]
 
 
 def node(file: Opened, path: str) -> h5py.h5g.GroupID | h5py.h5d.DatasetID | None:

@@ -271,6 +271,52 @@ class Maps(Kind):
             assert np.asarray(Image.open(path)).max(-1).min() > 0, f"{path} is black"
 
 
+class Parts(Kind):
+    """Unfinished exports with a damaged part, gone on with."""
+
+    def __init__(self, good: Path) -> None:
+        super().__init__(good)
+        from sact_core.maps import parts
+
+        checkpoints.write(good / "it.h5", networks()[1])
+        photos = [photograph(good / f"{i}.png", 12 + i) for i in range(3)]
+        self.argv = [*photos, "--checkpoint", good / "it.h5", "--backend", "reference"]
+        self.argv += ["--batch-size", "1", "--out"]
+        before, parts.Parts.join = parts.Parts.join, lambda *_: 1 // 0  # it ends before the end
+        try:
+            self.export(good / "out.h5")
+        except ZeroDivisionError:
+            pass
+        finally:
+            parts.Parts.join = before
+        self.files = {path.name: path.read_bytes() for path in (good / "out.h5.parts").iterdir()}
+
+    def make(self, rng: Rng, folder: Path) -> Case:
+        where = folder / "out.h5.parts"
+        where.mkdir()
+        for name, data in self.files.items():
+            (where / name).write_bytes(data)
+        name = str(pick(rng, sorted(self.files)))
+        path = where / name
+        if name.endswith(".json"):
+            path.write_bytes(json_bytes(rng, change_json(rng, json.loads(path.read_bytes()))))
+        elif rng.random() < 0.5:
+            damage_hdf5(rng, path)
+        else:
+            path.write_bytes(damage(rng, path.read_bytes(), head=int(pick(rng, (0, 4000)))))
+        return Case(name, lambda: self.export(folder / "out.h5"))
+
+    def export(self, out: Path) -> int:
+        """Export in parts of one image."""
+        from sact_core import export_maps
+
+        size, export_maps.PART_BYTES = export_maps.PART_BYTES, 1
+        try:
+            return export_maps.main([str(word) for word in [*self.argv, out]])
+        finally:
+            export_maps.PART_BYTES = size
+
+
 class Images(Kind):
     """Photographs of every format."""
 

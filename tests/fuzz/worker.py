@@ -35,6 +35,7 @@ KINDS: dict[str, type[Kind]] = {
     "bundles": kinds.Bundles,
     "archives": archives.Archives,
     "maps": kinds.Maps,
+    "parts": kinds.Parts,
     "images": kinds.Images,
     "fixations": kinds.Fixations,
     "boxes": kinds.Boxes,
@@ -91,7 +92,9 @@ def attempt(case: Case, stops: float) -> tuple[str | None, str]:
         problem = f"exit code {code}"
     if problem is None and code == 2 and not (said + out.getvalue()).strip():
         problem = "refused without a word"
-    if problem is None and "Traceback (most recent call last)" in said:
+    # Of Ctrl-C in the midst of compiling Python says this by itself.
+    lost = "Exception ignored on calling ctypes callback" in said
+    if problem is None and "Traceback (most recent call last)" in said and not lost:
         problem = "a traceback on stderr"
     if problem is None and code == 2 and seconds > REFUSAL_SECONDS:
         problem = f"{seconds:.1f} seconds to refuse"
