@@ -29,6 +29,35 @@ class Batch:
     taus: np.ndarray | None = None
 
 
+@dataclass(frozen=True)
+class Cuts:
+    """How the images of a step are cut, wherever it is done.
+
+    Attributes
+    ----------
+    picked : np.ndarray [shape=(n,), int64]
+        Which images.
+    top, left : np.ndarray [shape=(n,), int64]
+        Corners of the crops in the padded images, in pixels.
+    flipped : np.ndarray [shape=(n,), bool]
+        Which of them are mirrored; none where the recipe has no flips.
+    hole : np.ndarray [shape=(n, 2), int64]
+        Centres of the blanked squares.
+    taus : np.ndarray [shape=(n,), float64], optional
+        As in `Batch`.
+    size : tuple of int
+        Height and width of the crops.
+    """
+
+    picked: np.ndarray
+    top: np.ndarray
+    left: np.ndarray
+    flipped: np.ndarray
+    hole: np.ndarray
+    taus: np.ndarray | None
+    size: tuple[int, int]
+
+
 class Augmenter:
     """Random crops, flips and Cutout over whole batches.
 
@@ -77,6 +106,19 @@ class Augmenter:
 
     def batch(self, epoch: int, step: int, order: np.ndarray, rank: int, world: int) -> Batch:
         """Make this process' share of a step's batch."""
+        cuts = self.cuts(epoch, step, order, rank, world)
+        height, width = cuts.size
+        rows = cuts.top[:, None] + np.arange(height)
+        columns = cuts.left[:, None] + np.arange(width)
+        columns[cuts.flipped] = columns[cuts.flipped, ::-1]
+        picked = cuts.picked[:, None, None]
+        x = normalise(self.padded[picked, rows[:, :, None], columns[:, None, :]], self.kind)
+        if self.config.cutout:
+            blank_squares(x, cuts.hole, self.config.cutout)
+        return Batch(x, self.labels[cuts.picked], cuts.taus)
+
+    def cuts(self, epoch: int, step: int, order: np.ndarray, rank: int, world: int) -> Cuts:
+        """Draw how this process' share of a step's batch is cut."""
         config = self.config
         begin = step * config.batch_size
         picked = order[begin : begin + config.batch_size]
@@ -89,17 +131,15 @@ class Augmenter:
 
         share = slice(rank, None, world)
         taus = draw_taus(config, epoch, step, n)
-        picked, top, left, hole = picked[share], top[share], left[share], hole[share]
-        flipped, taus = flipped[share], None if taus is None else taus[share]
-        rows = top[:, None] + np.arange(height)
-        columns = left[:, None] + np.arange(width)
-        if config.flip:
-            columns[flipped] = columns[flipped, ::-1]
-        images = self.padded[picked[:, None, None], rows[:, :, None], columns[:, None, :]]
-        x = normalise(images, self.kind)
-        if config.cutout:
-            blank_squares(x, hole, config.cutout)
-        return Batch(x, self.labels[picked], taus)
+        return Cuts(
+            picked[share],
+            top[share],
+            left[share],
+            flipped[share] & config.flip,
+            hole[share],
+            None if taus is None else taus[share],
+            (height, width),
+        )
 
     def _size_at(self, step: int) -> tuple[int, int]:
         """Height and width of the crops at a step of the run."""

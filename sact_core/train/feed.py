@@ -50,6 +50,8 @@ class Feed:
         Images of an epoch.
     left_out, left_out_of_test : Unreadable
         Images that cannot be read, as far as they were met.
+    test_batch : int
+        Most test images at a time.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Feed:
         side = train.images.shape[1] if isinstance(train, Examples) else config.image_size
         assert side is not None
         self.side: int = side
+        self.test_batch = TEST_BATCH
         self.preprocessing = training_preprocessing(config, side)
         self.class_names = train.class_names
         self._test, self._processes, self._num_workers = test, processes, num_workers
@@ -77,6 +80,11 @@ class Feed:
             self.left_out = self._augmenter.left_out
         self.left_out_of_test = test.left_out if isinstance(test, Examples) else Unreadable()
         self.num_train = len(self.order(0))
+
+    @property
+    def augmenter(self) -> Augmenter | PhotographAugmenter:
+        """What makes the batches."""
+        return self._augmenter
 
     def order(self, epoch: int) -> np.ndarray:
         """Order of the training images in an epoch [shape=(n,), int64]."""
@@ -99,7 +107,7 @@ class Feed:
             If there is no memory for a single one.
         """
         count, size = 0, (self.side, self.side)
-        batch_size = batch_that_fits(plan, size, TEST_BATCH, self._processes.world)
+        batch_size = batch_that_fits(plan, size, self.test_batch, self._processes.world)
         for images, labels in test_batches(
             self._test, self.preprocessing, self._num_workers, self.left_out_of_test, batch_size
         ):

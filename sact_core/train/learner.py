@@ -43,6 +43,17 @@ class Seen:
     size: tuple[int, int, int]  # images, height, width
 
 
+@dataclass(frozen=True)
+class Passed:
+    """The same as tensors on the device, which nobody has waited for; all but maps are scalars."""
+
+    objective: Tensor
+    total: Tensor
+    accuracy: Tensor
+    ponder: Tensor
+    traces: list[dense.BlockTrace]
+
+
 class Learner:
     """The network of one process, and how it learns.
 
@@ -94,14 +105,31 @@ class Learner:
 
     def look(self, batch: Batch) -> Seen:
         """Run a batch forward."""
-        config = self.config
-        self.network.train()
         x = torch.from_numpy(batch.images).to(self.device).permute(0, 3, 1, 2)
         labels = torch.from_numpy(batch.labels).to(self.device)
+        taus = None if batch.taus is None else torch.from_numpy(batch.taus).to(self.device)
+        found = self.forward(x, labels, taus)
+        numbers = float(found.total), float(found.accuracy), float(found.ponder)
+        return Seen(found.objective, *numbers, found.traces, (len(x), x.shape[2], x.shape[3]))
+
+    def forward(self, x: Tensor, labels: Tensor, taus: Tensor | None = None) -> Passed:
+        """Run a batch forward that is on the device already, without waiting for anything.
+
+        Parameters
+        ----------
+        x : Tensor [shape=(n, 3, h, w), float32]
+            Preprocessed images, best stored channels last.
+        labels : Tensor [shape=(n,), int64]
+            Classes.
+        taus : Tensor [shape=(n,), float64], optional
+            As in `sact_core.train.batches.Batch`.
+        """
+        config = self.config
+        self.network.train()
         tau: float | Tensor = config.tau
         told: dict[str, Tensor] = {}  # to a network that is conditioned on tau
-        if batch.taus is not None:
-            tau = told["tau"] = torch.from_numpy(batch.taus).to(self.device)
+        if taus is not None:
+            tau = told["tau"] = taus
         target = None if self._teacher is None else self._taught(x)
         if target is not None and config.difficulty:
             tau = tau * relative_prices(target, labels, config.difficulty)
@@ -123,20 +151,27 @@ class Learner:
             squares = torch.nn.utils.get_total_norm(self._weights).square()
             total = objective + config.l2 / 2 * squares
             accuracy = (logits.argmax(1) == labels).float().mean()
-        size = (len(x), x.shape[2], x.shape[3])
-        return Seen(
-            objective, float(total), float(accuracy), float(parts.ponder.detach()), traces, size
-        )
+        return Passed(objective, total, accuracy, parts.ponder.detach(), traces)
 
     def learn(self, seen: Seen, rate_factor: float) -> None:
         """Take a step at a share of the peak learning rate."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.config.learning_rate * rate_factor * group["scale"]
         self.optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(seen.objective)
+        self.step(rate_factor)
+
+    def step(self, rate_factor: float) -> None:
+        """Take a step along the gradients that are there."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.config.learning_rate * rate_factor * group["scale"]
         self.optimiser.step()
         if self._average is not None:
             self._average.update(self.network)
+
+    @property
+    def networks(self) -> list[dense.Network]:
+        """All that runs here: the network that learns, its average and its teacher, if any."""
+        average = None if self._average is None else self._average.network
+        return [each for each in (self.network, average, self._teacher) if each is not None]
 
     @property
     def shown(self) -> dense.Network:
