@@ -192,7 +192,7 @@ class Shop:
         """``done``, ``started, E of N steps`` or ``not started``."""
         if self.is_done(run):
             return "done"
-        steps = _steps(self.last(run.name))
+        steps = steps_of(self.last(run.name))
         if steps is not None:
             return f"started, {steps[0]:,} of {steps[1]:,} steps"
         return "started" if (self.runs / run.name / "config.json").exists() else "not started"
@@ -202,7 +202,7 @@ class Shop:
         last = self.last(run.name)
         if run.repeats and not last.exists():
             return self.record(run).exists()
-        steps = _steps(last) if last.exists() else _steps(self._shipped_by(run))
+        steps = steps_of(last) if last.exists() else steps_of(self._shipped_by(run))
         return steps is not None and steps[0] >= steps[1]
 
     def record(self, run: Run) -> Path:
@@ -434,7 +434,7 @@ def _clock(text: str) -> datetime.datetime:
     return at if at > now else at + datetime.timedelta(days=1)
 
 
-def _steps(path: Path) -> tuple[int, int] | None:
+def steps_of(path: Path) -> tuple[int, int] | None:
     """Steps taken and planned, as a checkpoint says; None where there is none."""
     try:
         record = read_header(path).provenance

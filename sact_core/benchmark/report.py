@@ -8,6 +8,7 @@ renders stored results by the rules of today.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -269,20 +270,24 @@ def family_table(values: Values) -> str:
 
 
 def train_table(values: Values) -> str:
-    """The table of training steps."""
+    """The table of training steps, or of whole runs."""
     rows = values["rows"]
+    whole = {"epochs": ("epochs", 0), "s": ("seconds", 0), "accuracy": ("accuracy", 4)}
+    whole |= {"MFLOPs": ("mflops", 1)}
+    whole = whole if "epochs" in rows[0] else {}
     text = [
         "# Training steps, side by side",
         where(values),
         f"{values['network']}, batches of {rows[0]['batch_size']}, {rows[0]['threads']} "
-        "thread(s). Ratios are medians over rounds of A B A B turns.",
+        f"thread(s). {values.get('how', 'Ratios are medians over rounds of A B A B turns.')}",
         table(
-            ["numbers", "step", "ms", "images/s", "x vanilla"],
+            ["numbers", "step", "ms", "images/s", "x vanilla", *whole],
             [
                 [
                     *("bfloat16" if row["amp"] == "bf16" else "float32", row["side"]),
                     *(f"{row['ms']:.1f}", f"{row['images_per_second']:.0f}"),
                     f"{row['ratio']:.3f}",
+                    *(f"{row.get(name, math.nan):.{digits}f}" for name, digits in whole.values()),
                 ]
                 for row in rows
             ],

@@ -45,7 +45,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Passed:
-    """The same as tensors on the device, which nobody has waited for; all but maps are scalars."""
+    """The same on the device, where nobody has waited for it; all but traces are scalars."""
 
     objective: Tensor
     total: Tensor
