@@ -11,9 +11,11 @@ from PIL import Image
 import sact_core
 from sact_core import export_maps, ponder
 from sact_core.backends import PRECISIONS, Net
+from sact_core.checkpoint import read
 from sact_core.data.splits import open_split
 from sact_core.evaluate import __main__ as evaluate
 from sact_core.maps.file import MapFile
+from tests.conftest import ROOT
 from tests.networks import any_tau_checkpoint
 from tests.test_ponder import write_network
 
@@ -112,3 +114,23 @@ def test_an_export_goes_on_in_its_own_precision_only(network, photos, tmp_path, 
         with pytest.raises(OSError, match="stopped"):
             export_maps.export(net, source, tmp_path / "maps.h5")
     assert [job.get("precision") for job in jobs] == [None, "bfloat16"]
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    "name", ["resnet32", "resnet32_act_tau0.02", "resnet32_sact_tau0.02", "resnet32_sact_anytau"]
+)
+def test_trained_networks_halt_and_answer_as_in_float32(data_dir, name):
+    """But for fewer than one position in 200, and no answer in 100."""
+    checkpoint = read(ROOT / "pretrained" / f"cifar10_{name}.h5")
+    source = open_split("cifar10", "test[:200]", data_dir)
+    images = np.stack([image for image, *_ in source.each(range(200))])
+    wide, narrow = (
+        Net.from_checkpoint(checkpoint, precision=each).run(images) for each in PRECISIONS
+    )
+    assert (wide.logits.argmax(1) != narrow.logits.argmax(1)).sum() <= 2
+    assert np.abs(wide.logits - narrow.logits).max() < 0.05 * np.abs(wide.logits).max()
+    assert narrow.flops.mean() == pytest.approx(wide.flops.mean(), rel=1e-3)
+    for one, other in zip(wide.blocks, narrow.blocks, strict=True):
+        if one.num_units is not None:
+            assert (one.num_units != other.num_units).mean() < 5e-3

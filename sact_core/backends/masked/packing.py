@@ -9,7 +9,7 @@ with them is in `programs`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -146,10 +146,11 @@ class _Weights:
         def fill() -> np.ndarray:
             pads = ((0, 0), (0, 0), (0, more), (0, padded(cout) - cout))
             rows = np.pad(make(), pads).reshape(-1, padded(cout))
-            if kind == at.HALVES:
-                rows = in_pairs(rows)
             cuts = range(0, padded(cout), WIDE)
-            return np.concatenate([rows[:, c : c + WIDE].reshape(-1) for c in cuts])
+            panels: Iterable[np.ndarray] = (rows[:, c : c + WIDE] for c in cuts)
+            if kind == at.HALVES:
+                panels = map(in_pairs, panels)  # one by one: rounding takes room
+            return np.concatenate([panel.reshape(-1) for panel in panels])
 
         together = 1 + kind  # numbers that a float has room for
         count = height * width * (cin + more) * padded(cout) // together
