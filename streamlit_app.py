@@ -28,7 +28,7 @@ except MissingPackage as error:
     st.error(str(error), icon=":material/error:")
     st.stop()
 
-from app.shell import surround  # noqa: E402 (needs what is checked above)
+from app.shell import check_link, surround  # noqa: E402 (needs what is checked above)
 
 PAGES = {
     "See": [
@@ -91,6 +91,7 @@ PAGES = {
 surround()
 st.logo("app/logo.svg", size="large", icon_image="app/logo_icon.svg")
 page = st.navigation(PAGES)
+check_link(page)
 try:
     page.run()
 except (MemoryError, RuntimeError) as error:  # what a page foresees, it says itself

@@ -5,8 +5,12 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import streamlit as st
+
+from app import links
+from app.texts import MAX_NAME, plain
 
 FOLDER = Path(__file__).parent
 
@@ -16,6 +20,31 @@ def surround() -> None:
     st.html(f"<style>{_text('shell.css')}</style>")
     with st.container(key="shell"):
         _component()(key="shell_history")
+
+
+def check_link(page: Any) -> None:
+    """Go on without what cannot be in a link, and say so on the page."""
+    name = page.url_path or "explore"
+    values = {key: st.query_params.get_all(key) for key in st.query_params}
+    kept, said = links.check(name, values)
+    if said:
+        st.session_state["shell_said"] = said
+        st.switch_page(page, query_params=kept)
+    said = st.session_state.pop("shell_said", [])
+    missing = _missing_page(page)
+    if missing:
+        said = [*said, f"There is no page {plain(missing, MAX_NAME)}: this is {page.title}."]
+    for sentence in said:
+        st.warning(sentence, icon=":material/link_off:")
+
+
+def _missing_page(page: Any) -> str:
+    """What the address asks for, where there is no such page."""
+    if page.url_path:
+        return ""
+    path = urlsplit(st.context.url or "").path.strip("/")
+    path = path.removeprefix((st.get_option("server.baseUrlPath") or "").strip("/")).strip("/")
+    return "" if path in ("", "explore") else unquote(path)
 
 
 @cache
