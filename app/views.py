@@ -53,6 +53,14 @@ def block_name(name: str) -> str:
     return name.replace("block", "Block ")
 
 
+def static_layers(config: NetworkConfig) -> list[Layer]:
+    """What a network without halting does: one value a block, all of its units everywhere."""
+    return [
+        Layer(f"block {i + 1}", np.full((1, 1), units, np.float32))
+        for i, units in enumerate(config.units_per_block)
+    ]
+
+
 def layers(result: Result, metric: str = "ponder_cost") -> list[Layer]:
     """The blocks' maps of the first image; an ACT network's are one value each."""
     found = []
@@ -142,12 +150,22 @@ def common_limits(configs: Sequence[NetworkConfig], metric: str) -> tuple[float,
     return min(low for low, _ in ends), max(high for _, high in ends)
 
 
-def largest_difference(one: Run, other: Run, metric: str) -> float:
-    """Largest difference of two maps, in units; at least 1, for a scale around 0.
+def total_map(config: NetworkConfig, run: Run, metric: str) -> np.ndarray:
+    """The sum of the blocks' maps [shape=(h, w)]; without halting all units, in one value."""
+    if not config.halts:
+        return np.full((1, 1), sum(config.units_per_block), np.float32)
+    values: np.ndarray = run.result.map(metric)[0]
+    return values
 
-    Maps of different sizes are compared at the positions of the first.
+
+def largest_difference(first: np.ndarray, second: np.ndarray) -> float:
+    """Largest difference of two maps [shape=(h, w)], in units; at least 1, for a scale around 0.
+
+    Maps of different sizes are compared at the positions of the first, unless that has one
+    value alone.
     """
-    first, second = one.result.map(metric)[0], other.result.map(metric)[0]
+    if first.size == 1:
+        first, second = second, first
     rows = np.arange(first.shape[0]) * second.shape[0] // first.shape[0]
     columns = np.arange(first.shape[1]) * second.shape[1] // first.shape[1]
     return max(1.0, float(np.abs(second[rows][:, columns] - first).max()))

@@ -20,7 +20,8 @@ def maps(
     Parameters
     ----------
     models, names, runs : list
-        Networks that halt, what they are called and their runs.
+        Networks, what they are called and their runs. One that does not halt has a map of
+        one value: all of its units, everywhere.
     picture : Picture
         What all of them saw.
     numbers : list of int
@@ -53,8 +54,9 @@ def maps(
         )
     layers: list[Layer] = []
     spans: list[range] = []
-    for run in runs:
-        own = views.layers(run.result, metric)
+    for model, run in zip(models, runs, strict=True):
+        halts = model.config.halts
+        own = views.layers(run.result, metric) if halts else views.static_layers(model.config)
         spans.append(range(len(layers), len(layers) + len(own)))
         layers += own
     low, high = views.common_limits([model.config for model in models], metric)
@@ -67,9 +69,11 @@ def maps(
             picture=opacity < 100,
             opacity=opacity / 100,
             says=str(numbers[i]),
-            alt=f"{views.METRICS[metric]} of {names[i]}: {views.summary(run)}",
+            side="" if model.config.halts else "no halting",
+            alt=f"{views.METRICS[metric]} of {names[i]}: "
+            + (views.summary(run) if model.config.halts else "all units everywhere"),
         )
-        for i, run in enumerate(runs)
+        for i, (model, run) in enumerate(zip(models, runs, strict=True))
     ]
     swipe = ""
     hint = "Zoom and pan move all maps together. Point at one to read them all."
@@ -82,8 +86,12 @@ def maps(
         )
     elif view == "difference":
         difference = [*spans[1], *(-1 - i for i in spans[0])]
-        total = runs[1].result.map(metric)[0].mean() - runs[0].result.map(metric)[0].mean()
-        most = views.largest_difference(runs[0], runs[1], metric)
+        first, second = (
+            views.total_map(model.config, run, metric)
+            for model, run in zip(models[:2], runs[:2], strict=True)
+        )
+        total = second.mean() - first.mean()
+        most = views.largest_difference(first, second)
         scales.append(Scale(-most, most, "units", "difference"))
         panels = [
             *panels[:2],

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 import numpy as np
 import streamlit as st
@@ -16,16 +17,20 @@ from app.folders import InputError, data_dir, sentence
 from app.loaders.checkpoints import net
 from app.loaders.running import dense_total, forward
 from app.records import Model
+from app.texts import MAX_NAME
 from sact_core.backends import Net
 from sact_core.backends.stacking import stacked
 from sact_core.data.records import DataError, Unreadable
 from sact_core.data.source import Source
-from sact_core.data.splits import evaluation_split, open_split, recorded_split
+from sact_core.data.splits import evaluation_split, is_folder, open_split, recorded_split
 from sact_core.data.tfds import download_command, tfds_command
 from sact_core.evaluate import label_offset
 from sact_core.result import Result
 
 CHUNK = 100  # images of one part
+#: Splits as they may stand in a checkpoint: of TFDS, and of a folder of class folders.
+TFDS_SPLIT = r"[a-z_0-9]+(\[\d*%?:\d*%?\])?"
+FOLDER_SPLIT = r"(held-out|all-but):[0-9.]{1,9}%|\w[\w.-]{0,99}"
 FLIP_HALVINGS = 6  # of the logarithm between two taus, until a flip is known well enough
 
 
@@ -72,22 +77,44 @@ class Outcomes:
 
 
 def name_of(model: Model) -> str | None:
-    """Data set that a checkpoint was trained on, where it says."""
+    """Data set that a checkpoint was trained on, where it says: a TFDS name, or a folder."""
     name, _ = recorded_split(model.header.provenance)
-    # It becomes part of a path: a plain name and nothing else.
-    return name if name is not None and name.isidentifier() else None
+    return name or None
+
+
+def folder_of(model: Model) -> Path | None:
+    """The folder of class folders that a checkpoint was trained on, where it is one and here.
+
+    A checkpoint that somebody uploaded opens no folder of this machine.
+    """
+    name = name_of(model)
+    if name is None or not isinstance(model.source, Path):
+        return None
+    try:
+        return Path(name).expanduser() if is_folder(name) and Path(name).is_dir() else None
+    except (OSError, ValueError, RuntimeError):  # too long, or no path at all
+        return None
+
+
+def was_a_folder(model: Model) -> bool:
+    """Whether it was trained on a folder of its own rather than on a data set of TFDS."""
+    name = name_of(model) or ""
+    return not _is_plain(name)
 
 
 def split_of(model: Model) -> str:
     """Split that a checkpoint was evaluated on, such as ``test[60%:]``: not what it has learnt."""
     _, split = evaluation_split(model.header.provenance)
-    return split if re.fullmatch(r"[a-z_0-9]+(\[\d*%?:\d*%?\])?", split) else "test"
+    known = FOLDER_SPLIT if was_a_folder(model) else TFDS_SPLIT
+    return split if re.fullmatch(known, split) else "test"
 
 
 def is_here(model: Model) -> bool:
     """Whether the data set of a checkpoint is on this machine."""
     name = name_of(model)
-    return name is not None and (data_dir() / name).is_dir()
+    if name is None:
+        return False
+    return folder_of(model) is not None or (_is_plain(name) and (data_dir() / name).is_dir())
 
 
 def how_to_get_it(model: Model) -> str:
@@ -107,8 +134,11 @@ def source(model: Model) -> Source:
         If it is absent or cannot be read.
     """
     try:
-        return _open(name_of(model) or "", split_of(model), str(data_dir()))
-    except DataError as error:
+        name = folder_of(model) or name_of(model) or ""
+        if isinstance(name, str) and not _is_plain(name):
+            raise DataError("the folder that this checkpoint was trained on is not here")
+        return _open(str(name), split_of(model), str(data_dir()))
+    except (DataError, OSError) as error:
         raise InputError(sentence(error)) from None
 
 
@@ -290,5 +320,10 @@ def _flip_taus(
     return [float(each) for each in np.exp(high)]
 
 
+def _is_plain(name: str) -> bool:
+    """Whether it may become part of a path: a plain name and nothing else."""
+    return name.isidentifier() and len(name) <= MAX_NAME
+
+
 def _name(split: Source) -> str:
-    return f"{split.name} {split.split}"
+    return f"{split.name} {split.split} {split.digest}"

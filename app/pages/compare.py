@@ -107,23 +107,24 @@ models = [look.model for look in looks]
 taus = [look.tau for look in looks]
 shown = [name_of(model, tau) for model, tau in zip(models, taus, strict=True)]
 halting = [i for i, model in enumerate(models) if model.config.halts]
-if len(halting) < len(models):
-    names = ", ".join(models[i].name for i in range(len(models)) if i not in halting)
+static = [i for i in range(len(models)) if i not in halting]
+drawn = sorted([*halting, *static[:1]]) if len(halting) == 1 else halting
+if static:
+    names = plain(", ".join(models[i].name for i in static))
     st.info(
-        f"{plain(names)} does not halt: every position runs every unit, so it has no map. It is "
-        "in the table below.",
+        f"{names}: no halting, so every position runs every unit"
+        + (": a map of one colour." if halting and len(halting) < 2 else ", and there is no map.")
+        + " It is in the table below.",
         icon=":material/info:",
     )
-if len(halting) >= 2 or (halting and st.session_state.get("compare_view", "side") == "side"):
+if halting:
     maps(
-        [models[i] for i in halting],
-        [shown[i] for i in halting],
-        [runs[i] for i in halting],
+        [models[i] for i in drawn],
+        [shown[i] for i in drawn],
+        [runs[i] for i in drawn],
         picture,
-        [i + 1 for i in halting],
+        [i + 1 for i in drawn],
     )
-elif halting:
-    st.caption("Swipe and difference need two networks that halt.")
 rows = [
     {
         "network": f"{i + 1}  {shown[i]}",

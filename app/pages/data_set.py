@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import streamlit as st
 
@@ -80,6 +82,15 @@ if not dataset.is_here(model):
         st.info(
             "This checkpoint does not say which data set it was trained on.",
             icon=":material/info:",
+        )
+    elif dataset.was_a_folder(model):
+        st.info(
+            f"It was trained on the folder {plain(dataset.name_of(model))}, which is not on this "
+            "machine. "
+            if isinstance(model.source, Path)
+            else "It was trained on a folder of its own. A checkpoint that was uploaded opens no "
+            "folder here: put it into pretrained/ or runs/ instead.",
+            icon=":material/folder_off:",
         )
     else:
         st.info(

@@ -360,13 +360,17 @@ class TestViews:
 
         one, other = ran([1, 2], [3, 9]), ran([1, 2], [3, 4])
 
-        assert views.largest_difference(one, other, "num_units") == 5  # mean 1.25
-        assert views.largest_difference(other, one, "ponder_cost") == 5  # either way
-        assert views.largest_difference(one, one, "num_units") == 1
+        def difference(first, second, metric):
+            both = (run.result.map(metric)[0] for run in (first, second))
+            return views.largest_difference(*both)
+
+        assert difference(one, other, "num_units") == 5  # mean 1.25
+        assert difference(other, one, "ponder_cost") == 5  # either way
+        assert difference(one, one, "num_units") == 1
         # Maps of other sizes, at the positions of the first: rows 0 0 1 1, columns 0 1 of 2 x 2.
         tall = ran([1, 2], [1, 2], [3, 4], [11, 4])
-        assert views.largest_difference(tall, other, "num_units") == 8
-        assert views.largest_difference(other, tall, "num_units") == 1  # rows 0 and 2 of 4
+        assert difference(tall, other, "num_units") == 8
+        assert difference(other, tall, "num_units") == 1  # rows 0 and 2 of 4
 
     def test_trace_follows_the_position(self, app_env):
         model, _, run = example_run()

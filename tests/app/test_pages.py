@@ -6,6 +6,7 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +15,11 @@ from streamlit.testing.v1 import AppTest
 
 from app import figures, loaders, times
 from app.compare import maps
+from app.folders import InputError
 from app.records import Look
-from tests.app.conftest import CLASSES, ROOT
+from sact_core.checkpoint import write
+from sact_core.config import NetworkConfig
+from tests.app.conftest import CLASSES, ROOT, make_checkpoint
 
 ANY = "tiny_sact_anytau"
 PAGES = sorted((ROOT / "app" / "pages").glob("*.py"))
@@ -37,6 +41,12 @@ def texts(at: AppTest) -> str:
     parts = [at.title, at.header, at.subheader, at.markdown, at.caption]
     alerts = [at.info, at.warning, at.error, at.success]
     return "\n".join(str(element.value) for group in parts + alerts for element in group)
+
+
+def viewers(at: AppTest) -> list[Any]:
+    """The viewers of the page; what surrounds every page is a component too."""
+    found = at.get("bidi_component")
+    return [each for each in found if "sact_viewer" in each.proto.component_name]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
@@ -650,12 +660,12 @@ class TestCompare:
         at = run_page("compare", compare_view=view)
 
         assert not at.exception
-        assert [made.key for made in at.get("bidi_component")].count("compare_maps") == 1
+        assert len(viewers(at)) == 1
 
     def test_vanilla_has_no_map_but_a_row(self, app_env):
         at = run_page("compare", compare_checkpoint_2="tiny_vanilla")
 
-        assert "does not halt" in at.info[0].value
+        assert "no halting" in at.info[0].value
         assert len(at.dataframe[0].value) == 2
 
     @pytest.mark.parametrize(
@@ -707,6 +717,42 @@ class TestCompare:
         taus = list(at.dataframe[0].value["tau"])
         assert len(set(taus)) == 3
         assert taus[1:] == ["0.05", "0.0005"]  # its range
+
+    @pytest.mark.parametrize("view", ["Side by side", "Swipe", "Difference"])
+    @pytest.mark.parametrize("metric", ["Ponder cost", "Units run"])
+    @pytest.mark.parametrize("static", [1, 2])
+    def test_every_view_with_a_network_without_halting(
+        self, app_env, monkeypatch, view, metric, static
+    ):
+        drawn, payload = [], maps.payload
+
+        def spy(image, layers, panels, scales, **more):
+            drawn.append((layers, panels, scales))
+            return payload(image, layers, panels, scales, **more)
+
+        monkeypatch.setattr(maps, "payload", spy)
+        names = {f"compare_checkpoint_{i}": "tiny_sact_tau0.005" for i in (1, 2)}
+        names[f"compare_checkpoint_{static}"] = "tiny_vanilla"
+        at = run_page("compare", **names, compare_view=view, compare_metric=metric)
+
+        assert not at.exception
+        assert at.button_group(key="compare_view").value in ("side", "swipe", "difference")
+        layers, panels, scales = drawn[-1]
+        assert len(panels) == (3 if view == "Difference" else 2)
+        constant = [layer.values.tolist() for layer in layers if layer.values.shape == (1, 1)]
+        assert constant == [[[3.0]]] * 3  # all units of each of three blocks
+        if view == "Difference":
+            assert panels[2].side.startswith("-" if static == 1 else "+") or metric != "Units run"
+            assert scales[1].high == -scales[1].low > 1
+
+    def test_networks_without_halting_alone_have_no_map(self, app_env):
+        names = {f"compare_checkpoint_{i}": "tiny_vanilla" for i in (1, 2)}
+        at = run_page("compare", **names, compare_view="Difference")
+
+        assert not at.exception
+        assert "there is no map" in at.info[0].value
+        assert not viewers(at)
+        assert len(at.dataframe[0].value) == 2
 
     def test_accuracy_beside_a_tau_is_of_that_tau(self, any_tau_env):
         at = run_page(
@@ -1062,6 +1108,82 @@ class TestDataSet:
         assert not at.exception
         assert at.number_input(key="explore_index").value == 12
         assert "labelled bird" in texts(at)
+
+
+class TestOwnFolder:
+    """Networks that were trained on a folder of class folders."""
+
+    @pytest.fixture
+    def own(self, app_env, tmp_path):
+        """A folder of two classes, and a network of it."""
+        folder = tmp_path / "my photos"
+        for i, name in enumerate(("cat [m](x)", "dog")):
+            (folder / name).mkdir(parents=True)
+            for j in range(10):
+                (folder / name / f"{j}.png").write_bytes(png(20, 24, seed=10 * i + j))
+        self.write(tmp_path / "zoo", str(folder))
+        app_env.setenv("SACT_PRETRAINED_DIR", str(tmp_path / "zoo"))
+        return folder
+
+    def write(self, zoo, name, split="held-out:20%"):
+        config = NetworkConfig(
+            halting="sact", base_channels=4, units_per_block=(2, 2, 2), num_classes=2
+        )
+        made = make_checkpoint(config, 1, -1.0, 0.005)
+        about = {"data_set": {"name": name}, "metrics": {"split": split, "eval/Accuracy": 0.5}}
+        zoo.mkdir(exist_ok=True)
+        write(zoo / "own.h5", replace(made, provenance=made.provenance | about))
+        return zoo / "own.h5"
+
+    def test_data_set(self, own):
+        at = run_page("data_set")
+        assert "4 images with 2 classes" in texts(at)
+        at.button(key="data_set_run").click().run()
+
+        assert not at.exception
+        assert not at.error
+        assert at.metric[0].label == "Right"
+        assert at.metric[0].delta.endswith("of 4")
+
+    def test_test_image_on_other_pages(self, own):
+        for page in ("explore", "sweep", "compare", "flops", "check"):
+            at = run_page(page, **{f"{page}_image": "Test image", f"{page}_index": "3"})
+
+            assert not at.exception
+            assert not at.error
+            assert at.number_input(key=f"{page}_index").value == 3
+        assert at.number_input(key="check_index").max == 3
+
+    def test_folder_that_is_gone(self, own, tmp_path):
+        shutil.rmtree(own)
+        at = run_page("data_set")
+
+        assert not at.exception
+        assert "my photos, which is not on this machine" in at.info[0].value
+
+    def test_an_upload_opens_no_folder(self, own, tmp_path):
+        at = run_page("data_set")
+        data = (tmp_path / "zoo" / "own.h5").read_bytes()
+        model = loaders.uploaded_model("own.h5", data)
+        from app.loaders import dataset
+
+        assert dataset.is_here(loaders.model("own"))
+        assert not dataset.is_here(model)
+        with pytest.raises(InputError, match="folder"):
+            dataset.source(model)
+        assert not at.exception
+
+    @pytest.mark.parametrize(
+        ("name", "split"),
+        [
+            ("/proc/self/net", "all"), ("~nobody/x", "test"), ("a" * 5000, "test"),
+            ("/" + "a" * 5000, "test"), ("cifar10\0", "test"), ("../..", "../.."),
+            ("[m](http://evil.example)", "held-out:1e9%"), ("", ""),
+        ],
+    )  # fmt: skip
+    def test_names_of_anybody(self, own, tmp_path, name, split):
+        self.write(tmp_path / "zoo", name, split)
+        assert not run_page("data_set").exception
 
 
 class TestRuns:
