@@ -413,8 +413,8 @@ def load(
     backend : str
         ``"reference"``, ``"masked"`` or ``"dense"``.
     precision : str, optional
-        ``"float32"``, or ``"bfloat16"`` for the masked backend: about twice as fast on
-        processors that multiply it, and not quite the same numbers. Where left out,
+        ``"float32"``, or ``"bfloat16"`` for the masked backend: up to 1.8 times as fast
+        on processors that multiply it, and not quite the same numbers. Where left out,
         ``SACT_PRECISION`` for the masked backend, else float32. See `sact_core.precisions`.
     **options
         Handed to the backend's ``Engine``.
