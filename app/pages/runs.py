@@ -106,6 +106,12 @@ def recipe(name: str) -> None:
             )
 
 
+def wait() -> None:
+    """Until there is a first run."""
+    if run_dir.names():
+        st.rerun()
+
+
 controls.heading(
     "How is training going?",
     "Every folder with a training run: its curves, its recipe, and the command that resumes it.",
@@ -117,6 +123,7 @@ if not names:
         "--halting sact --tau 0.005 --data-dir DIR --run-dir runs/first",
         icon=":material/folder_open:",
     )
+    st.fragment(wait, run_every="5s")()
     st.stop()
 chosen = st.multiselect("Runs", names, default=names[:1], key="runs_chosen", bind="query-params")
 chosen = [name for name in chosen if name in names]
@@ -125,4 +132,4 @@ if not chosen:
     st.stop()
 live = any(run.live for run in map(run_dir.read, chosen) if run is not None)
 st.fragment(curves, run_every="5s" if live else None)(chosen, live)
-recipe(chosen[0])
+st.fragment(recipe, run_every="5s" if live else None)(chosen[0])

@@ -1187,6 +1187,24 @@ class TestOwnFolder:
 
 
 class TestRuns:
+    def test_what_goes_on_is_followed(self, app_env, tmp_path, monkeypatch):
+        every, fragment = {}, st.fragment
+
+        def spy(function=None, **more):
+            if function is not None:
+                every[function.__name__] = more.get("run_every")
+            return fragment(function, **more)
+
+        monkeypatch.setattr(st, "fragment", spy)
+        at = run_page("runs")
+        assert every["wait"] == "5s"
+        make_run(tmp_path / "runs", "one")
+        at.run()  # as the first wait does
+        assert not at.exception
+        assert len(at.get("plotly_chart")) == 3
+        assert every["curves"] == every["recipe"] == "5s"
+        assert at.metric[0].value == "2"
+
     def test_no_runs(self, app_env):
         at = run_page("runs")
 
