@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import os
 import struct
@@ -68,6 +69,11 @@ def damage(rng: Rng, data: bytes, head: int = 0, most: int = 6) -> bytes:
     return bytes(out)
 
 
+def a_value(rng: Rng) -> Any:
+    """A value that stands where another should; its own, as it may be changed in turn."""
+    return copy.deepcopy(pick(rng, VALUES))
+
+
 def change_json(rng: Rng, value: Any, most: int = 3) -> Any:
     """Change some values of a JSON record, or what they are called."""
     value = json.loads(json.dumps(value))
@@ -80,7 +86,7 @@ def change_json(rng: Rng, value: Any, most: int = 3) -> Any:
             here = here[key]
         way = rng.random()
         if place is None or way < 0.03:
-            value = pick(rng, VALUES)
+            value = a_value(rng)
         elif way < 0.15:
             del place[key]
         elif way < 0.25 and isinstance(place, dict):
@@ -90,7 +96,7 @@ def change_json(rng: Rng, value: Any, most: int = 3) -> Any:
         elif way < 0.5:
             place[key] = [here] * int(rng.integers(4))
         else:
-            place[key] = pick(rng, VALUES)
+            place[key] = a_value(rng)
     return value
 
 
