@@ -152,5 +152,6 @@ def _title(text: str, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _page(figure: Any) -> str:
-    page: str = figure.to_html(include_plotlyjs="cdn", full_html=True, div_id="chart")
+    # With plotly.js inside, so that the page is drawn offline too.
+    page: str = figure.to_html(include_plotlyjs=True, full_html=True, div_id="chart")
     return page
