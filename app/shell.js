@@ -7,7 +7,41 @@
 
 const LEAVES_WITHIN = 3000 // milliseconds
 
-export default function () {
+//
+// And what becomes of uploads: one whose uploader is gone, because "Add" was closed, is lost
+// without a word, and one that the server refuses shows "AxiosError 403".
+
+const UPLOAD = "/_stcore/upload_file/"
+const FORBIDDEN = 403
+
+export default function ({ setTriggerValue }) {
+  steps()
+  uploads(setTriggerValue)
+}
+
+function uploads(setTriggerValue) {
+  const requests = window.XMLHttpRequest.prototype
+  if (requests.open.tell) {
+    requests.open.tell.now = setTriggerValue
+    return
+  }
+  const tell = { now: setTriggerValue }
+  const open = requests.open
+  const watched = function (method, url, ...rest) {
+    if (method.toUpperCase() !== "DELETE" && String(url).includes(UPLOAD)) {
+      const shown = [...document.querySelectorAll('[data-testid="stFileUploader"]')]
+      this.addEventListener("loadend", () => {
+        if (this.status === FORBIDDEN) tell.now("upload", "refused")
+        else if (shown.length && !shown.some((uploader) => uploader.isConnected)) tell.now("upload", "lost")
+      })
+    }
+    return open.call(this, method, url, ...rest)
+  }
+  watched.tell = tell
+  requests.open = watched
+}
+
+function steps() {
   const push = window.history.pushState
   if (push.once) return
   let left = null

@@ -15,11 +15,27 @@ from app.texts import MAX_NAME, plain
 FOLDER = Path(__file__).parent
 
 
+#: What can become of an upload, as ``shell.js`` tells it.
+UPLOADS = {
+    "lost": "The upload was given up, because “Add” was closed while it went on: add the file "
+    "again and wait until it is listed.",
+    "refused": "The browser sent this app's cookie with no upload, as in a frame of another "
+    "site: open the app in a tab of its own.",
+}
+
+
 def surround() -> None:
-    """Draw what every page needs and nobody sees."""
+    """Draw what every page needs and nobody sees; say what became of an upload."""
     st.html(f"<style>{_text('shell.css')}</style>")
     with st.container(key="shell"):
-        _component()(key="shell_history")
+        told = _component()(key="shell_history", on_upload_change=_nothing)
+    sentence = UPLOADS.get(str(told.get("upload")))
+    if sentence:
+        st.toast(sentence, icon=":material/upload_file:", duration="infinite")
+
+
+def _nothing() -> None:
+    """The page is drawn again."""
 
 
 def check_link(page: Any) -> None:

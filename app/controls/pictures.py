@@ -12,6 +12,7 @@ from app.controls.networks import kind_for, offer, uploaded_models, uploaded_pic
 from app.folders import InputError
 from app.loaders import dataset
 from app.records import Model, Picture, pretty_class
+from app.texts import plain_lines
 
 TEST_IMAGE = "Test image"
 FIRST_IMAGE = "Cat"
@@ -71,6 +72,8 @@ def add_your_own(page: str) -> None:
         )
     for sentence in st.session_state.pop(f"{page}_problems", []):
         say_error(sentence)
+        # The popover that the file went into is open, and covers the sentence.
+        st.toast(plain_lines(sentence), icon=":material/error:", duration="long")
 
 
 # --- parts ---

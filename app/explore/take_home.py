@@ -81,4 +81,4 @@ def take_home(choice: controls.Choice) -> None:
                 icon=":material/download:",
             )
     st.markdown("The same from the command line:")
-    st.code(exports.command(look, shown, run.result.precision), language="bash", wrap_lines=True)
+    st.code(exports.command(look, shown, run.result.precision), language=None, wrap_lines=True)

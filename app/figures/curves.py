@@ -86,7 +86,13 @@ def accuracy_against_flops(
         figure.add_scatter(
             x=[p.flops for p in own],
             y=[p.accuracy for p in own],
-            error_x={"array": [p.std for p in own], "thickness": 1.2, "width": 4},
+            # Pale, so that labels that a bar crosses are read.
+            error_x={
+                "array": [p.std for p in own],
+                "thickness": 1.2,
+                "width": 4,
+                "color": _pale(colours[i % len(colours)]),
+            },
             name=figure_text(group),
             mode=("lines+markers" if joined else "markers") + ("+text" if told else ""),
             text=texts,
@@ -336,6 +342,11 @@ def _labels(own: Sequence[Point], span: float, where: str) -> tuple[list[str], l
     return texts, places
 
 
+def _pale(colour: str) -> str:
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red}, {green}, {blue}, 0.35)"
+
+
 def _ticks(taus: Sequence[float]) -> list[float]:
     """Some of few taus, or round numbers between many: labels that do not meet."""
     if len(taus) > 12:
@@ -348,5 +359,9 @@ def _ticks(taus: Sequence[float]) -> list[float]:
         round_ones = [digit * 10.0**power for power in powers for digit in digits]
         within = [tau for tau in round_ones if 0.999 * low <= tau <= 1.001 * high]
         return within if len(within) > 1 else [low, high]
-    stride = max(1, -(-(len(taus) - 1) // 5))
-    return list(taus[::stride])
+    room = LABEL_SHARE * math.log10(max(taus) / min(taus)) if len(taus) > 1 else 0.0
+    shown: list[float] = []
+    for tau in sorted(taus):
+        if not shown or math.log10(tau / shown[-1]) >= room:
+            shown.append(tau)
+    return shown

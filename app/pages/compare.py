@@ -31,7 +31,9 @@ def choose() -> tuple[list[Look], list[Run], Picture]:
             controls.add_your_own(PAGE)
         models: list[Model] = []
         taus: list[float | None] = []
-        for i, cell in enumerate(st.columns(int(count))):
+        # Two rows of two: a quarter of the page would cut the end of a name, its tau.
+        rows_of = [2, 2] if count == 4 else [int(count)]
+        for i, cell in enumerate(cell for n in rows_of for cell in st.columns(n)):
             with cell:
                 models.append(
                     controls.choose_model(
@@ -127,7 +129,7 @@ if halting:
     )
 rows = [
     {
-        "network": f"{i + 1}  {shown[i]}",
+        "network": f"{i + 1}  {model.name}",
         "says": model.class_name(int(run.result.logits[0].argmax())),
         "sure": float(run.result.probabilities[0].max()),
         "flops": int(run.executed.total[0]),

@@ -98,7 +98,7 @@ if not dataset.is_here(model):
             "One command gets it:",
             icon=":material/download:",
         )
-        st.code(dataset.how_to_get_it(model), language="bash", wrap_lines=True)
+        st.code(dataset.how_to_get_it(model), language=None, wrap_lines=True)
         st.caption("Kept elsewhere? Start the app with TFDS_DATA_DIR set to that folder.")
     st.stop()
 with controls.guarded():

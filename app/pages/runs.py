@@ -68,14 +68,14 @@ def recipe(name: str) -> None:
         )
     with right:
         st.markdown("Started with:")
-        st.code(run.command or "unknown", language="bash", wrap_lines=True)
+        st.code(run.command or "unknown", language=None, wrap_lines=True)
         if run.done:
             st.caption("It has taken all of its steps.")
         else:
             st.markdown(
                 "To go on, should it be stopped:" if run.live else "To go on where it stopped:"
             )
-            st.code(run.resume or "unknown", language="bash", wrap_lines=True)
+            st.code(run.resume or "unknown", language=None, wrap_lines=True)
         if run.rows:
             last = run.rows[-1]
             with st.grid(3, min_column_width=110):

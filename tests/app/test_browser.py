@@ -154,8 +154,115 @@ def test_upload_of_an_odd_image_then_of_none(tab):
     assert tab.viewer("explore_map").locator("canvas.view").count() == 3
 
     tab.add("Images", "fake.png", b"no image")
-    tab.page.get_by_text("fake.png is no image").wait_for()
+    on_page = tab.page.locator("[data-testid=stMain]").get_by_text("fake.png is no image")
+    on_page.wait_for()
     assert tab.viewer("explore_map").locator("canvas.view").count() == 3
+
+
+def test_what_became_of_an_upload_is_said_over_the_open_popover(tab):
+    tab.open()
+    page, held = tab.page, []
+    page.get_by_role("button", name="Add").click()
+    uploader = page.locator("[data-testid=stFileUploader]", has_text="Images")
+    file = {"name": "fake.png", "mimeType": "image/png", "buffer": b"no image"}
+    uploader.locator("input[type=file]").set_input_files(file)
+    toast = page.get_by_test_id("stToast").filter(has_text="fake.png is no image")
+    toast.wait_for()
+    assert toast.evaluate(
+        """toast => {
+          const box = toast.getBoundingClientRect()
+          const top = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2)
+          return toast.contains(top)
+        }"""
+    )
+
+    # As in a frame of another site, where the browser keeps the cookie back.
+    page.route("**/_stcore/upload_file/**", lambda route: route.fulfill(status=403))
+    uploader.locator("input[type=file]").set_input_files({**file, "name": "refused.png"})
+    page.get_by_text("open the app in a tab of its own").wait_for()
+    assert any("403" in error for error in tab.errors)  # Chromium's own line
+    tab.errors.clear()
+
+    # Closed while the file is on its way.
+    page.unroute("**/_stcore/upload_file/**")
+    page.route("**/_stcore/upload_file/**", lambda route: held.append(route))
+    uploader.locator("input[type=file]").set_input_files({**file, "name": "late.png"})
+    page.wait_for_timeout(500)
+    page.keyboard.press("Escape")
+    uploader.wait_for(state="detached")
+    for route in held:
+        route.continue_()
+    page.get_by_text("The upload was given up").wait_for()
+    tab.settle()
+
+
+CONTRAST = """() => {
+  const pen = document.createElement("canvas").getContext("2d", { willReadFrequently: true })
+  const read = (colour) => {
+    pen.clearRect(0, 0, 1, 1)
+    pen.fillStyle = colour
+    pen.fillRect(0, 0, 1, 1)
+    const [red, green, blue, alpha] = pen.getImageData(0, 0, 1, 1).data
+    return [red, green, blue, alpha / 255]
+  }
+  const over = (top, under) => [0, 1, 2].map((i) => top[i] * top[3] + under[i] * (1 - top[3]))
+  const light = (colour) => {
+    const [red, green, blue] = colour
+      .map((value) => value / 255)
+      .map((value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4))
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+  }
+  const captions = document.querySelectorAll("[data-testid=stCaptionContainer] p")
+  return [...captions].map((element) => {
+    const parents = []
+    for (let at = element; at; at = at.parentElement) parents.unshift(getComputedStyle(at))
+    const grounds = parents.map((style) => read(style.backgroundColor))
+    const ground = grounds.reduce((under, top) => over(top, under), [255, 255, 255])
+    const colour = read(getComputedStyle(element).color)
+    colour[3] *= parents.reduce((product, style) => product * style.opacity, 1)
+    const [dark, bright] = [light(ground), light(over(colour, ground))].sort((a, b) => a - b)
+    return [(bright + 0.05) / (dark + 0.05), element.innerText]
+  })
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_captions_have_contrast(browser, server, scheme):
+    context = browser.new_context(color_scheme=scheme)
+    tab = Tab(context.new_page(), server)
+    found = []
+    for path in ("/", "/halting_lab"):
+        tab.open(path)
+        found += tab.page.evaluate(CONTRAST)
+    context.close()
+
+    assert len(found) > 4
+    assert [each for each in found if each[0] < 4.5] == []
+
+
+def test_cards_wrap_at_twice_the_text(tab):
+    tab.open(f"/?{SMALL}")
+    tab.page.evaluate("() => { document.documentElement.style.fontSize = '200%' }")
+    tab.page.wait_for_timeout(300)
+    cut = tab.page.evaluate(
+        """() => [...document.querySelectorAll("[data-testid=stMetric] *")]
+            .filter((part) => part.clientWidth && part.scrollWidth > part.clientWidth + 1)
+            .filter((part) => getComputedStyle(part).overflowX !== "visible")
+            .map((part) => part.textContent)"""
+    )
+    assert tab.page.get_by_test_id("stMetric").count() >= 4
+    assert cut == []
+
+
+def test_an_address_without_a_page_is_said(tab):
+    tab.open("/nosuchpage")
+    tab.page.get_by_text("There is no page nosuchpage: this is Explore.").wait_for()
+    tab.settle()
+    tab.errors[:] = [
+        error
+        for error in tab.errors
+        if "nosuchpage" not in error and "does not seem to exist" not in error
+    ]  # Chromium's line and Streamlit's
 
 
 def test_upload_of_a_bad_checkpoint_then_of_a_good_one(tab, pretrained):

@@ -133,6 +133,16 @@ def test_labels_of_many_taus_do_not_meet(low, high, ticks):
     assert figure.layout.xaxis.tickvals == pytest.approx(ticks)
 
 
+def test_labels_of_few_taus_do_not_meet():
+    taus = sorted([*np.geomspace(0.0005, 0.5, 9), 0.02, 0.021])  # those that were asked for
+
+    figure = figures.over_tau(taus, taus, "MFLOPs")
+    shown = np.log10(figure.layout.xaxis.tickvals)
+
+    assert len(shown) > 3
+    assert np.diff(shown).min() >= 0.14 * (shown[-1] - shown[0])
+
+
 def test_cost_jumps_are_gaps():
     costs = np.array([2.0, 1.9, 3.4, 3.3])
     line, _ = figures.cost_against_score(np.linspace(0, 1, 4), costs, 0.3, 1).data
