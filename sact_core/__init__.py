@@ -5,7 +5,7 @@ units to stop (Figurnov et al., CVPR 2017, arXiv:1612.02297), or decides it per
 image (Graves 2016, arXiv:1603.08983)::
 
     import sact_core
-    net = sact_core.load("pretrained/cifar10_resnet32_sact_tau0.005.h5", backend="masked")
+    net = sact_core.load("pretrained/cifar10_resnet32_sact_tau0.05.h5", backend="masked")
     result = net.run(images)            # uint8 RGB [n, h, w, 3]
     result.map("ponder_cost")           # [n, H, W], in units
     result.flops                        # [n], two per multiply-add

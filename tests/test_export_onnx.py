@@ -25,7 +25,7 @@ from tests.networks import any_tau_checkpoint, build_net, images_with_margin, ra
 from tests.test_families import TOY
 from tests.test_golden_networks import CIFAR, IMAGENET
 
-SHIPPED = ROOT / "pretrained" / "cifar10_resnet32_sact_tau0.02.h5"
+SHIPPED = ROOT / "pretrained" / "cifar10_resnet32_sact_tau0.05.h5"
 
 
 def session(model, **options):
@@ -167,7 +167,7 @@ def test_a_shipped_file_by_the_command(tmp_path, rng, capsys):
     assert json.loads(told["class_names"]) == list(checkpoint.class_names)
     assert json.loads(told["provenance"]) == checkpoint.provenance
     assert json.loads(told["preprocessing"])["kind"] == "cifar"
-    assert json.loads(told["tau"]) == 0.02
+    assert json.loads(told["tau"]) == 0.05
     # What the metadata says in words is enough to feed the file.
     assert "(value - mean) / max(std, 1 / sqrt(number of values))" in told["input"]
     assert "multiples of 4" in told["input"]

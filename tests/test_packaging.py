@@ -21,7 +21,7 @@ from sact_core.extras import EXTRAS
 from tests.conftest import ROOT, need_registry
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-CHECKPOINT = ROOT / "pretrained" / "cifar10_resnet32_sact_tau0.02.h5"
+CHECKPOINT = ROOT / "pretrained" / "cifar10_resnet32_sact_tau0.05.h5"
 #: Modules whose package has another name.
 MODULES = {
     "google-crc32c": "google_crc32c",

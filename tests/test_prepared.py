@@ -290,7 +290,7 @@ def test_what_tensorflow_wrote(capsys: pytest.CaptureFixture[str]) -> None:
             assert 0 <= label < 10
             assert name.startswith(f"{source.split}_")
         assert np.stack([image for image, *_ in found]).std() > 50
-    argv = ["--checkpoint", "pretrained/cifar10_resnet32_sact_tau0.02.h5", "--dataset", "cifar10"]
+    argv = ["--checkpoint", "pretrained/cifar10_resnet32_sact_tau0.05.h5", "--dataset", "cifar10"]
     argv += ["--data-dir", str(where), "--num-examples", "20", "--backend", "reference"]
     assert evaluate.main(argv) == 0
     assert "eval/Accuracy" in capsys.readouterr().out

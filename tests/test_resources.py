@@ -150,7 +150,7 @@ def test_a_ulimit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: 
 
 def test_a_run_beyond_a_ulimit_is_refused_before_it_is_begun(tmp_path: Path) -> None:
     command = f"ulimit -v 2500000; exec {sys.executable} -m sact_core.ponder"
-    image, network = ROOT / "app/examples/cat.jpg", "pretrained/cifar10_resnet32_sact_tau0.02.h5"
+    image, network = ROOT / "app/examples/cat.jpg", "pretrained/cifar10_resnet32_sact_tau0.05.h5"
     flags = f"{image} --checkpoint {ROOT / network} --image-size 2048 --out {tmp_path}"
     done = subprocess.run(
         ["bash", "-c", f"{command} {flags} --num-threads 1"],
@@ -250,7 +250,7 @@ IN_A_GROUP = """
     import sact_core
     from sact_core.backends import masked
     print(masked.thread_count(None))
-    file = "pretrained/cifar10_resnet32_sact_tau0.02.h5"
+    file = "pretrained/cifar10_resnet32_sact_tau0.05.h5"
     nets = [sact_core.load(file, num_threads=threads) for threads in (1, 2)]
     x, seconds = np.zeros((1, 32, 32, 3), np.uint8), ([], [])
     for _ in range(15):

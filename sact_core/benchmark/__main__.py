@@ -5,7 +5,7 @@
     python -m sact_core.benchmark infer                           # everything, about an hour
     python -m sact_core.benchmark infer --only resnet32-batch1 --threads 1
     python -m sact_core.benchmark infer --only resnet32-batch1 --against benchmarks/infer-….json
-    python -m sact_core.benchmark infer --map pretrained/cifar10_resnet32_sact_tau0.02.h5
+    python -m sact_core.benchmark infer --map pretrained/cifar10_resnet32_sact_tau0.05.h5
     python -m sact_core.benchmark halting
     python -m sact_core.benchmark family pretrained/*.h5 --data-dir DIR
     python -m sact_core.benchmark train --threads 1               # a minute or two
