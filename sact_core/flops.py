@@ -284,7 +284,7 @@ def unit_prices(plan: Plan, size: tuple[int, int], price: str) -> UnitPrices:
     blocks = dense_flops(plan, size).blocks
     mean = sum(int(flops[0]) for flops in blocks.values()) / len(plan.units)
     each = tuple(int(blocks[b.name][0]) / len(b.units) / mean for b in plan.blocks)
-    by_position = price == "computed" and plan.config.halting == "sact"
+    by_position = price == "computed" and plan.config.by_position
     return UnitPrices(each, _halos(plan) if by_position else None)
 
 

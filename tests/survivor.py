@@ -85,9 +85,9 @@ def harm(kind: str, at: int) -> None:
     elif kind == "full":
         Path.write_bytes = at_occasion(at, fill_disk, Path.write_bytes)  # type: ignore[method-assign]
     elif kind == "kill_whole":
-        files._sync = at_occasion(2 * at - 1, None, files._sync, die)
+        files._sync = at_occasion(at, None, files._sync, die)
     elif kind == "kill_renamed":
-        files._sync = at_occasion(2 * at, None, files._sync, die)
+        files._sync_folder = at_occasion(at, None, files._sync_folder, die)
     else:
         assert kind == "none", kind
 

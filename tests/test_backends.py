@@ -187,7 +187,7 @@ def test_run_refuses(net, images, match):
         ({"image_size": 0}, "image_size must be a whole number"),
         ({"image_size": 9000}, "image_size must be a whole number"),
         ({"image_size": "big"}, "image_size must be a whole number"),
-        ({"fit": "stretch"}, "fit must be one of crop, keep"),
+        ({"fit": "stretch"}, "fit must be one of crop, square, keep"),
         ({"image_size": 30}, "multiples of 4 pixels, got 30 x 30"),
     ],
 )

@@ -232,7 +232,7 @@ def test_reading_lists_all_that_is_wrong(path):
         "wrong type: stem/weight is not little-endian float32",
         "not finite: postnorm/gamma holds 1",
         "class_names has 1 names for 3 classes",
-        "preprocessing: fit must be one of crop, keep; got 'stretch'",
+        "preprocessing: fit must be one of crop, square, keep; got 'stretch'",
         "unexpected: /more",
     ):
         assert part in str(caught.value)

@@ -31,6 +31,7 @@ CALLS: dict[str, list[str]] = {
     "import_tf": ["absent", "--out", "OUT/a.h5"],
     "export_onnx": ["NET", "--out", "OUT/a.onnx"],
     "evaluate": ["--checkpoint", "NET", "--dataset", "DATA", "--split", "test"],
+    "prepare": ["cifar10", "--archive", "absent", "--data-dir", "OUT"],
     "train": [],
     "benchmark infer": ["--only", "resnet32-batch1", "--no-start", "--out", "OUT"],
     "benchmark halting": ["--out", "OUT"],

@@ -34,6 +34,7 @@ from sact_core.train.photographs import (
 )
 from sact_core.train.recipes import TrainingConfig
 from sact_core.train.run_dir import RunDir
+from tests.exits import exit_code
 
 NETWORK = NetworkConfig(family="imagenet", units_per_block=(1, 1, 1, 1), num_classes=2)
 RECIPE = TrainingConfig(NETWORK, crop="resized", image_size=32, batch_size=8, colour=1.0, cutout=6)
@@ -435,7 +436,7 @@ def test_a_mistake_is_one_sentence(
     argv: list[str],
     reason: str,
 ) -> None:
-    assert command.main(flags(photographs, tmp_path / "run", *argv)) == 2
+    assert exit_code(command.main, flags(photographs, tmp_path / "run", *argv)) == 2
     said = capsys.readouterr().err
     assert reason in said
     assert said.count("\n") == 1

@@ -152,7 +152,7 @@ def measure_map(
     for batch in batches:
         case = case_of(config, side, batch)
         found = infer.measure_case(case, threads, ratios, sides, rounds, seconds, say, step)
-        name = case.config("none").name + (" ACT" if case.halting == "act" else "")
+        name = case.config("none").name + (" ACT" if case.config().by_image else "")
         rows += [{**row, "network": name} for row in found]
     return rows
 

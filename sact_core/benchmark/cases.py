@@ -68,7 +68,7 @@ class Case:
     @property
     def title(self) -> str:
         """Name for people."""
-        kind = " ACT" if self.halting == "act" else ""
+        kind = " ACT" if self.config().by_image else ""
         return f"{self.config('none').name}{kind}, {self.side} px, batch {self.batch}"
 
     def bar_at(self, ratio: float) -> float | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Sequence
+from functools import partial
+from typing import NoReturn
 
 from sact_core.commands.running import escaping
 from sact_core.processes import MAX_THREADS
@@ -28,7 +30,7 @@ MOST_OF = {
 def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
     """Read a command line; its numbers are finite and within bounds.
 
-    What is not, argparse says in its way and ends the command with exit code 2. A flag's
+    What cannot be read is said in one line, and ends the command with exit code 2. A flag's
     own bounds, where they are closer, are whoever's who reads it.
     """
     _bound(parser)
@@ -54,7 +56,12 @@ def at_least_one(args: argparse.Namespace, *names: str) -> None:
         raise ValueError(f"{flag} must be from 1 to {most}, got {value}")
 
 
+def _say(parser: argparse.ArgumentParser, message: str) -> NoReturn:
+    parser.exit(2, f"error: {message} (flags: {parser.prog} --help)\n")
+
+
 def _bound(parser: argparse.ArgumentParser) -> None:
+    parser.error = partial(_say, parser)  # type: ignore[method-assign]
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for part in action.choices.values():
@@ -83,7 +90,8 @@ def _number(text: str) -> float:
     except ValueError:
         value = math.nan
     if not abs(value) <= MOST:
-        raise argparse.ArgumentTypeError(f"must be a finite number, got {_cut(text)}")
+        what = f"number from {-MOST:g} to {MOST:g}" if math.isfinite(value) else "finite number"
+        raise argparse.ArgumentTypeError(f"must be a {what}, got {_cut(text)}")
     return value
 
 

@@ -194,7 +194,7 @@ def test_values_of_links(app_env, mark):
     values = dict.fromkeys(("explore_checkpoint", "explore_image", "explore_colours"), mark)
     at = run_page(**values)
     assert_harmless(at)
-    assert "which is not here" in at.warning[0].value
+    assert "which cannot be" in at.warning[0].value
 
 
 @pytest.mark.parametrize("digits", ["1" * 400, "1" * 5000, "-" + "9" * 400, "1e999"])
