@@ -28,7 +28,7 @@ except MissingPackage as error:
     st.error(str(error), icon=":material/error:")
     st.stop()
 
-from app.shell import check_link, surround  # noqa: E402 (needs what is checked above)
+from app.shell import check_link, dress, surround  # noqa: E402 (needs what is checked above)
 
 PAGES = {
     "See": [
@@ -88,7 +88,7 @@ PAGES = {
     ],
 }
 
-surround()
+dress()
 st.logo("app/logo.svg", size="large", icon_image="app/logo_icon.svg")
 page = st.navigation(PAGES)
 check_link(page)
@@ -98,3 +98,5 @@ except (MemoryError, RuntimeError) as error:  # what a page foresees, it says it
     if memory_sentence(error) is None:
         raise
     st.error(sentence(error), icon=":material/error:")
+finally:
+    surround()  # below the page, which it would push down until it is loaded

@@ -24,9 +24,13 @@ UPLOADS = {
 }
 
 
+def dress() -> None:
+    """Give the page its style."""
+    st.html(f"<style>{_text('shell.css')}</style>")
+
+
 def surround() -> None:
     """Draw what every page needs and nobody sees; say what became of an upload."""
-    st.html(f"<style>{_text('shell.css')}</style>")
     with st.container(key="shell"):
         told = _component()(key="shell_history", on_upload_change=_nothing)
     sentence = UPLOADS.get(str(told.get("upload")))

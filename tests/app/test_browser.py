@@ -254,6 +254,17 @@ def test_cards_wrap_at_twice_the_text(tab):
     assert cut == []
 
 
+def test_what_nobody_sees_pushes_no_page_down(tab):
+    tab.open("/halting_lab")
+    assert tab.page.evaluate(
+        """() => {
+          const title = document.querySelector("h1")
+          const shell = document.querySelector(".st-key-shell")
+          return Boolean(title.compareDocumentPosition(shell) & Node.DOCUMENT_POSITION_FOLLOWING)
+        }"""
+    )
+
+
 def test_an_address_without_a_page_is_said(tab):
     tab.open("/nosuchpage")
     tab.page.get_by_text("There is no page nosuchpage: this is Explore.").wait_for()
