@@ -70,7 +70,9 @@ def choose() -> tuple[list[Look], list[Run], Picture]:
         elif len(sides) > 1:
             note = " These networks take slightly different sizes; maps are laid over the first."
         height, width = runs[0].result.input_size
-        st.caption(f"All see {plain(picture.name)} at {width} × {height} pixels.{note}")
+        formats = {run.result.precision for run in runs} - {"float32"}
+        computed = f" Computed in {', '.join(sorted(formats))}." if formats else ""
+        st.caption(f"All see {plain(picture.name)} at {width} × {height} pixels.{note}{computed}")
     return looks, runs, picture
 
 

@@ -188,7 +188,10 @@ class Viewer {
       const figure = this.grid.children[i]
       const panel = this.data.panels[i]
       const swipe = this.data.mode === "swipe"
-      figure.querySelector(".title").textContent = swipe ? this.data.title : panel.title
+      const parts = (swipe ? this.data.title : panel.title).split(/(?<=_)/)
+      // A long name of a network may be broken after each underscore.
+      const broken = parts.flatMap((part) => [part, document.createElement("wbr")])
+      figure.querySelector(".title").replaceChildren(...broken)
       figure.querySelector("small").textContent = panel.side ?? ""
       const canvas = figure.querySelector("canvas.view")
       canvas.setAttribute("aria-label", panel.alt ?? panel.title)

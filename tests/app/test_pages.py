@@ -692,6 +692,9 @@ class TestCompare:
         assert [each for each in told if each not in made[-1]] == []
         assert list(at.dataframe[0].value["network"])[2] == "3  tiny_sact_tau0.005"
 
+    def test_says_the_format_beside_the_times(self, app_env, bfloat16):
+        assert "Computed in bfloat16." in texts(run_page("compare"))
+
     def test_networks_of_two_kinds(self, photo_env):
         two = {
             "compare_checkpoint_1": "tiny_sact_tau0.01",
