@@ -358,7 +358,7 @@ def test_download_gives_the_file(tab):
         button.click()
     download = caught.value
 
-    assert download.suggested_filename == "Cat_tiny_sact_tau0.01_128x128_map.png"
+    assert download.suggested_filename == "Cat_tiny_sact_tau0.01_128x84_map.png"
     with open(download.path(), "rb") as file:
         assert file.read(8) == b"\x89PNG\r\n\x1a\n"
 
