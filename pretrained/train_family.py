@@ -66,6 +66,8 @@ class Run:
     repeats : bool
         Whether it is but a further seed of what ships under that name: its figures are kept,
         in ``NAME.seedN.json``, and not its weights.
+    grows : bool
+        Whether ``start`` is a shallower network, whose units come first.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Run:
     ships: str = ""
     seed: int = 1
     repeats: bool = False
+    grows: bool = False
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -96,6 +99,14 @@ def _vanilla() -> list[Run]:
             ships="cifar10_resnet32",
         ),
     ]
+
+
+def _deep() -> Run:
+    """ResNet-110, grown from ResNet-32."""
+    recipe = ("--preset", "fast", "--epochs", "14", "--learning-rate", "0.1", *BORDERS)
+    cheap = ("--first-size", "24", "--first-share", "0.4", "--eval-every", "4")
+    flags = ("--halting", "none", "--units", "18", *recipe, *cheap)
+    return Run("resnet110", flags, start="vanilla", ships="cifar10_resnet110", grows=True)
 
 
 def _tuned(name: str, *flags: str, ships: str, seed: int = 1, epochs: int = 15) -> Run:
@@ -147,6 +158,7 @@ FAMILY: tuple[Run, ...] = (
     _sact("0.02"),
     _static("4_4_4"),
     _any_tau(),
+    _deep(),
     *map(_sact, ("0.1", "0.03", "0.01", "0.005")),
     *map(_act, ("0.1", "0.05", "0.02")),
     *map(_static, ("2_2_3", "3_4_3", "5_4_4", "5_5_4")),
@@ -182,7 +194,8 @@ class Shop:
         """Arguments of ``python -m sact_core.train`` that start a run, or go on with it."""
         words = ["--run-dir", str(self.runs / run.name), *run.flags, "--seed", str(run.seed)]
         if run.start:
-            words += ["--finetune-from", str(self.last(run.start))]
+            how = "--grow-from" if run.grows else "--finetune-from"
+            words += [how, str(self.last(run.start))]
         if run.teacher:
             words += ["--distill-from", str(self.last(run.teacher))]
         words += self.common
