@@ -21,12 +21,15 @@ class Batch:
     """Images [shape=(n, h, w, 3), float32] and labels [shape=(n,), int64].
 
     ``taus`` [shape=(n,), float64] is the price of a unit for each image, where the
-    network is conditioned on it.
+    network is conditioned on it. With the recipe's ``distill_views``, ``view`` is which of
+    the ways to cut an image this is, and ``picked`` [shape=(n,), int64] which images it has.
     """
 
     images: np.ndarray
     labels: np.ndarray
     taus: np.ndarray | None = None
+    view: int | None = None
+    picked: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,9 @@ class Augmenter:
         self._steps_per_epoch, num_steps = count_steps(config, len(labels))
         self._small_steps = small_steps(config, num_steps)
 
+    def __len__(self) -> int:
+        return len(self.labels)
+
     def order(self, epoch: int) -> np.ndarray:
         """Order of the images in an epoch [shape=(n,), int64]."""
         rng = np.random.default_rng([self.config.seed, 1, epoch])
@@ -115,7 +121,9 @@ class Augmenter:
         x = normalise(self.padded[picked, rows[:, :, None], columns[:, None, :]], self.kind)
         if self.config.cutout:
             blank_squares(x, cuts.hole, self.config.cutout)
-        return Batch(x, self.labels[cuts.picked], cuts.taus)
+        view = self._view(epoch)
+        named = () if view is None else (view, cuts.picked)
+        return Batch(x, self.labels[cuts.picked], cuts.taus, *named)
 
     def cuts(self, epoch: int, step: int, order: np.ndarray, rank: int, world: int) -> Cuts:
         """Draw how this process' share of a step's batch is cut."""
@@ -125,8 +133,12 @@ class Augmenter:
         n, (height, width) = len(picked), self._size_at(epoch * self._steps_per_epoch + step)
         rng = np.random.default_rng([config.seed, 2, epoch, step])
         most_top, most_left = self.padded.shape[1] - height, self.padded.shape[2] - width
-        top, left = (rng.integers(0, most + 1, n) for most in (most_top, most_left))
-        flipped = rng.random(n) < 0.5
+        view = self._view(epoch)
+        if view is None:
+            top, left, flipped = _draw_cuts(rng, most_top, most_left, n)
+        else:  # of all images, whatever the run's seed and order
+            drawn = _draw_cuts(np.random.default_rng([4, view]), most_top, most_left, len(self))
+            top, left, flipped = (values[picked] for values in drawn)
         hole = rng.integers(0, (height, width), (n, 2))
 
         share = slice(rank, None, world)
@@ -141,10 +153,23 @@ class Augmenter:
             (height, width),
         )
 
+    def _view(self, epoch: int) -> int | None:
+        """Which of its few ways every image is cut in, in an epoch."""
+        views = self.config.distill_views
+        return epoch % views if views else None
+
     def _size_at(self, step: int) -> tuple[int, int]:
         """Height and width of the crops at a step of the run."""
         first = self.config.first_size
         return (first, first) if first is not None and step < self._small_steps else self.size
+
+
+def _draw_cuts(
+    rng: np.random.Generator, most_top: int, most_left: int, n: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draw corners of crops and which are mirrored, for so many images."""
+    top, left = (rng.integers(0, most + 1, n) for most in (most_top, most_left))
+    return top, left, rng.random(n) < 0.5
 
 
 def draw_taus(config: TrainingConfig, epoch: int, step: int, n: int) -> np.ndarray | None:

@@ -22,6 +22,7 @@ from sact_core.network import Plan
 from sact_core.plans import build_plan
 from sact_core.processes import Processes
 from sact_core.taus import check_taus
+from sact_core.train.answers import Answers
 from sact_core.train.batches import Batch
 from sact_core.train.ema import WeightAverage
 from sact_core.train.recipes import TrainingConfig
@@ -71,6 +72,8 @@ class Learner:
         Who learns along.
     unit_prices : UnitPrices, optional
         What a unit of each block costs, see `sact_core.backends.dense.loss`.
+    answers : Answers, optional
+        What the teacher answers, where every image is cut in few ways.
     """
 
     def __init__(
@@ -81,8 +84,9 @@ class Learner:
         device: str = "cpu",
         processes: Processes | None = None,
         unit_prices: UnitPrices | None = None,
+        answers: Answers | None = None,
     ) -> None:
-        self.config, self._unit_prices = config, unit_prices
+        self.config, self._unit_prices, self._answers = config, unit_prices, answers
         self.device = torch.device(device)
         self.plan: Plan = build_plan(config.network)
         # torch.compile has its own ways of fusing.
@@ -108,11 +112,14 @@ class Learner:
         x = torch.from_numpy(batch.images).to(self.device).permute(0, 3, 1, 2)
         labels = torch.from_numpy(batch.labels).to(self.device)
         taus = None if batch.taus is None else torch.from_numpy(batch.taus).to(self.device)
-        found = self.forward(x, labels, taus)
+        target = None if self._answers is None else self._kept(x, batch, self._answers)
+        found = self.forward(x, labels, taus, target)
         numbers = float(found.total), float(found.accuracy), float(found.ponder)
         return Seen(found.objective, *numbers, found.traces, (len(x), x.shape[2], x.shape[3]))
 
-    def forward(self, x: Tensor, labels: Tensor, taus: Tensor | None = None) -> Passed:
+    def forward(
+        self, x: Tensor, labels: Tensor, taus: Tensor | None = None, target: Tensor | None = None
+    ) -> Passed:
         """Run a batch forward that is on the device already, without waiting for anything.
 
         Parameters
@@ -123,6 +130,8 @@ class Learner:
             Classes.
         taus : Tensor [shape=(n,), float64], optional
             As in `sact_core.train.batches.Batch`.
+        target : Tensor [shape=(n, classes), float32], optional
+            What the teacher answers; it is asked where left out.
         """
         config = self.config
         self.network.train()
@@ -130,7 +139,8 @@ class Learner:
         told: dict[str, Tensor] = {}  # to a network that is conditioned on tau
         if taus is not None:
             tau = told["tau"] = taus
-        target = None if self._teacher is None else self._taught(x)
+        if target is None and self._teacher is not None:
+            target = self._taught(x)
         if target is not None and config.difficulty:
             tau = tau * relative_prices(target, labels, config.difficulty)
         with self._autocast():
@@ -216,6 +226,17 @@ class Learner:
         self.optimiser.load_state_dict(state["optimiser"])
         if self._average is not None:
             self._average.load(state["average"])
+
+    def _kept(self, x: Tensor, batch: Batch, answers: Answers) -> Tensor:
+        """What the teacher answers to a batch, asked where nobody has yet."""
+        assert batch.view is not None
+        assert batch.picked is not None
+
+        def ask(missing: np.ndarray) -> np.ndarray:
+            told: np.ndarray = self._taught(x[torch.from_numpy(missing)]).float().cpu().numpy()
+            return told
+
+        return torch.from_numpy(answers.of(batch.view, batch.picked, ask)).to(x.device)
 
     def _taught(self, x: Tensor) -> Tensor:
         """What the teacher answers to a batch."""

@@ -24,6 +24,8 @@ from sact_core.parameters import init_params
 from sact_core.plans import build_plan
 from sact_core.processes import Processes
 from sact_core.train import evaluation, provenance, report
+from sact_core.train.answers import Answers, folder_of
+from sact_core.train.batches import Augmenter
 from sact_core.train.events import EventWriter
 from sact_core.train.feed import Feed
 from sact_core.train.learner import Learner
@@ -134,7 +136,8 @@ class Trainer:
         self.dense_flops = int(dense_flops(plan, (side, side)).total[0])
         params = init_params(plan) if state else initial_params(config, plan, say)
         prices = unit_prices(plan, (side, side), config.price)
-        self.learner = Learner(config, params, teacher, device, self.processes, prices)
+        answers = None if teacher is None else self._answers(teacher)
+        self.learner = Learner(config, params, teacher, device, self.processes, prices, answers)
         self.steps_per_epoch, self.num_steps = count_steps(config, self.feed.num_train)
         self.progress = Progress()
         self.stop_asked = False
@@ -153,6 +156,16 @@ class Trainer:
             self.progress = Progress(**state["progress"])
             self.feed.load(state)
         self._events = EventWriter(run_dir.path, self.global_step + 1 if self.resumed else 0)
+
+    def _answers(self, teacher: checkpoints.Checkpoint) -> Answers | None:
+        """What the teacher answers, kept for all runs beside this one where the recipe says so."""
+        augmenter = self.feed.augmenter
+        if not self.config.distill_views or not isinstance(augmenter, Augmenter):
+            return None
+        known = checkpoints.content_hash(teacher)
+        parent = self.run_dir.path.absolute().parent / "teacher_answers"
+        folder = folder_of(parent, self.config, known, augmenter.padded, augmenter.kind)
+        return Answers(folder, len(augmenter), teacher.config.num_classes)
 
     @property
     def global_step(self) -> int:

@@ -180,6 +180,15 @@ class TrainingConfig:
     distill_temperature: float = setting(
         2.0, "both softmaxes are softened by it", low=1e-3, high=1e3, group="recipe"
     )
+    distill_views: int = setting(
+        0,
+        "cut every image in so many ways, an epoch each in turn, the same for all runs, and keep "
+        "the teacher's answers to them beside the run folders: runs that share a teacher ask it "
+        "once; 0 for cuts of a run's own",
+        low=0,
+        high=1 << 12,
+        group="recipe",
+    )
     difficulty: float = setting(
         0.0,
         "how strongly units are cheaper for images that the teacher finds hard: an image's price "
@@ -243,11 +252,21 @@ class TrainingConfig:
                 "difficulty is what a teacher finds hard, and changes what units cost: give "
                 "--distill-from and --halting act or sact too, or leave it out"
             )
+        if self.distill_views:
+            self._check_views()
         if self.grow_from and (self.finetune_from or self.finetune_first_units):
             raise ValueError(
                 "a network starts from one checkpoint: give --grow-from, or --finetune-from "
                 "with or without --finetune-first-units"
             )
+
+    def _check_views(self) -> None:
+        if not self.distill_from:
+            raise ValueError("distill_views are what a teacher is asked about: give --distill-from")
+        others = {"--crop resized": self.crop != "padded", "--cutout": bool(self.cutout)}
+        others["--first-size"] = self.first_size is not None
+        for flag in (flag for flag, given in others.items() if given):
+            raise ValueError(f"distill_views are whole padded crops: leave {flag} out")
 
     def _check_first_size(self) -> None:
         first, divisor = self.first_size, self.network.facts.divisor
