@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 from typing import Any
 
 #: Of a message.
@@ -23,6 +24,9 @@ _CONTROL = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
 
+#: What a byte that is not UTF-8 is shown as.
+_BYTE = re.compile(r"\\x([89a-f][0-9a-f])")
+
 
 def shown(name: str | os.PathLike[str]) -> str:
     r"""Give a name as one line of text that steers nothing.
@@ -31,6 +35,23 @@ def shown(name: str | os.PathLike[str]) -> str:
     (``\n``, ``\x1b``, ``\u202e``); all else is as it is.
     """
     return escaped(_writable(os.fspath(name)))
+
+
+def unshown(path: Path) -> Path:
+    r"""Find the file whose path `shown` wrote with bytes that are not UTF-8 as ``\\xe9``.
+
+    Parameters
+    ----------
+    path : Path
+        As `shown` gave it.
+
+    Returns
+    -------
+    Path
+        With the bytes put back; as it is where it has none, or there is no such file.
+    """
+    raw = _BYTE.sub(lambda found: chr(0xDC00 + int(found[1], 16)), str(path))
+    return Path(raw) if raw != str(path) and os.path.exists(raw) else path
 
 
 def escaped(text: str, keep: str = "") -> str:

@@ -532,6 +532,16 @@ def test_what_tensorflow_2_wrote(name):
         assert_params(made, {t: bundle.read(f"{t}/{average}") for t in names.values()})
 
 
+def test_tensorflows_negative_variances_are_refused_in_one_sentence(tmp_path, capsys):
+    # Its optimizer moved them as it moves weights; TensorFlow computes NaN from them too.
+    folder, out = need_shared("cases", "tf_checkpoints") / "adagradda", tmp_path / "it.h5"
+    assert fails(capsys, folder, "--out", out) == (
+        "error: the checkpoint cannot be written: below 0: block1/unit1/preact/moving_variance "
+        "holds 4 negative numbers, which no variance has, and so do 10 more parameters\n"
+    )
+    assert not out.exists()
+
+
 # --- the command ---
 
 

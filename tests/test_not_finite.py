@@ -250,7 +250,7 @@ def test_negative_variances_are_refused_and_named(tmp_path, monkeypatch, way):
     made = checkpoint(lambda params: params[name].__setitem__(slice(1, 3), -1e-9))
     if way == "read":
         with monkeypatch.context() as patch:
-            patch.setattr("sact_core.checkpoint.writing.values_problem", lambda *_: None)
+            patch.setattr("sact_core.checkpoint.writing.values_problems", lambda _: [])
             checkpoints.write(tmp_path / "it.h5", made)
     wanted = rf"below 0: {name} holds 2 negative numbers, which no variance has$"
     with pytest.raises(checkpoints.CheckpointError, match=wanted):
@@ -258,6 +258,25 @@ def test_negative_variances_are_refused_and_named(tmp_path, monkeypatch, way):
             tmp_path / "it.h5"
         )
     assert not (tmp_path / "new.h5").exists()
+
+
+def test_many_negative_variances_are_one_sentence():
+    made = checkpoint(lambda params: [v.fill(-1) for n, v in params.items() if "variance" in n])
+    count = sum("variance" in name for name in made.params)
+    first = "block1/unit1/preact/moving_variance"
+    wanted = (
+        rf"^the checkpoint cannot be written: below 0: {first} holds 4 negative numbers, which no "
+        rf"variance has, and so do {count - 1} more parameters$"
+    )
+    with pytest.raises(checkpoints.CheckpointError, match=wanted):
+        checkpoints.content_hash(made)
+    made = checkpoint(
+        lambda params: [params[f"logits/{n}"].fill(np.nan) for n in ("weight", "bias")]
+    )
+    with pytest.raises(
+        checkpoints.CheckpointError, match=r"infinite numbers, and so does logits/bias$"
+    ):
+        checkpoints.content_hash(made)
 
 
 def test_a_variance_of_zero_is_one(tmp_path):

@@ -16,10 +16,11 @@ from PIL import Image
 from sact_core import checkpoint as checkpoints
 from sact_core import export_maps, objects, ponder, saliency
 from sact_core.config import NetworkConfig, Preprocessing
-from sact_core.data.splits import evaluation_split, open_split
+from sact_core.data.records import DataError
+from sact_core.data.splits import evaluation_split, open_split, splits_of
 from sact_core.evaluate import __main__ as evaluate
 from sact_core.maps.file import MapFile
-from sact_core.texts import cut, escaped, plain, shown, shown_values
+from sact_core.texts import cut, escaped, plain, shown, shown_values, unshown
 from sact_core.train import __main__ as train
 from tests.conftest import ROOT
 from tests.mat_writer import header, matrix
@@ -93,9 +94,30 @@ def test_training(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "caf\\xe9 root" in made.provenance["command"]
     # The images that it held out are found again.
     assert evaluation_split(made.provenance, str(folder)) == (str(folder), "held-out:20%")
-    argv = ["--checkpoint", str(tmp_path / f"run {LATIN}" / "last.h5"), "--dataset", str(folder)]
-    assert evaluate.main([*argv, "--backend", "reference"]) == 0
-    assert "caf\\xe9 root" in capsys.readouterr().out
+    argv = ["--checkpoint", str(tmp_path / f"run {LATIN}" / "last.h5"), "--backend", "reference"]
+    assert evaluate.main([*argv, "--dataset", str(folder)]) == 0
+    told = capsys.readouterr().out
+    assert "caf\\xe9 root" in told
+    # The name that stands in the checkpoint opens the folder too.
+    assert evaluate.main(argv) == 0
+    assert capsys.readouterr().out == told
+    assert splits_of(shown(folder)) == ("all-but:20%", "held-out:20%")
+    assert evaluation_split(made.provenance, str(folder))[0] == str(folder)
+
+
+def open_split_error(name: str) -> str:
+    with pytest.raises(DataError) as caught:
+        open_split(name, "all")
+    return str(caught.value)
+
+
+def test_a_shown_path_finds_its_file(tmp_path: Path, folder: Path) -> None:
+    assert unshown(Path(shown(folder / LATIN))) == folder / LATIN
+    literal = tmp_path / "caf\\xe9 root"
+    assert unshown(literal) == folder
+    assert unshown(tmp_path / "caf\\xe8") == tmp_path / "caf\\xe8"  # there is none
+    literal.mkdir()  # a folder that is really called so comes first
+    assert open_split_error(str(literal)) == f"{literal} holds no class folders with images"
 
 
 def test_what_cannot_be_read_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

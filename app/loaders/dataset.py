@@ -22,10 +22,11 @@ from sact_core.backends import Net
 from sact_core.backends.stacking import stacked
 from sact_core.data.records import DataError, Unreadable
 from sact_core.data.source import Source
-from sact_core.data.splits import evaluation_split, is_folder, open_split, recorded_split
+from sact_core.data.splits import evaluation_split, is_folder, open_split, path_of, recorded_split
 from sact_core.data.tfds import download_command, tfds_command
 from sact_core.evaluate import label_offset
 from sact_core.result import Result
+from sact_core.texts import shown
 
 CHUNK = 100  # images of one part
 #: Splits as they may stand in a checkpoint: of TFDS, and of a folder of class folders.
@@ -91,7 +92,8 @@ def folder_of(model: Model) -> Path | None:
     if name is None or not isinstance(model.source, Path):
         return None
     try:
-        return Path(name).expanduser() if is_folder(name) and Path(name).is_dir() else None
+        path = path_of(name)
+        return path if is_folder(name) and path.is_dir() else None
     except (OSError, ValueError, RuntimeError):  # too long, or no path at all
         return None
 
@@ -137,7 +139,8 @@ def source(model: Model) -> Source:
         name = folder_of(model) or name_of(model) or ""
         if isinstance(name, str) and not _is_plain(name):
             raise DataError("the folder that this checkpoint was trained on is not here")
-        return _open(str(name), split_of(model), str(data_dir()))
+        # Shown, as a key of the cache takes no byte that is not UTF-8.
+        return _open(shown(name), split_of(model), str(data_dir()))
     except (DataError, OSError) as error:
         raise InputError(sentence(error)) from None
 

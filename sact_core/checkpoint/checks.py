@@ -54,11 +54,24 @@ def class_names_problem(class_names: Any, num_classes: int) -> str | None:
     return None
 
 
-def values_problem(name: str, values: np.ndarray) -> str | None:
-    """Say what is wrong with a parameter's numbers: not finite, or a variance below 0."""
-    bad = values.size - int(np.isfinite(values).sum())
-    if bad:
-        return f"not finite: {name} holds {bad} NaN or infinite numbers"
-    if name.endswith("/moving_variance") and (bad := int((values < 0).sum())):
-        return f"below 0: {name} holds {bad} negative numbers, which no variance has"
-    return None
+def values_problems(params: Mapping[str, np.ndarray]) -> list[str]:
+    """Say what is wrong with parameters' numbers, a line a kind: not finite, variances below 0."""
+    infinite = {name: v.size - int(np.isfinite(v).sum()) for name, v in params.items()}
+    below = {
+        name: int((values < 0).sum())
+        for name, values in params.items()
+        if name.endswith("/moving_variance")
+    }
+    kinds = (
+        ("not finite", infinite, "NaN or infinite numbers"),
+        ("below 0", below, "negative numbers, which no variance has"),
+    )
+    problems = []
+    for kind, counts, what in kinds:
+        bad = [name for name, count in counts.items() if count]
+        if not bad:
+            continue
+        more = f", and so do {len(bad) - 1} more parameters" if len(bad) > 2 else ""
+        more = f", and so does {bad[1]}" if len(bad) == 2 else more
+        problems.append(f"{kind}: {bad[0]} holds {counts[bad[0]]} {what}{more}")
+    return problems

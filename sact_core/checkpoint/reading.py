@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from sact_core import untrusted_hdf5
-from sact_core.checkpoint.checks import class_names_problem, digest, raise_all, values_problem
+from sact_core.checkpoint.checks import class_names_problem, digest, raise_all, values_problems
 from sact_core.checkpoint.records import (
     FORMAT,
     FORMAT_VERSION,
@@ -190,6 +190,6 @@ def _read_params(
         if problem is None:
             params[name] = np.empty(shape, np.float32)
             found[name].read(h5py.h5s.ALL, h5py.h5s.ALL, params[name])
-            problem = values_problem(name, params[name])
         problems += [problem] if problem else []
+    problems += values_problems(params)
     return params

@@ -9,7 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from sact_core.checkpoint.checks import class_names_problem, digest, raise_all, values_problem
+from sact_core.checkpoint.checks import class_names_problem, digest, raise_all, values_problems
 from sact_core.checkpoint.records import FORMAT, FORMAT_VERSION, MAX_JSON_BYTES, Checkpoint
 from sact_core.config import to_dict
 from sact_core.files import write_bytes
@@ -72,8 +72,7 @@ def _checked(checkpoint: Checkpoint) -> tuple[dict[str, bytes], dict[str, np.nda
     for name, values in params.items():
         if values.dtype != np.float32:
             problems.append(f"wrong type: {name} is {values.dtype}, should be float32")
-        elif problem := values_problem(name, values):
-            problems.append(problem)
+    problems += values_problems({n: v for n, v in params.items() if v.dtype == np.float32})
     if problem := class_names_problem(checkpoint.class_names, checkpoint.config.num_classes):
         problems.append(problem)
     texts = {}

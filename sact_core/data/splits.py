@@ -18,7 +18,7 @@ from sact_core.data.folders import default_splits, list_folder
 from sact_core.data.records import DataError
 from sact_core.data.source import Examples, Source, load_source
 from sact_core.data.tfds import open_tfds
-from sact_core.texts import shown
+from sact_core.texts import shown, unshown
 
 #: What the authors' checkpoints, which say nothing, were evaluated on.
 AUTHORS = ("cifar10", "test")
@@ -46,7 +46,7 @@ def open_split(name: str, split: str, data_dir: str | Path | None = None) -> Sou
         cannot be read.
     """
     if is_folder(name):
-        root = Path(name).expanduser()
+        root = path_of(name)
         class_names, records = list_folder(root, split)
         return Source(shown(root), split, class_names, records, records.digest())
     return open_tfds(name, split, data_dir)
@@ -91,7 +91,7 @@ def splits_of(name: str, holdout: float | None = None) -> tuple[str, str] | None
     DataError
         If a share is to be held out of a TFDS data set, or as `default_splits`.
     """
-    root = Path(name).expanduser()
+    root = path_of(name)
     if root.is_dir():
         return default_splits(root, holdout)
     if holdout is not None:
@@ -153,12 +153,18 @@ def evaluation_split(
 
 def is_folder(name: str) -> bool:
     """Tell a folder of images from a TFDS name, which may have a slash in it too."""
-    return Path(name).expanduser().is_dir() or name.startswith((".", "~", os.sep))
+    return path_of(name).is_dir() or name.startswith((".", "~", os.sep))
+
+
+def path_of(name: str) -> Path:
+    """Path of a folder by its name, or as a checkpoint holds it, see `sact_core.texts.shown`."""
+    path = Path(name).expanduser()
+    return path if path.is_dir() else unshown(path)
 
 
 def _is_same(one: str, other: str) -> bool:
     """Whether two names mean one data set, in whatever version or from wherever."""
     if is_folder(one) or is_folder(other):
-        one, other = (shown(Path(name).expanduser().resolve()) for name in (one, other))
+        one, other = (shown(path_of(name).resolve()) for name in (one, other))
         return one == other
     return one.partition(":")[0] == other.partition(":")[0]
