@@ -43,7 +43,7 @@ LEVELS = [
     ["backends"],
     ["data"],
     ["measures"],
-    ["maps"],
+    ["maps", "viewer"],
     ["commands"],
     ["export_onnx", "train"],
     ["(every other command)"],

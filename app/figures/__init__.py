@@ -16,8 +16,8 @@ from app.figures.curves import (
     training,
 )
 from app.figures.halting import cost_against_score, distribution, gradient, why_stopped
-from app.figures.maps import image_url, picture, ponder_map
-from app.figures.style import CATEGORIES, COLOUR_MAPS, colour_table, si
+from app.figures.maps import picture, ponder_map
+from app.figures.style import CATEGORIES, COLOUR_MAPS, si
 from app.figures.where_pays import paying
 
 __all__ = [
@@ -27,14 +27,12 @@ __all__ = [
     "accuracy_against_flops",
     "accuracy_by_cost",
     "active_share",
-    "colour_table",
     "cost_against_score",
     "cost_by_class",
     "cost_histogram",
     "distribution",
     "flops_by_block",
     "gradient",
-    "image_url",
     "over_tau",
     "paying",
     "picture",

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import io
-
 import numpy as np
 import plotly.graph_objects as go
 
 from app.figures.style import colour_scale, lay_out
+from sact_core.viewer import image_url
 
 
 def ponder_map(
@@ -130,17 +128,3 @@ def hide_axes(figure: go.Figure, aspect: float) -> None:
         scaleratio=aspect,
         constrain="domain",
     )
-
-
-def image_url(image: np.ndarray) -> str:
-    """Pack an image into a PNG data URL.
-
-    Parameters
-    ----------
-    image : np.ndarray [shape=(h, w, 3), uint8]
-    """
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG", compress_level=3)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import plotly.graph_objects as go
-from plotly.colors import get_colorscale
+
+from sact_core.viewer import colour_stops
 
 #: Okabe and Ito's colours: told apart with any kind of colour vision.
 CATEGORIES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
@@ -21,19 +21,8 @@ GREY = "#8a979d"
 
 #: Perceptually uniform, from little to much. The first is the default.
 COLOUR_MAPS = ("viridis", "cividis", "inferno", "magma")
-#: Perceptually uniform, for signed differences: blue is less, orange is more.
-DIVERGING = (
-    "#08306b",
-    "#2166ac",
-    "#4393c3",
-    "#92c5de",
-    "#d1e5f0",
-    "#fde0c5",
-    "#f4a582",
-    "#d6754d",
-    "#b2502b",
-    "#67280f",
-)
+#: For signed differences: blue is less, orange is more.
+DIVERGING = tuple(colour_stops("difference"))
 
 
 def colour_scale(name: str) -> list[list[Any]]:
@@ -49,27 +38,8 @@ def colour_scale(name: str) -> list[list[Any]]:
     ValueError
         If there is no such colour map.
     """
-    if name == "difference":
-        return [[i / (len(DIVERGING) - 1), colour] for i, colour in enumerate(DIVERGING)]
-    if name not in COLOUR_MAPS:
-        raise ValueError(f"colour_map must be one of {', '.join(COLOUR_MAPS)}, got {name!r}")
-    return [[share, _unlike_placeholders(colour)] for share, colour in get_colorscale(name)]
-
-
-def colour_table(name: str) -> np.ndarray:
-    """Give a colour map as 256 colours [shape=(256, 3), uint8].
-
-    Raises
-    ------
-    ValueError
-        If there is no such colour map.
-    """
-    scale = colour_scale(name)
-    shares = [share for share, _ in scale]
-    colours = np.array([_rgb(colour) for _, colour in scale], float)
-    at = np.linspace(0, 1, 256)
-    table = np.stack([np.interp(at, shares, colours[:, i]) for i in range(3)], -1)
-    return np.round(table).astype(np.uint8)
+    stops = colour_stops(name)
+    return [[i / (len(stops) - 1), _unlike_placeholders(colour)] for i, colour in enumerate(stops)]
 
 
 def lay_out(figure: go.Figure, height: int, **layout: Any) -> go.Figure:
@@ -118,10 +88,3 @@ def _unlike_placeholders(colour: str) -> str:
     """
     near_black = colour.startswith("#0000") and int(colour[5:], 16) <= 0x40
     return f"#01{colour[3:]}" if near_black else colour
-
-
-def _rgb(colour: str) -> tuple[int, int, int]:
-    if colour.startswith("#"):
-        return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
-    red, green, blue = colour[colour.index("(") + 1 : -1].split(",")
-    return int(float(red)), int(float(green)), int(float(blue))

@@ -1,4 +1,4 @@
-"""Aligned maps over one image, drawn in the browser.
+"""The viewer of `sact_core.viewer` on a page of the app.
 
 A component of our own, because Streamlit draws a Plotly figure anew at every
 change: zoom would be lost, and a film would flicker. Here pointing, zooming,
@@ -6,9 +6,9 @@ swiping, playing and dragging tau happen in the browser; only a click, a pause a
 where a slider was let go come back.
 
 `payload` turns arrays into plain JSON and can be tested without Streamlit;
-`show` puts it on the page.
+`component.show` puts it on the page.
 """
 
-from app.viewer.payload import Dial, Layer, Panel, Scale, Stage, payload
+from sact_core.viewer import Dial, Layer, Panel, Scale, Stage, payload
 
 __all__ = ["Dial", "Layer", "Panel", "Scale", "Stage", "payload"]

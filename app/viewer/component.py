@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
-FOLDER = Path(__file__).parent
+from sact_core.viewer import sources
 
 
 def show(
@@ -26,7 +25,7 @@ def show(
     Parameters
     ----------
     data : dict
-        From `payload.payload`.
+        From `sact_core.viewer.payload`.
     key : str
         Starts with the page's name.
     on_position : callable, optional
@@ -74,10 +73,10 @@ def dialled(key: str, name: str) -> float | None:
 
 @cache
 def _component() -> Any:
-    html, css, js = (
-        (FOLDER / f"viewer.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js")
+    html, css = sources.text("viewer.html"), sources.text("viewer.css")
+    return st.components.v2.component(
+        "sact_viewer", html=html, css=css, js=sources.script("streamlit")
     )
-    return st.components.v2.component("sact_viewer", html=html, css=css, js=js)
 
 
 def _nothing() -> None:

@@ -10,10 +10,13 @@ import tomllib
 
 import numpy as np
 import pytest
+from plotly.colors import get_colorscale
 
 from app import figures
 from app.figures import style
 from app.viewer import Dial, Layer, Panel, Scale, Stage, payload
+from sact_core.viewer import colour_stops, colour_table
+from sact_core.viewer.colours import STOPS
 from tests.app.conftest import ROOT
 
 
@@ -31,7 +34,7 @@ def test_palette_is_that_of_the_theme():
 
 @pytest.mark.parametrize("name", style.COLOUR_MAPS)
 def test_colour_maps_get_steadily_lighter(name):
-    table = style.colour_table(name).astype(float)
+    table = colour_table(name).astype(float)
     light = table @ [0.2126, 0.7152, 0.0722]
 
     assert table.shape == (256, 3)
@@ -47,6 +50,17 @@ def test_no_colour_is_a_placeholder_of_the_theme(name):
 
     assert "#000004" in replaced
     assert not colours & replaced
+
+
+@pytest.mark.parametrize("name", sorted(set(STOPS) - {"difference"}))
+def test_colours_of_the_viewer_are_those_of_plotly(name):
+    ref = get_colorscale(name)
+
+    assert [share for share, _ in ref] == pytest.approx([i / 9 for i in range(10)])
+    assert [colour for _, colour in ref] == colour_stops(name)
+    assert colour_table(name)[[0, 255]].tolist() == [
+        list(bytes.fromhex(ref[i][1][1:])) for i in (0, -1)
+    ]
 
 
 def test_unknown_colour_map():

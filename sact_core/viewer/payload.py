@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from app.figures.maps import image_url
-from app.figures.style import colour_table
+from sact_core.viewer.colours import colour_table
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,7 @@ class Scale:
     unit : str
         What the values count.
     colour_map : str
-        As `figures.style.colour_table` takes it.
+        One of `sact_core.viewer.colours.STOPS`.
     """
 
     low: float
@@ -223,6 +223,20 @@ def payload(
         ]
         data["unit"] = min(max(unit, 0), len(stages) - 1)
     return data
+
+
+def image_url(image: np.ndarray) -> str:
+    """Pack an image into a PNG data URL.
+
+    Parameters
+    ----------
+    image : np.ndarray [shape=(h, w, 3), uint8]
+    """
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG", compress_level=3)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _panel(panel: Panel) -> dict[str, Any]:

@@ -7,17 +7,6 @@
 // FLOPs, when a slider is let go. While it is dragged nothing is asked: the maps of
 // every tau are here.
 
-const viewers = new WeakMap()
-
-export default function (component) {
-  const host = component.parentElement.querySelector(".viewer")
-  if (!host) return
-  let viewer = viewers.get(host)
-  if (!viewer) viewers.set(host, (viewer = new Viewer(host)))
-  viewer.update(component)
-  return () => viewer.destroy()
-}
-
 class Viewer {
   constructor(host) {
     this.host = host
