@@ -75,8 +75,8 @@ def test_batches_are_those_of_the_processor(kind, network, more):
 
 def test_larger_batches_go_with_a_higher_rate():
     tuned = next(run for run in FAMILY if run.name == "act_tau0.05")
-    words = gpu_runs.larger_batches([*tuned.flags, "--seed", "1"], 512)
-    added = words[len(tuned.flags) + 2 :]
+    given = [*tuned.flags, "--distill-from", "teacher.h5"]
+    added = gpu_runs.larger_batches(given, 512)[len(given) :]
     assert added == [
         "--batch-size", "512", "--learning-rate", "0.2", "--warmup", "0.1", "--eval-every", "15",
     ]  # fmt: skip
