@@ -60,7 +60,7 @@ class NetworkConfig:
     units_per_block: tuple[int, ...] = (5, 5, 5)
     base_channels: int = setting(
         16,
-        "width of the first block; the others have a family's multiples of it",
+        "channels in which widths are counted: every block has a family's multiple of them",
         low=1,
         high=MAX_CHANNELS,
         group="network",
@@ -217,7 +217,11 @@ class Kind:
 
 
 #: Every kind of preprocessing by its name.
-KINDS = {"cifar": Kind(None, False), "imagenet": Kind((0.5, 2.0), True)}
+KINDS = {
+    "cifar": Kind(None, False),
+    "imagenet": Kind((0.5, 2.0), True),
+    "mobile": Kind((127 / 255, 255 / 128), False),
+}
 
 
 @described
@@ -238,7 +242,8 @@ class Preprocessing:
     kind: str = setting(
         "cifar",
         "how the values of pixels are scaled: cifar (every image is standardised by itself, "
-        "(x - mean) / max(std, 1 / sqrt(number of values))) or imagenet (to [-1, 1])",
+        "(x - mean) / max(std, 1 / sqrt(number of values))), imagenet (to [-1, 1]) or mobile "
+        "((x - 127) / 128 of values from 0 to 255)",
         choices=KINDS,
     )
     image_size: int = setting(32, "side of the square input in pixels", low=1, high=MAX_IMAGE_SIZE)

@@ -6,7 +6,8 @@ fact that it does not give is an error, never the fact of another family.
 
 Source: the authors' published networks (CIFAR pre-activation ResNets and ResNet
 v2 bottlenecks) and settings, arXiv:1612.02297, section 4; He et al. 2016,
-arXiv:1603.05027.
+arXiv:1603.05027; Tan and Le 2019, arXiv:1905.11946, and EfficientNet-Lite in
+TensorFlow's ``models/official/efficientnet/lite``.
 """
 
 from __future__ import annotations
@@ -120,7 +121,8 @@ class Family:
     Attributes
     ----------
     title : str
-        Name of a network of ``{layers}`` layers.
+        Name of a network of ``{layers}`` layers, or of the ``{depth}`` that has a number,
+        else a space and the units of its blocks.
     about : str
         What it is for, in a few words.
     photographs : bool
@@ -223,8 +225,12 @@ class Family:
         return self.depths[depth] if self.depths else (depth,) * len(self.stages)
 
     def name_of(self, units_per_block: tuple[int, ...]) -> str:
-        """Name a network after its layers: those of its units, the stem and the logits."""
-        return self.title.format(layers=2 + sum(units_per_block) * len(self.layers))
+        """Name a network after its layers (its units', the stem, the logits) or its depth."""
+        depth = " " + "_".join(map(str, units_per_block))
+        for number, units in self.depths.items():
+            depth = str(number) if units == units_per_block else depth
+        layers = 2 + sum(units_per_block) * len(self.layers)
+        return self.title.format(layers=layers, depth=depth)
 
     def scope_of(self, number: int) -> str:
         """Name block ``number``, from 1, as the authors' files and metrics do."""
@@ -303,5 +309,49 @@ IMAGENET = Family(
     photograph_size=192,
 )
 
+MOBILE = Family(
+    title="EfficientNet-Lite{depth}",
+    about="inverted bottlenecks, photographs",
+    photographs=True,
+    stem=End(3, 2, channels=32, norm=RELU6),  # whatever base_channels, as the head
+    pool=False,
+    stages=(
+        Stage(2, expansion=1),
+        Stage(3, expansion=6, stride=2),
+        Stage(5, expansion=6, stride=2, kernel=5),
+        Stage(10, expansion=6, stride=2),
+        Stage(14, expansion=6, kernel=5),
+        Stage(24, expansion=6, stride=2, kernel=5),
+        Stage(40, expansion=6),
+    ),
+    layers=(
+        Layer("expand", "inner", RELU6, 1, widens=True),
+        Layer("depthwise", "inner", RELU6, strided=True, depthwise=True),
+        Layer("project", "outer", LINEAR, 1),
+    ),
+    preact=None,
+    first_shortcut="identity",
+    changing_shortcut=None,
+    halting_norm=LINEAR,
+    head=End(1, channels=1280, norm=RELU6),
+    postnorm=None,
+    head_first="mean",
+    bn_eps=1e-3,
+    bn_decay=0.99,
+    divisor=1,
+    depths={0: (1, 2, 2, 3, 3, 4, 1), 1: (1, 3, 3, 4, 4, 5, 1)},
+    usual_depth=0,
+    usual_channels=8,
+    usual_classes=1000,
+    kind="mobile",
+    image_size=224,
+    crop_fraction=0.875,
+    block_scope="block{number}",
+    l2=1e-5,
+    training={"crop": "resized", "image_size": 224, "colour": 0.5},
+    sizes=(128, 160, 192, 224, 256, 288, 320, 384, 448, 512, 640),
+    photograph_size=320,
+)
+
 #: Every family by the name that configs give.
-FAMILIES: dict[str, Family] = {"cifar": CIFAR, "imagenet": IMAGENET}
+FAMILIES: dict[str, Family] = {"cifar": CIFAR, "imagenet": IMAGENET, "mobile": MOBILE}

@@ -8,6 +8,7 @@ says:
 - ``cifar``: an image already of the right size is left alone; any other is cut
   to its central square and resized with antialiasing. Then every image is
   standardised by itself.
+- ``mobile``: the same, but for the values, which become ``(x - 127) / 128``.
 - ``imagenet``, ``fit="crop"``: the authors' evaluation: central crop, bilinear
   resize to a square (which changes the aspect), scaled to [-1, 1].
 - ``fit="square"``, every kind: the central square of that crop, resized with
@@ -18,8 +19,9 @@ says:
 Pixel values are uint8 from 0 to 255 or, after a resize that gives fractions,
 float32 from 0 to 1, as in TensorFlow.
 
-Source: the authors' published evaluation and TensorFlow's ``central_crop``,
-``resize_bilinear`` and ``per_image_standardization``.
+Source: the authors' published evaluation, TensorFlow's ``central_crop``,
+``resize_bilinear`` and ``per_image_standardization``, and the published evaluation of
+EfficientNet-Lite.
 """
 
 from __future__ import annotations
@@ -158,7 +160,7 @@ def normalise(images: np.ndarray, kind: str) -> np.ndarray:
     kind : str
         One of `sact_core.config.KINDS`. ``"cifar"``:
         ``(x - mean) / max(std, 1 / sqrt(number of values))`` over each image.
-        ``"imagenet"``: to [-1, 1].
+        ``"imagenet"``: to [-1, 1]. ``"mobile"``: ``(x - 127) / 128``.
 
     Returns
     -------

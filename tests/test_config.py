@@ -23,7 +23,7 @@ RANGE = {"halting": "sact", "tau_conditioned": True, "tau_low": 0.002, "tau_high
 @pytest.mark.parametrize(
     ("values", "match"),
     [
-        ({"family": "vgg"}, "family must be one of cifar, imagenet; got 'vgg'"),
+        ({"family": "vgg"}, "family must be one of cifar, imagenet, mobile; got 'vgg'"),
         ({"family": ["cifar"]}, "family must be one of"),
         ({"halting": "SACT"}, "halting must be one of none, act, sact; got 'SACT'"),
         ({"halting": None}, "halting must be one of"),
@@ -77,7 +77,7 @@ def test_network_config_refuses(values, match):
 @pytest.mark.parametrize(
     ("values", "match"),
     [
-        ({"kind": "mnist"}, "kind must be one of cifar, imagenet"),
+        ({"kind": "mnist"}, "kind must be one of cifar, imagenet, mobile"),
         ({"fit": "stretch"}, "fit must be one of crop, square, keep"),
         ({"image_size": 0}, "image_size must be a whole number from 1 to 8192"),
         ({"image_size": 8193}, "image_size must be a whole number"),
@@ -110,6 +110,9 @@ def test_edges_are_accepted():
         (NetworkConfig(halting="sact"), "ResNet-32 SACT"),
         (NetworkConfig(**RANGE), "ResNet-32 SACT any tau"),
         *((NetworkConfig("imagenet", u), f"ResNet-{d}") for d, u in IMAGENET_DEPTHS.items()),
+        (NetworkConfig("mobile", (1, 2, 2, 3, 3, 4, 1)), "EfficientNet-Lite0"),
+        (NetworkConfig("mobile", (1, 3, 3, 4, 4, 5, 1), halting="sact"), "EfficientNet-Lite1 SACT"),
+        (NetworkConfig("mobile", (1, 2, 2, 2, 2, 2, 1)), "EfficientNet-Lite 1_2_2_2_2_2_1"),
     ],
 )
 def test_name_counts_the_layers(config, name):
@@ -136,6 +139,8 @@ def test_how_a_network_halts(halting, halts, by_position, by_image):
         ("152", "imagenet", (3, 8, 36, 3)),
         ("200", "imagenet", (3, 24, 36, 3)),
         ("2_2_2_2", "imagenet", (2, 2, 2, 2)),
+        ("0", "mobile", (1, 2, 2, 3, 3, 4, 1)),
+        ("1", "mobile", (1, 3, 3, 4, 4, 5, 1)),
         (7, "cifar", (7, 7, 7)),
     ],
 )
@@ -205,6 +210,7 @@ def test_from_dict_refuses():
 def test_default_preprocessing():
     assert default_preprocessing("cifar") == Preprocessing("cifar", 32, 1.0, "crop")
     assert default_preprocessing("imagenet") == Preprocessing("imagenet", 224, 0.875, "crop")
+    assert default_preprocessing("mobile") == Preprocessing("mobile", 224, 0.875, "crop")
     assert [default_preprocessing(family).kind for family in FAMILIES] == list(FAMILIES)
     with pytest.raises(ValueError, match="family must be one of"):
         default_preprocessing("vgg")

@@ -17,6 +17,7 @@ from sact_core.result import BlockResult, Result
 from tests.authors import param_name
 
 IMAGENET_DEPTHS = FAMILIES["imagenet"].depths
+MOBILE_DEPTHS = FAMILIES["mobile"].depths
 
 VARIABLES = {
     "cifar_vanilla_5": NetworkConfig(),
@@ -69,6 +70,9 @@ def test_no_variables_file_is_left_out(reference_dir):
         (NetworkConfig("imagenet", IMAGENET_DEPTHS[152], 64, 1000), 60_185_128 + 51_776),
         # 16 units more than ResNet-152, in block 2.
         (NetworkConfig("imagenet", IMAGENET_DEPTHS[200], 64, 1000), 60_236_904 + 16 * 280_576),
+        # As published for EfficientNet-Lite.
+        (NetworkConfig("mobile", MOBILE_DEPTHS[0], 8, 1000), 4_652_008),
+        (NetworkConfig("mobile", MOBILE_DEPTHS[1], 8, 1000), 5_416_680),
     ],
 )
 def test_exact_parameter_counts(config, ref):
@@ -76,9 +80,9 @@ def test_exact_parameter_counts(config, ref):
 
 
 @pytest.mark.parametrize("halting", ["none", "act", "sact"])
-@pytest.mark.parametrize("family", ["cifar", "imagenet"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_names_are_unique_and_paths_of_their_unit(family, halting):
-    units = (1, 3, 2) if family == "cifar" else (1, 3, 2, 1)
+    units = (1, 3, 2, 1, 1, 1, 1)[: len(FAMILIES[family].stages)]
     plan = build_plan(NetworkConfig(family, units, 4, halting=halting))
     names = [conv.name for conv in plan.convs] + [bn.name for bn in plan.batch_norms]
     assert len(set(names)) == len(names)
@@ -151,6 +155,34 @@ def test_imagenet_facts():
     assert (plan.divisor, plan.bn_decay) == (1, 0.997)
     assert plan.block_sizes((100, 131)) == [(25, 33), (13, 17), (7, 9), (4, 5)]
     assert plan.block_sizes((1, 1)) == [(1, 1)] * 4
+
+
+def test_mobile_facts():
+    plan = build_plan(NetworkConfig("mobile", MOBILE_DEPTHS[0], 8, 1000, "sact"))
+    assert (plan.stem.weight_shape, plan.stem.stride) == ((3, 3, 3, 32), 2)
+    assert (plan.stem.bn.slope, plan.stem.bn.cap, plan.stem.bn.eps) == (0.0, 6.0, 1e-3)
+    firsts = [block.units[0] for block in plan.blocks]
+    assert [unit.out_channels for unit in firsts] == [16, 24, 40, 80, 112, 192, 320]
+    assert [unit.stride for unit in firsts] == [1, 2, 2, 2, 1, 2, 1]
+    assert [unit.convs[-2].weight_shape[0] for unit in firsts] == [3, 3, 5, 3, 5, 5, 3]
+    assert [unit.shortcut for unit in firsts] == [None] * 7  # size or width changes
+    assert [conv.weight_shape for conv in firsts[0].convs] == [(3, 3, 1, 32), (1, 1, 32, 16)]
+    for block in plan.blocks[1:]:
+        for unit in block.units:
+            expand, depthwise, project = unit.convs
+            assert expand.out_channels == depthwise.groups == 6 * unit.in_channels
+            assert [conv.bn.cap for conv in unit.convs] == [6.0, 6.0, np.inf]
+            assert project.bn.slope == 1.0
+    # A block of one unit has nothing to halt.
+    assert [sum(unit.halting is not None for unit in block.units) for block in plan.blocks] == [
+        count - 1 for count in MOBILE_DEPTHS[0]
+    ]
+    assert plan.blocks[2].units[1].halos == (2, 0, 0)
+    assert (plan.head.weight_shape, plan.postnorm) == ((1, 1, 320, 1280), None)
+    assert (plan.divisor, plan.bn_decay) == (1, 0.99)
+    assert plan.block_sizes((225, 33)) == [
+        *[(113, 17), (57, 9), (29, 5), (15, 3), (15, 3), (8, 2), (8, 2)]
+    ]
 
 
 def test_the_stem_of_a_narrow_network_keeps_its_64_channels():
@@ -240,9 +272,9 @@ def test_all_that_does_not_fit_is_listed():
 
 
 @pytest.mark.parametrize("halting", ["none", "act", "sact"])
-@pytest.mark.parametrize("family", ["cifar", "imagenet"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_fresh_parameters(family, halting):
-    units = (2, 2, 1) if family == "cifar" else (2, 2, 1, 2)
+    units = (2, 2, 1, 2, 1, 1, 1)[: len(FAMILIES[family].stages)]
     plan = build_plan(NetworkConfig(family, units, 16, halting=halting, halting_bias=-2.5))
     params = init_params(plan, seed=1)
     require_params(plan, params)

@@ -86,17 +86,23 @@ def test_imagenet_values_by_hand():
     np.testing.assert_allclose(normalise(image, "imagenet"), [[[-1, 1, -0.6]]], atol=1e-6)
 
 
-def test_another_kind_is_one_more_row(rng, monkeypatch):
-    monkeypatch.setitem(KINDS, "lite", Kind((127 / 255, 255 / 128), stretches=False))
+def test_mobile_values_by_hand(rng):
     image = photo(rng, 20, 31)
-    comp = prepare(image, Preprocessing("lite", 8))
+    comp = prepare(image, Preprocessing("mobile", 8))
     ref = (fit_square(image, 8).astype(float) - 127) / 128
     np.testing.assert_allclose(comp, ref, rtol=0, atol=1e-6)
-    with pytest.raises(ValueError, match="kind must be one of cifar, imagenet, lite; got 'mobile'"):
-        Preprocessing("mobile")
 
 
-@pytest.mark.parametrize("kind", ["cifar", "imagenet"])
+def test_another_kind_is_one_more_row(monkeypatch):
+    monkeypatch.setitem(KINDS, "inverted", Kind((1.0, -1.0), stretches=False))
+    image = np.array([[[0, 255, 51]]], np.uint8)
+    comp = prepare(image, Preprocessing("inverted", 1))
+    np.testing.assert_allclose(comp, [[[1, 0, 0.8]]], rtol=0, atol=1e-6)
+    with pytest.raises(ValueError, match=r"kind must be one of .*, inverted; got 'lite'"):
+        Preprocessing("lite")
+
+
+@pytest.mark.parametrize("kind", ["cifar", "imagenet", "mobile"])
 def test_whole_and_fractional_pixels_mean_the_same(rng, kind):
     image = photo(rng, 9, 7)
     ref = normalise(image, kind)
