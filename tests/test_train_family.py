@@ -96,7 +96,7 @@ def test_every_run_is_a_recipe():
         config, _ = parse_config(build_parser().parse_args([*run.flags, *taught]))
         assert config.crop_border == "reflect", run.name
         assert run.repeats == (run.seed != 1), run.name
-        if run.teacher == "resnet110":
+        if run.teacher == "wide":
             assert config.epochs >= 15, run.name
 
 
