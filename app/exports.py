@@ -174,9 +174,9 @@ def command(look: Look, shown: Shown, precision: str = "float32") -> str:
     image = image_file(picture)
     if picture.origin == "example":
         image = f"app/examples/{picture.name.lower()}.jpg"
-    checkpoint = f"{model.name.removeprefix('uploaded: ')}.h5"
-    folder = "" if "/" in checkpoint or isinstance(model.source, bytes) else "pretrained/"
-    words = ["python", "-m", "sact_core.ponder", image, "--checkpoint", folder + checkpoint]
+    shipped = "/" not in model.name and not isinstance(model.source, bytes)  # found by name
+    checkpoint = model.name if shipped else f"{model.name.removeprefix('uploaded: ')}.h5"
+    words = ["python", "-m", "sact_core.ponder", image, "--checkpoint", checkpoint]
     own = model.header.preprocessing
     if look.image_size is not None:
         words += ["--image-size", str(look.image_size)]

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from sact_core.resources import memory_sentence
+from sact_core.shipped import networks_dir
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "app" / "examples"
@@ -17,12 +18,12 @@ class InputError(ValueError):
 
 def pretrained_dir() -> Path:
     """Folder of the checkpoints that come with the program."""
-    return Path(os.environ.get("SACT_PRETRAINED_DIR") or ROOT / "pretrained")
+    return networks_dir()
 
 
 def runs_dir() -> Path:
-    """Folder of training runs."""
-    return Path(os.environ.get("SACT_RUNS_DIR") or ROOT / "runs")
+    """Folder of training runs: where the app was started, as training has it."""
+    return Path(os.environ.get("SACT_RUNS_DIR") or Path.cwd() / "runs")
 
 
 def data_dir() -> Path:

@@ -5,7 +5,7 @@ units to stop (Figurnov et al., CVPR 2017, arXiv:1612.02297), or decides it per
 image (Graves 2016, arXiv:1603.08983)::
 
     import sact_core
-    net = sact_core.load("pretrained/cifar10_resnet32_sact_tau0.05.h5", backend="masked")
+    net = sact_core.load("cifar10-anytau", backend="masked")    # or the file of a checkpoint
     result = net.run(images)            # uint8 RGB [n, h, w, 3]
     result.map("ponder_cost")           # [n, H, W], in units
     result.flops                        # [n], two per multiply-add
@@ -23,6 +23,7 @@ from sact_core.parameters import init_params
 from sact_core.plans import build_plan
 from sact_core.preprocess import Seen
 from sact_core.result import BlockResult, Result
+from sact_core.shipped import networks
 
 __version__ = "0.2.0"
 
@@ -48,6 +49,7 @@ __all__ = [
     "halt",
     "init_params",
     "load",
+    "networks",
     "parse_units",
     "precisions",
     "read",

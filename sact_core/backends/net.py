@@ -409,7 +409,7 @@ def load(
     Parameters
     ----------
     path : str, Path or bytes
-        The checkpoint, or its contents.
+        The checkpoint, its contents, or the name of a shipped network (`sact_core.networks`).
     backend : str
         ``"reference"``, ``"masked"`` or ``"dense"``.
     precision : str, optional

@@ -23,6 +23,7 @@ from sact_core.checkpoint.records import (
 from sact_core.config import NetworkConfig, Preprocessing, from_dict
 from sact_core.parameters import check_params
 from sact_core.plans import build_plan
+from sact_core.shipped import find_network
 from sact_core.texts import cut, shown_values
 from sact_core.untrusted_json import from_json
 
@@ -35,7 +36,7 @@ def read(source: str | Path | bytes) -> Checkpoint:
     Parameters
     ----------
     source : str, Path or bytes
-        The file, or its contents.
+        The file, its contents, or the name of a shipped network (`sact_core.networks`).
 
     Returns
     -------
@@ -52,7 +53,7 @@ def read(source: str | Path | bytes) -> Checkpoint:
     OSError
         If there is no such file or it cannot be opened.
     """
-    with untrusted_hdf5.Opened(source, CheckpointError) as file:
+    with untrusted_hdf5.Opened(find_network(source), CheckpointError) as file:
         problems: list[str] = []
         header, texts = _read_attributes(file, problems)
         params = _read_params(file, header.config if header else None, problems)
@@ -73,7 +74,7 @@ def read_header(source: str | Path | bytes) -> Header:
     Parameters
     ----------
     source : str, Path or bytes
-        The file, or its contents.
+        The file, its contents, or the name of a shipped network (`sact_core.networks`).
 
     Raises
     ------
@@ -82,7 +83,7 @@ def read_header(source: str | Path | bytes) -> Header:
     OSError
         If there is no such file or it cannot be opened.
     """
-    with untrusted_hdf5.Opened(source, CheckpointError) as file:
+    with untrusted_hdf5.Opened(find_network(source), CheckpointError) as file:
         problems: list[str] = []
         header, _ = _read_attributes(file, problems)
         raise_all(file.label, problems)
