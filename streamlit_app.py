@@ -1,6 +1,6 @@
-"""SACT Explorer: see where a network thinks. Run with: streamlit run streamlit_app.py"""
+"""SACT Explorer: see where a network thinks. Run with: sact app, or streamlit run this file."""
 
-from app.folders import sentence
+from app.folders import ROOT, sentence
 from sact_core.extras import MissingPackage, need
 from sact_core.resources import memory_sentence
 
@@ -14,7 +14,7 @@ except ModuleNotFoundError:
 
 st.set_page_config(
     page_title="SACT Explorer",
-    page_icon="app/logo_icon.png",
+    page_icon=str(ROOT / "app" / "logo_icon.png"),
     layout="wide",
     menu_items={
         "About": "**SACT Explorer** shows where a network with spatially adaptive computation "
@@ -89,7 +89,8 @@ PAGES = {
 }
 
 dress()
-st.logo("app/logo.svg", size="large", icon_image="app/logo_icon.svg")
+FOLDER = ROOT / "app"
+st.logo(str(FOLDER / "logo.svg"), size="large", icon_image=str(FOLDER / "logo_icon.svg"))
 page = st.navigation(PAGES)
 check_link(page)
 try:

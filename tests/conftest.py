@@ -59,7 +59,7 @@ def need_registry() -> None:
     """Skip (fail where it is required) if pip finds no package registry."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--retries", "1"]
     with tempfile.TemporaryDirectory() as folder:
-        command += ["--dest", folder, "--only-binary", ":all:", "setuptools>=77"]
+        command += ["--dest", folder, "--only-binary", ":all:", "hatchling>=1.27"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     if done.returncode:
         said = done.stderr.strip().splitlines()[-1:]

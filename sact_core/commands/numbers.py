@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
+import sys
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import NoReturn
 
 from sact_core.commands.running import escaping
@@ -61,6 +64,8 @@ def _say(parser: argparse.ArgumentParser, message: str) -> NoReturn:
 
 
 def _bound(parser: argparse.ArgumentParser) -> None:
+    if Path(sys.argv[0]).stem == "sact":  # the console command, `sact_core.__main__`
+        parser.prog = re.sub(r"^python -m sact_core\.(\w+)", _as_typed, parser.prog)
     parser.error = partial(_say, parser)  # type: ignore[method-assign]
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
@@ -70,6 +75,10 @@ def _bound(parser: argparse.ArgumentParser) -> None:
             action.type = _whole
         elif action.type is float:
             action.type = _number
+
+
+def _as_typed(module: re.Match[str]) -> str:
+    return f"sact {module[1].replace('_', '-')}"
 
 
 def _whole(text: str) -> int:
