@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from sact_core.config import NetworkConfig
 
@@ -212,6 +213,11 @@ class Plan:
     divisor: int
     bn_decay: float
     head: Conv | None = None
+
+    @cached_property
+    def memo(self) -> dict[Any, Any]:
+        """What others have worked out of this plan and would work out again, under their keys."""
+        return {}
 
     @cached_property
     def units(self) -> tuple[Unit, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,14 @@ _OUT_OF_MEMORY = re.compile(
     r"|can't start new thread|failed to map segment",
     re.IGNORECASE,
 )
+
+#: What the system may give up to whoever asks, in KiB.
+_AVAILABLE = re.compile(r"^MemAvailable: *(\d+) kB", re.MULTILINE)
+
+#: Seconds for which groups with a limit are remembered; what they hold is read every time.
+LIMITS_STAND = 10.0
+
+_limited: tuple[float, list[Path]] | None = None
 
 #: A limit beyond is none: version 1 writes "none" as a number of about this size.
 NO_LIMIT = 1 << 60
@@ -57,12 +66,13 @@ def available_memory(root: Path | None = None) -> int | None:
     root : Path, optional
         Where the files of the system lie.
     """
+    limited = _groups(root, "memory") if root else _limited_lately(time.monotonic())
     root = root or ROOT
     free = []
-    told = _numbers(root / "proc/meminfo").get("MemAvailable:")
+    told = _AVAILABLE.search(_text(root / "proc/meminfo"))
     if told is not None:
-        free.append(1024 * told)
-    free += [left for group in _groups(root, "memory") for left in _left(group)]
+        free.append(1024 * int(told[1]))
+    free += [left for group in limited for left in _left(group)]
     free += _below_ulimit(root)
     return max(min(free), 0) if free else None
 
@@ -117,19 +127,31 @@ def _left(group: Path) -> Iterator[int]:
             yield limit - max(used - files, 0)
 
 
+def _limited_lately(now: float) -> list[Path]:
+    """Groups that hold this process and have a limit of memory, as of some seconds ago.
+
+    Most have none, and each takes some files to tell; this is asked before every run.
+    """
+    global _limited
+    if _limited is None or now - _limited[0] > LIMITS_STAND:
+        found = [group for group in _groups(ROOT, "memory") if list(_left(group))]
+        _limited = now, found
+    return _limited[1]
+
+
 def _below_ulimit(root: Path) -> list[int]:
     """Bytes left of what the process may map, and of what it may hold of its own."""
     try:
         import resource
     except ImportError:  # not on this system
         return []
-    status = _numbers(root / "proc/self/status")
-    left = []
-    for kind, name in ((resource.RLIMIT_AS, "VmSize:"), (resource.RLIMIT_DATA, "VmData:")):
-        limit = resource.getrlimit(kind)[0]
-        if limit != resource.RLIM_INFINITY and name in status:
-            left.append(limit - 1024 * status[name])
-    return left
+    limits = {
+        name: resource.getrlimit(kind)[0]
+        for kind, name in ((resource.RLIMIT_AS, "VmSize:"), (resource.RLIMIT_DATA, "VmData:"))
+    }
+    limits = {name: most for name, most in limits.items() if most != resource.RLIM_INFINITY}
+    status = _numbers(root / "proc/self/status") if limits else {}
+    return [most - 1024 * status[name] for name, most in limits.items() if name in status]
 
 
 def _groups(root: Path, controller: str) -> Iterator[Path]:

@@ -94,6 +94,30 @@ def test_the_smallest_limit_of_all_groups_around_counts(tmp_path: Path) -> None:
     assert resources.available_memory(tmp_path) == 0
 
 
+def test_limits_are_remembered_and_what_is_left_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network asks before every run: groups without a limit cost nothing then."""
+    machine(tmp_path, "0::/a/b\n", V2.format(root="/", at="/sys/fs/cgroup"))
+    top, now = tmp_path / "sys/fs/cgroup", 1000.0
+    limit_v2(top / "a/b", str(3 * GIB), 3 * GIB)  # nothing is left; a limit all the same
+    limit_v2(top / "a", "max", 4 * GIB)
+    monkeypatch.setattr(resources, "ROOT", tmp_path)
+    monkeypatch.setattr(resources, "_limited", None)
+    monkeypatch.setattr(resources.time, "monotonic", lambda: now)
+    assert resources.available_memory() == 0
+    limit_v2(top / "a/b", str(3 * GIB), GIB)
+    read = []
+    text = resources._text
+    monkeypatch.setattr(resources, "_text", lambda path: read.append(path) or text(path))
+    assert resources.available_memory() == 2 * GIB
+    assert {path.parent for path in read} == {tmp_path / "proc", top / "a/b"}
+    limit_v2(top / "a", str(5 * GIB), 4 * GIB)
+    assert resources.available_memory() == 2 * GIB
+    now += resources.LIMITS_STAND + 1
+    assert resources.available_memory() == GIB
+
+
 def test_a_container_sees_its_own_group_as_the_outermost(tmp_path: Path) -> None:
     machine(tmp_path, "0::/\n", V2.format(root="/", at="/sys/fs/cgroup"))
     limit_v2(tmp_path / "sys/fs/cgroup", str(2 * GIB), GIB)

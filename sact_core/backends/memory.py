@@ -57,6 +57,14 @@ def estimate_memory(plan: Plan, shape: tuple[int, ...], keep_outputs: bool = Fal
         If the network cannot take an input of this size.
     """
     n, height, width, channels = shape
+    key = ("estimate_memory", height, width, channels, keep_outputs)
+    if key not in plan.memo:  # asked before every run
+        plan.memo[key] = _numbers_at_once(plan, height, width, channels, keep_outputs)
+    return 4 * n * int(plan.memo[key])
+
+
+def _numbers_at_once(plan: Plan, height: int, width: int, channels: int, keep_outputs: bool) -> int:
+    """Numbers that one image takes at the peak of a forward pass."""
     positions = dense_positions(plan, (height, width))
     halts = plan.config.halts
     ends = [conv for conv in (plan.stem, plan.head) if conv is not None]
@@ -77,8 +85,7 @@ def estimate_memory(plan: Plan, shape: tuple[int, ...], keep_outputs: bool = Fal
         masked += MASKED_HALTING_NUMBERS * places * len(block.units)
         if keep_outputs:
             outputs += rows * columns * block.units[-1].out_channels
-    numbers = max(dense, masked) + outputs
-    return 4 * n * numbers
+    return max(dense, masked) + outputs
 
 
 def estimate_step(plan: Plan, shape: tuple[int, ...], num_bytes: int = 4) -> int:
