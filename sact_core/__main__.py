@@ -33,6 +33,7 @@ COMMANDS = {
     "average": "average networks that were fine-tuned from one",
     "prepare": "prepare a data set of its archive",
     "import-tf": "import a TensorFlow checkpoint of the authors' code",
+    "import-torch": "import a network from a state dict of PyTorch",
     "export-onnx": "write a network as an ONNX file",
     "benchmark": "measure in seconds",
 }

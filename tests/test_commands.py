@@ -182,6 +182,7 @@ def test_output_that_nobody_reads_ends_a_command_silently():
         ("objects", ["absent", "--checkpoint", "absent.h5", "--boxes", "absent.json"]),
         ("saliency", ["absent", "--checkpoint", "absent.h5"]),
         ("import_tf.__main__", ["absent", "--out", "out.h5"]),
+        ("import_torch.__main__", ["absent", "--as", "cifar", "--out", "out.h5"]),
         ("train.__main__", ["--finetune-from", "absent.h5"]),
         ("evaluate.__main__", ["--checkpoint", "absent.h5"]),
         ("benchmark.__main__", ["report", "--out", "absent"]),

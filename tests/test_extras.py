@@ -37,6 +37,7 @@ COMMANDS = [
     (("export_maps", *MAPS, "--dataset", "cifar10", "--out", "{out}.h5"), "array_record", "data"),
     (("import_tf", "{net}", "--out", "{out}.h5"), "cramjam", "import-tf"),
     (("import_tf", "{net}", "--out", "{out}.h5"), "google_crc32c", "import-tf"),
+    (("import_torch", "{net}", "--as", "mobile", "--out", "{out}.h5"), "torch", "train"),
     (("export_onnx", "{net}", "--out", "{out}.onnx"), "onnx", "onnx"),
     (("benchmark", "infer", "--out", "{out}"), "torch", "train"),
     (("benchmark", "infer", "--out", "{out}"), "plotly", "plots"),

@@ -29,6 +29,7 @@ CALLS: dict[str, list[str]] = {
     "draw_maps": ["absent.h5", "--out", "OUT"],
     "average": ["NET", "NET", "--out", "OUT/average.h5"],
     "import_tf": ["absent", "--out", "OUT/a.h5"],
+    "import_torch": ["absent", "--as", "cifar", "--out", "OUT/a.h5"],
     "export_onnx": ["NET", "--out", "OUT/a.onnx"],
     "evaluate": ["--checkpoint", "NET", "--dataset", "DATA", "--split", "test"],
     "prepare": ["cifar10", "--archive", "absent", "--data-dir", "OUT"],

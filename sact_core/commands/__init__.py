@@ -4,6 +4,7 @@ Bad input and Ctrl-C are one sentence and an exit code. Nothing here is imported
 ``--help`` could do without.
 """
 
+from sact_core.commands.class_names import read_class_names
 from sact_core.commands.flags import (
     BACKENDS,
     PRECISIONS,
@@ -30,6 +31,7 @@ __all__ = [
     "open_network",
     "parse",
     "progress",
+    "read_class_names",
     "refuse_existing",
     "run",
     "run_together",

@@ -5,39 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from sact_core.checkpoint import write
-from sact_core.commands import parse, refuse_existing, run
+from sact_core.commands import parse, read_class_names, refuse_existing, run
 from sact_core.import_tf.convert import import_checkpoint
 from sact_core.texts import shown
-
-CIFAR10_NAMES = (
-    "airplane automobile bird cat deer dog frog horse ship truck".split()  # noqa: SIM905
-)
-
-
-def read_class_names(source: str) -> tuple[str, ...]:
-    """Read one name per line from a text file; the word ``cifar10`` stands for its ten names.
-
-    Raises
-    ------
-    ValueError
-        If the file is no UTF-8 text or is empty.
-    OSError
-        If it cannot be read.
-    """
-    if source == "cifar10":
-        return tuple(CIFAR10_NAMES)
-    try:
-        lines = Path(source).read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError:
-        raise ValueError(f"{source} is no UTF-8 text") from None
-    names = tuple(line.strip() for line in lines if line.strip())
-    if not names:
-        raise ValueError(f"{source} holds no class names")
-    return names
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -60,7 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--class-names",
         metavar="FILE",
-        help="text file with a class name per line, or the word cifar10",
+        help="text file with a class name per line, or the word cifar10 or imagenet",
     )
     parser.add_argument(
         "--image-size",
