@@ -22,10 +22,11 @@ from sact_core.plans import build_plan
 from sact_core.preprocess import Preprocessing
 from sact_core.train import __main__ as command
 from sact_core.train.batches import Batch
-from sact_core.train.learner import Learner, relative_prices
+from sact_core.train.learner import Learner
 from sact_core.train.loop import Trainer
 from sact_core.train.recipes import TrainingConfig
 from sact_core.train.run_dir import RunDir
+from sact_core.train.targets import relative_prices
 from tests.networks import random_params
 from tests.test_metrics import drawn
 from tests.training import TINY, batch, examples, flags

@@ -234,12 +234,12 @@ def _held_out(files: Listed, root: Path, share: float) -> set[tuple[Path, int]]:
     found: set[tuple[Path, int]] = set()
     for label in {label for _, label in files}:
         ours = [pair for pair in files if pair[1] == label]
-        ours.sort(key=lambda pair: _drawn(pair[0].relative_to(root)))
+        ours.sort(key=lambda pair: drawn(pair[0].relative_to(root)))
         found |= set(ours[: min(max(round(share * len(ours)), 1), len(ours) - 1)])
     return found
 
 
-def _drawn(path: Path) -> bytes:
+def drawn(path: Path) -> bytes:
     """A number that a name draws, the same on every machine."""
     return hashlib.sha256(os.fsencode(path.as_posix())).digest()
 

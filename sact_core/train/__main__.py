@@ -12,6 +12,9 @@
         --finetune-from runs/vanilla/last.h5           # one network for every tau
     python -m sact_core.train --preset photographs --dataset caltech101 --units 50 \\
         --image-size 128                                                   # ImageNet family
+    python -m sact_core.train --preset teach --halting sact --tau-range 0.01 0.6 \\
+        --finetune-from NAME.h5 --distill-from NAME.h5 --labels none \\
+        --dataset caltech101 --dataset ~/photos        # halting for a network that is trained
     torchrun --nproc-per-node=2 --local-addr=127.0.0.1 -m sact_core.train …    # two processes
     python -m sact_core.train … --resume                                   # go on
 
@@ -136,9 +139,10 @@ def _prepare(
     Returns it, the whole recipe, and what decodes the images or gives them to decode.
     """
     from sact_core.data.source import load_source
-    from sact_core.data.splits import open_split
     from sact_core.train.memory import require_memory
     from sact_core.train.run_dir import RunDir
+    from sact_core.train.sets import open_sets
+    from sact_core.train.sizes import count_images, sides
     from sact_core.train.start import (
         require_compiler,
         resolve_amp,
@@ -152,17 +156,14 @@ def _prepare(
             f"a batch of {config.batch_size} images cannot be shared by {processes.world} "
             f"processes: each needs the same number, at least 2"
         )
-    train = open_split(config.dataset, config.train_split, args.data_dir)
-    test = open_split(config.dataset, config.eval_split, args.data_dir)
-    if train.class_names != test.class_names:
-        raise ValueError(
-            f"the classes of {config.train_split} and {config.eval_split} of {config.dataset} "
-            f"differ: {_difference(train.class_names, test.class_names)}"
-        )
+    sets = open_sets(config, args.data_dir)
+    train, test = sets.train, sets.test
     num_train = min(config.num_train_examples or len(train), len(train))
-    if num_train < config.batch_size:
+    largest = max((count_images(config, side) for side in sides(config)), default=0)
+    largest = max(largest, config.batch_size)
+    if num_train < largest:
         raise ValueError(
-            f"a batch of {config.batch_size} is larger than the {num_train} training images: "
+            f"a batch of {largest} is larger than the {num_train} training images: "
             f"give a smaller --batch-size"
         )
     run_dir = RunDir(args.run_dir or Path("runs") / run_name(config))
@@ -170,7 +171,7 @@ def _prepare(
     device = _device(args)
     config = dataclasses.replace(
         config,
-        network=dataclasses.replace(config.network, num_classes=len(train.class_names)),
+        network=dataclasses.replace(config.network, num_classes=sets.num_classes),
         amp=resolve_amp(amp, device, recorded),
     )
     if device.startswith("cpu"):
@@ -221,7 +222,7 @@ def _same_everywhere(
 
 def _which(source: Source) -> dict[str, Any]:
     """What tells the images of a split from others, wherever they lie."""
-    return {key: source.identity[key] for key in ("size", "digest") if key in source.identity}
+    return {"size": len(source)} | ({"digest": source.digest} if source.digest else {})
 
 
 def _data_workers(args: argparse.Namespace, processes: Processes) -> int:
@@ -241,11 +242,6 @@ def _device(args: argparse.Namespace) -> str:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"device {device!r} is not to be had: {reason}") from None
     return device
-
-
-def _difference(one: tuple[str, ...], other: tuple[str, ...]) -> str:
-    apart = sorted(set(one) ^ set(other))
-    return ", ".join(apart[:5]) + (" and more" if len(apart) > 5 else "")
 
 
 def _print(text: str) -> None:

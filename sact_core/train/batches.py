@@ -23,6 +23,9 @@ class Batch:
     ``taus`` [shape=(n,), float64] is the price of a unit for each image, where the
     network is conditioned on it. With the recipe's ``distill_views``, ``view`` is which of
     the ways to cut an image this is, and ``picked`` [shape=(n,), int64] which images it has.
+    ``larger`` [shape=(n, h', w', 3), float32] are the same crops at the teacher's own size,
+    where it has one. Where images are mixed, ``shares`` [shape=(n,), float32] is the share of
+    the image that has the label, and ``others`` [shape=(n,), int64] is the label of the rest.
     """
 
     images: np.ndarray
@@ -30,6 +33,9 @@ class Batch:
     taus: np.ndarray | None = None
     view: int | None = None
     picked: np.ndarray | None = None
+    larger: np.ndarray | None = None
+    shares: np.ndarray | None = None
+    others: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -199,7 +205,27 @@ def draw_taus(config: TrainingConfig, epoch: int, step: int, n: int) -> np.ndarr
     return np.clip(np.exp(rng.uniform(np.log(low), np.log(high), n)), low, high)
 
 
-def blank_squares(images: np.ndarray, centres: np.ndarray, side: int) -> None:
+def draw_shares(config: TrainingConfig, epoch: int, step: int, n: int) -> np.ndarray | None:
+    """Draw for every image of a step how much of it is left when it is mixed with another.
+
+    Parameters
+    ----------
+    config, epoch, step, n
+        As for `draw_taus`.
+
+    Returns
+    -------
+    np.ndarray [shape=(n,), float64], optional
+        At least one half; None without mixup.
+    """
+    if not config.mixup:
+        return None
+    rng = np.random.default_rng([config.seed, 5, epoch, step])
+    shares = rng.beta(config.mixup, config.mixup, n)
+    return np.maximum(shares, 1 - shares)
+
+
+def blank_squares(images: np.ndarray, centres: np.ndarray, side: float) -> None:
     """Set a square of every image to 0, in place: Cutout.
 
     Source: DeVries and Taylor 2017, arXiv:1708.04552.
@@ -210,7 +236,7 @@ def blank_squares(images: np.ndarray, centres: np.ndarray, side: int) -> None:
         Scaled images.
     centres : np.ndarray [shape=(n, 2), int]
         Row and column of each square's centre; it may hang over the edge.
-    side : int
+    side : float
         Of the squares, in pixels.
     """
     height, width = images.shape[1:3]

@@ -19,7 +19,7 @@ from sact_core.data.records import Unreadable
 from sact_core.data.source import Source
 
 #: Decoded pixels kept in memory at most; a set that is larger is not kept at all.
-KEEP_BYTES = 1 << 30
+KEEP_BYTES = 1 << 32
 
 #: Share of the free memory that they may take.
 KEEP_SHARE = 0.25

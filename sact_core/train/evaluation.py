@@ -10,13 +10,21 @@ from sact_core.backends import dense
 from sact_core.backends.checks import check_result
 from sact_core.flops import dense_flops, unit_prices
 from sact_core.measures.metrics import Metrics, l2_loss
+from sact_core.taus import check_taus
 from sact_core.train.feed import Feed
 from sact_core.train.recipes import TrainingConfig
+
+ACCURACY, RECALL, AGREEMENT = "eval/Accuracy", "eval/Recall@5", "eval/Agreement"
 
 END_EXAMPLES = 2000  # test images that the ends of a range of tau are evaluated on
 
 
-def measure(network: dense.Network, config: TrainingConfig, feed: Feed) -> dict[str, Any]:
+def measure(
+    network: dense.Network,
+    config: TrainingConfig,
+    feed: Feed,
+    teacher: dense.Network | None = None,
+) -> dict[str, Any]:
     """Evaluate a network on the test images of a run, in float32, in the authors' terms.
 
     A network conditioned on tau at its default, and, on the first test images
@@ -30,11 +38,15 @@ def measure(network: dense.Network, config: TrainingConfig, feed: Feed) -> dict[
         The recipe; its tau, its price and its L2 count.
     feed : Feed
         Gives the images.
+    teacher : dense.Network, optional
+        What it answers counts as right, in place of labels.
 
     Returns
     -------
     dict
-        As `sact_core.measures.metrics.Metrics.summary`, and ``flops_share``, of dense.
+        As `sact_core.measures.metrics.Metrics.summary`, and ``flops_share``, of dense. With
+        a teacher, ``eval/Agreement`` in place of the accuracy, ``eval/Agreement@5`` (its
+        answer is among five) in place of the recall, and no loss.
 
     Raises
     ------
@@ -51,6 +63,9 @@ def measure(network: dense.Network, config: TrainingConfig, feed: Feed) -> dict[
     prices = unit_prices(plan, (feed.side, feed.side), config.price)
     metrics = {tau: Metrics(plan, tau, regularization, prices) for tau in [config.tau, *ends]}
     for images, labels in feed.test_inputs(plan):
+        if teacher is not None:
+            taus = check_taus(teacher.plan.config, None, len(images))
+            labels = dense.infer(teacher.eval(), images, taus=taus).logits.argmax(1)
         for tau, seen in metrics.items():
             if tau == config.tau or seen.count < END_EXAMPLES:
                 taus = np.full(len(images), tau) if ends else None
@@ -60,6 +75,12 @@ def measure(network: dense.Network, config: TrainingConfig, feed: Feed) -> dict[
     shown = {tau: seen.summary() for tau, seen in metrics.items()}
     for found in shown.values():
         found["flops_share"] = found["Total Flops/mean"] / whole
+        if teacher is not None:
+            for name in ("eval/Mean Loss", "eval/Cross Entropy"):
+                del found[name]
+            found[AGREEMENT] = found.pop(ACCURACY)
+            if RECALL in found:
+                found[f"{AGREEMENT}@5"] = found.pop(RECALL)
     found = shown[config.tau]
     for tau in ends:
         there = shown[tau]
@@ -69,7 +90,7 @@ def measure(network: dense.Network, config: TrainingConfig, feed: Feed) -> dict[
 
 def _telling(found: dict[str, Any]) -> dict[str, str]:
     """Which metrics are kept of an end of the range, by the names that they get."""
-    kept = {"Accuracy": "eval/Accuracy"}
+    kept = {k.removeprefix("eval/"): k for k in (ACCURACY, AGREEMENT) if k in found}
     kept |= {name: name for name in ("Total Flops/mean", "flops_share")}
     mean = "/num_units_mean"
     return kept | {f"{k.removesuffix(mean)}/units": k for k in found if k.endswith(mean)}

@@ -25,7 +25,9 @@ from sact_core.taus import check_taus
 from sact_core.train.answers import Answers
 from sact_core.train.batches import Batch
 from sact_core.train.ema import WeightAverage
+from sact_core.train.optimisers import Anchor, make_optimiser
 from sact_core.train.recipes import TrainingConfig
+from sact_core.train.targets import blended, maps_apart, relative_prices
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,9 @@ class Learner:
         self.device = torch.device(device)
         self.plan: Plan = build_plan(config.network)
         # torch.compile has its own ways of fusing.
-        self.network = dense.Network(self.plan, params, fused=not config.compile).to(self.device)
+        fused = not config.compile
+        made = dense.Network(self.plan, params, fused, config.freeze_bn)
+        self.network = made.to(self.device)
         self._forward: Callable[..., Any] = self.network
         if config.compile:
             self._forward = torch.compile(self.network)
@@ -101,24 +105,44 @@ class Learner:
         self._teacher: dense.Network | None = None
         self._teacher_config = None if teacher is None else teacher.config
         if teacher is not None:
-            made = dense.Network(build_plan(teacher.config), teacher.params, fused=True)
+            made = dense.Network(build_plan(teacher.config), teacher.params, True, config.freeze_bn)
             self._teacher = made.to(self.device).eval().requires_grad_(False)
         self._average = WeightAverage(self.network, config.ema) if config.ema else None
-        self.optimiser = self._make_optimiser()
+        if not config.backbone_lr:
+            for name, value in self.network.named_parameters():
+                value.requires_grad_("/halting_proba/" in name)
+        self.optimiser = make_optimiser(config, self.network)
         self._weights = [v for k, v in self.network.named_parameters() if k.endswith("/weight")]
+        self._anchor = Anchor(self.network, config.anchor) if config.anchor else None
 
     def look(self, batch: Batch) -> Seen:
         """Run a batch forward."""
         x = torch.from_numpy(batch.images).to(self.device).permute(0, 3, 1, 2)
         labels = torch.from_numpy(batch.labels).to(self.device)
         taus = None if batch.taus is None else torch.from_numpy(batch.taus).to(self.device)
+        larger = None
+        if batch.larger is not None:
+            larger = torch.from_numpy(batch.larger).to(self.device).permute(0, 3, 1, 2)
+        mixed = None
+        if batch.shares is not None and batch.others is not None:
+            parts = (
+                torch.from_numpy(each).to(self.device) for each in (batch.shares, batch.others)
+            )
+            mixed = next(parts), next(parts)
         target = None if self._answers is None else self._kept(x, batch, self._answers)
-        found = self.forward(x, labels, taus, target)
+        found = self.forward(x, labels, taus, target, larger=larger, mixed=mixed)
         numbers = float(found.total), float(found.accuracy), float(found.ponder)
         return Seen(found.objective, *numbers, found.traces, (len(x), x.shape[2], x.shape[3]))
 
     def forward(
-        self, x: Tensor, labels: Tensor, taus: Tensor | None = None, target: Tensor | None = None
+        self,
+        x: Tensor,
+        labels: Tensor,
+        taus: Tensor | None = None,
+        target: Tensor | None = None,
+        *,
+        larger: Tensor | None = None,
+        mixed: tuple[Tensor, Tensor] | None = None,
     ) -> Passed:
         """Run a batch forward that is on the device already, without waiting for anything.
 
@@ -127,29 +151,41 @@ class Learner:
         x : Tensor [shape=(n, 3, h, w), float32]
             Preprocessed images, best stored channels last.
         labels : Tensor [shape=(n,), int64]
-            Classes.
+            Classes; of no meaning where the recipe is without labels.
         taus : Tensor [shape=(n,), float64], optional
             As in `sact_core.train.batches.Batch`.
         target : Tensor [shape=(n, classes), float32], optional
             What the teacher answers; it is asked where left out.
+        larger : Tensor, optional
+            As ``x``: what the teacher sees in its place.
+        mixed : tuple of Tensor [shape=(n,)], optional
+            ``shares`` and ``others`` of `sact_core.train.batches.Batch`.
         """
         config = self.config
         self.network.train()
         tau: float | Tensor = config.tau
-        told: dict[str, Tensor] = {}  # to a network that is conditioned on tau
+        told: dict[str, Any] = {}
         if taus is not None:
             tau = told["tau"] = taus
+        maps: list[Tensor] | None = None
         if target is None and self._teacher is not None:
-            target = self._taught(x)
+            target, maps = self._taught(x if larger is None else larger)
+        if target is not None and config.labels == "none":
+            labels = target.argmax(1)
         if target is not None and config.difficulty:
             tau = tau * relative_prices(target, labels, config.difficulty)
+        if maps is not None:
+            told["keep_outputs"] = True
         with self._autocast():
             logits, traces = self._forward(x, **told)
+        wanted = labels
+        if mixed is not None and config.labels == "given":
+            wanted = blended(labels, *mixed, logits.shape[1])
         parts = dense.loss(
             self.network,
             logits,
             traces,
-            labels,
+            wanted,
             tau,
             label_smoothing=config.label_smoothing,
             unit_prices=self._unit_prices,
@@ -157,9 +193,13 @@ class Learner:
         objective = parts.total
         if target is not None:
             objective = objective + self._distilled(logits, target, parts.cross_entropy)
+        if maps is not None:
+            objective = objective + config.match_maps * maps_apart(traces, maps)
         with torch.no_grad():
-            squares = torch.nn.utils.get_total_norm(self._weights).square()
-            total = objective + config.l2 / 2 * squares
+            total = objective.detach()
+            if config.optimiser == "sgd":  # of AdamW's decay there is no loss
+                squares = torch.nn.utils.get_total_norm(self._weights).square()
+                total = total + config.l2 / 2 * squares
             accuracy = (logits.argmax(1) == labels).float().mean()
         return Passed(objective, total, accuracy, parts.ponder.detach(), traces)
 
@@ -173,6 +213,8 @@ class Learner:
         """Take a step along the gradients that are there."""
         for group in self.optimiser.param_groups:
             group["lr"] = self.config.learning_rate * rate_factor * group["scale"]
+        if self._anchor is not None:
+            self._anchor.pull()
         self.optimiser.step()
         if self._average is not None:
             self._average.update(self.network)
@@ -218,6 +260,8 @@ class Learner:
             "network": self.network.state_dict(),
             "optimiser": self.optimiser.state_dict(),
         }
+        if self._anchor is not None:
+            found["anchor"] = self._anchor.state()
         return found if self._average is None else found | {"average": self._average.state()}
 
     def load(self, state: dict[str, Any]) -> None:
@@ -226,6 +270,13 @@ class Learner:
         self.optimiser.load_state_dict(state["optimiser"])
         if self._average is not None:
             self._average.load(state["average"])
+        if self._anchor is not None:
+            self._anchor.load(state["anchor"])
+
+    @property
+    def teacher(self) -> dense.Network | None:
+        """Whose answers are learnt, if anybody's."""
+        return self._teacher
 
     def _kept(self, x: Tensor, batch: Batch, answers: Answers) -> Tensor:
         """What the teacher answers to a batch, asked where nobody has yet."""
@@ -233,20 +284,21 @@ class Learner:
         assert batch.picked is not None
 
         def ask(missing: np.ndarray) -> np.ndarray:
-            told: np.ndarray = self._taught(x[torch.from_numpy(missing)]).float().cpu().numpy()
+            told: np.ndarray = self._taught(x[torch.from_numpy(missing)])[0].float().cpu().numpy()
             return told
 
         return torch.from_numpy(answers.of(batch.view, batch.picked, ask)).to(x.device)
 
-    def _taught(self, x: Tensor) -> Tensor:
-        """What the teacher answers to a batch."""
+    def _taught(self, x: Tensor) -> tuple[Tensor, list[Tensor] | None]:
+        """What the teacher answers to a batch, and its blocks' outputs where they count."""
         assert self._teacher is not None
         with torch.no_grad(), self._autocast():
             config = self._teacher_config
             taus = None if config is None else check_taus(config, None, len(x))
             told = {} if taus is None else {"tau": torch.from_numpy(taus).to(x.device)}
-            logits: Tensor = self._teacher(x, **told)[0]
-        return logits
+            keeps = bool(self.config.match_maps)
+            logits, traces = self._teacher(x, keep_outputs=keeps, **told)
+        return logits, [trace.output for trace in traces] if keeps else None
 
     def _distilled(self, logits: Tensor, target: Tensor, entropy: Tensor) -> Tensor:
         """What the teacher's soft labels change of the loss.
@@ -265,45 +317,3 @@ class Learner:
     def _autocast(self) -> torch.autocast:
         enabled = self.config.amp == "bf16"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
-
-    def _make_optimiser(self) -> torch.optim.SGD:
-        """SGD whose L2 falls on convolution weights only, halting branches apart."""
-        config = self.config
-        groups: dict[tuple[bool, bool], list[Tensor]] = {}
-        for name, value in self.network.named_parameters():
-            key = ("/halting_proba/" in name, name.endswith("/weight"))
-            groups.setdefault(key, []).append(value)
-        return torch.optim.SGD(
-            [
-                {
-                    "params": values,
-                    "weight_decay": config.l2 if is_weight else 0.0,
-                    "scale": config.halting_lr if is_halting else 1.0,
-                }
-                for (is_halting, is_weight), values in groups.items()
-            ],
-            lr=config.learning_rate,
-            momentum=config.momentum,
-            nesterov=config.nesterov and config.momentum > 0,
-        )
-
-
-def relative_prices(target: Tensor, labels: Tensor, power: float) -> Tensor:
-    """Give what a unit costs each image, as a share of tau: less where the teacher doubts.
-
-    Parameters
-    ----------
-    target : Tensor [shape=(n, classes)]
-        What the teacher answers, before the softmax.
-    labels : Tensor [shape=(n,), int64]
-        Classes.
-    power : float
-        0 for one price; the larger, the cheaper are hard images.
-
-    Returns
-    -------
-    Tensor [shape=(n,), float32]
-        In proportion to the softmax of the class to this power; 1 on average.
-    """
-    log_proba = -F.cross_entropy(target.float(), labels, reduction="none")
-    return torch.softmax(power * log_proba, 0) * len(labels)

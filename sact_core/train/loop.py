@@ -131,7 +131,7 @@ class Trainer:
         plan = build_plan(config.network)
         self.feed = Feed(config, train, test, self.processes, data_workers)
         names = self.feed.class_names
-        teacher = read_teacher(config.distill_from, names) if config.distill_from else None
+        teacher = read_teacher(config, names) if config.distill_from else None
         side = self.feed.side
         self.dense_flops = int(dense_flops(plan, (side, side)).total[0])
         params = init_params(plan) if state else initial_params(config, plan, say)
@@ -280,14 +280,16 @@ class Trainer:
 
     def evaluate(self) -> dict[str, Any]:
         """Evaluate on the test images, as `evaluation.measure`."""
-        return evaluation.measure(self.learner.shown, self.config, self.feed)
+        teacher = self.learner.teacher if self.config.labels == "none" else None
+        return evaluation.measure(self.learner.shown, self.config, self.feed, teacher)
 
     def _keep(self, row: dict[str, Any]) -> None:
         """Write the epoch's checkpoint and metrics."""
         made = self.checkpoint(row)
         checkpoints.write(self.run_dir.path / "last.h5", made)
-        if row.get("eval/Accuracy", -1.0) > self.progress.best:
-            self.progress.best = row["eval/Accuracy"]
+        right = row.get("eval/Accuracy", row.get("eval/Agreement", -1.0))
+        if right > self.progress.best:
+            self.progress.best = right
             checkpoints.write(self.run_dir.path / "best.h5", made)
         self.run_dir.write_metrics(self.progress.rows)
         self._events.write(

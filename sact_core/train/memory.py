@@ -9,6 +9,7 @@ from sact_core.data.source import Source
 from sact_core.plans import build_plan
 from sact_core.processes import Processes
 from sact_core.train.recipes import TrainingConfig
+from sact_core.train.sizes import count_images, sides
 
 
 def require_memory(
@@ -38,11 +39,15 @@ def require_memory(
     side, there = _side(config, train), available_memory()
     if side is None or there is None:
         return
-    share = config.batch_size // processes.world
     plan = build_plan(config.network)
     pixels = 3 * side * side
-    step = estimate_step(plan, (share, side, side, 3), 2 if config.amp == "bf16" else 4)
-    step += STEPS * share * 4 * pixels
+    num_bytes = 2 if config.amp == "bf16" else 4
+    step = 0
+    for each in sides(config) or [side]:
+        num = count_images(config, each, processes.world) // processes.world
+        shown = each**2 + (config.teacher_size or 0) ** 2
+        most = estimate_step(plan, (num, each, each, 3), num_bytes) + STEPS * num * 4 * 3 * shown
+        step = max(step, most)
     kept = 0
     if config.crop == "padded":
         num_train = min(config.num_train_examples or len(train), len(train))

@@ -11,8 +11,8 @@ from typing import Any
 from sact_core.config import NetworkConfig, parse_units
 from sact_core.families import FAMILIES
 from sact_core.settings import Setting, add_setting, settings
-from sact_core.train.presets import PRESET_FAMILIES, PRESETS, preset
-from sact_core.train.recipes import AMP_CHOICES, TrainingConfig
+from sact_core.train.presets import PRESET_FAMILIES, PRESET_NETWORKS, PRESETS, preset
+from sact_core.train.recipes import AMP_CHOICES, SIZE_STEP, TrainingConfig
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -47,11 +47,29 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_beside(group: argparse._ArgumentGroup, name: str) -> None:
     """Add what is no setting of a recipe beside the setting that it has to do with."""
-    if name == "eval_split":
+    if name == "labels":
+        text = settings(TrainingConfig)["dataset"].help
+        group.add_argument(
+            "--dataset",
+            action="append",
+            help=f"{text}: give it again for each (default: cifar10)",
+        )
+    elif name == "image_size":
+        group.add_argument(
+            "--sizes",
+            type=int,
+            nargs=2,
+            metavar=("LOW", "HIGH"),
+            help=f"images of one size at each step, drawn anew from LOW to HIGH in steps of "
+            f"{SIZE_STEP} pixels, as many of them as cost what --batch-size of --image-size do"
+            + _differing("size_low", "size_high"),
+        )
+    elif name == "eval_split":
         group.add_argument(
             "--holdout",
             type=float,
-            help="share of each class to evaluate on, of a folder without splits (default: 0.2)",
+            help="share of each class to evaluate on, of a folder without splits (default: 0.2), "
+            "or of each data set where labels are none (default: 0.05)",
         )
         group.add_argument("--data-dir", default=None, help="where TFDS keeps its data")
     elif name == "cutout":
@@ -69,6 +87,16 @@ def _add_beside(group: argparse._ArgumentGroup, name: str) -> None:
         )
 
 
+def _differing(*names: str) -> str:
+    """Say which presets set what several settings make up."""
+    found = [
+        f"{name}: {' '.join(_written(values[each]) for each in names)}"
+        for name, values in PRESETS.items()
+        if names[0] in values
+    ]
+    return f" ({', '.join(found)})" if found else ""
+
+
 def _defaults(each: Setting) -> str:
     """Say what holds where a flag is left out: whatever the recipe, and in recipes that differ."""
     found = {} if each.default in (None, "") else {"default": each.default}
@@ -76,7 +104,8 @@ def _defaults(each: Setting) -> str:
         (name, {**facts.training, "base_channels": facts.usual_channels})
         for name, facts in FAMILIES.items()
     )
-    others: list[tuple[str, Mapping[str, Any]]] = [*PRESETS.items(), *families]
+    presets = ((name, values | PRESET_NETWORKS.get(name, {})) for name, values in PRESETS.items())
+    others: list[tuple[str, Mapping[str, Any]]] = [*presets, *families]
     found |= {
         name: values[each.name]
         for name, values in others
@@ -100,10 +129,16 @@ def parse_config(args: argparse.Namespace) -> tuple[TrainingConfig, str]:
         If a flag makes no sense; one sentence.
     """
     from sact_core.data.splits import splits_of
+    from sact_core.data.unlabelled import HOLDOUT, JOINT, unlabelled_splits
     from sact_core.train.start import left_open
 
-    given = vars(args)
+    given = dict(vars(args))
+    if "dataset" in given:
+        given["dataset"] = JOINT.join(given["dataset"])
+    if "sizes" in given:
+        given["size_low"], given["size_high"] = given["sizes"]
     values: dict[str, Any] = preset(args.preset)
+    given = PRESET_NETWORKS.get(args.preset, {}) | given
     if "finetune_from" in given or "grow_from" in given:
         given = left_open(given) | given
     if "epochs" in given:
@@ -113,11 +148,16 @@ def parse_config(args: argparse.Namespace) -> tuple[TrainingConfig, str]:
     values = {**facts.training, **values}
     if facts.photographs and given.get("crop") == "padded":
         values |= {"image_size": None, "colour": 0.0}
-    if "train_split" not in given and "eval_split" not in given:
+        values |= {"size_low": None, "size_high": None, "mixup": 0.0}
+    if given.get("labels") == "none":
+        values |= {"distill_weight": 1.0, "label_smoothing": 0.0}
+        share = given.get("holdout", HOLDOUT)
+        values["train_split"], values["eval_split"] = unlabelled_splits(share)
+    elif "train_split" not in given and "eval_split" not in given:
         splits = splits_of(given.get("dataset", TrainingConfig.dataset), given.get("holdout"))
         if splits is not None:
             values["train_split"], values["eval_split"] = splits
-    elif "holdout" in given:
+    if "holdout" in given and ("train_split" in given or "eval_split" in given):
         raise ValueError("--holdout names both splits: leave out --train-split and --eval-split")
     names = {field.name for field in dataclasses.fields(TrainingConfig)}
     values |= {k: v for k, v in given.items() if k in names}

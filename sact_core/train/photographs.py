@@ -13,13 +13,18 @@ An image becomes
    evaluation do;
 2. mirrored, half of them;
 3. brighter or darker, of more or less contrast and saturation, of shifted hue;
-4. scaled, and blanked in a square where Cutout is on.
+4. scaled, and blanked in a square where Cutout is on;
+5. mixed with another image of the step, where mixup is on.
+
+The images of a step may have another size than those of the next, and the teacher may
+see the same crops at a size of its own.
 
 Source: the crops of Szegedy et al. 2015, arXiv:1409.4842, section 6, as in
 TensorFlow-Slim's Inception preprocessing, which the authors trained with (there
 the least area is 0.05 and the way of resizing random too). The ranges of colour
 at strength 1 are TensorFlow-Slim's. Its changes of colour are made in one linear
-step here: hue turns about the grey axis, as in YIQ, and clipping comes last.
+step here: hue turns about the grey axis, as in YIQ, and clipping comes last. Mixup:
+Zhang et al. 2018, arXiv:1710.09412.
 """
 
 from __future__ import annotations
@@ -33,9 +38,11 @@ from PIL import Image
 from sact_core.data.records import DataError, Unreadable
 from sact_core.data.source import Source
 from sact_core.preprocess import normalise
-from sact_core.train.batches import Batch, blank_squares, draw_taus
+from sact_core.train.batches import Batch, blank_squares, draw_shares, draw_taus
 from sact_core.train.decode import KEEP_BYTES, Decoder, Shrink
 from sact_core.train.recipes import TrainingConfig
+from sact_core.train.schedule import count_steps
+from sact_core.train.sizes import Portion, portions
 
 ASPECTS = (3 / 4, 4 / 3)
 ATTEMPTS = 10  # at a crop that fits; then the largest central one
@@ -78,7 +85,6 @@ class PhotographAugmenter:
     ) -> None:
         assert config.image_size is not None
         self.source, self.config, self.kind = source, config, kind
-        self.side = config.image_size
         self._decoder = Decoder(source, keep_bytes)
         self._pool = ThreadPoolExecutor(max(1, num_workers), "decode")
 
@@ -98,50 +104,84 @@ class PhotographAugmenter:
     def batch(self, epoch: int, step: int, order: np.ndarray, rank: int, world: int) -> Batch:
         """Make this process' share of a step's batch."""
         config = self.config
-        begin = step * config.batch_size
-        places = range(begin, min(begin + config.batch_size, len(order)))[rank::world]
-        made = list(self._pool.map(lambda place: self._one(epoch, place, order), places))
-        x = normalise(np.stack([image for image, _, _ in made]), self.kind)
-        if config.cutout:
-            blank_squares(x, np.array([hole for _, _, hole in made]), config.cutout)
-        whole = min(config.batch_size, len(order) - begin)
-        taus = draw_taus(config, epoch, step, whole)
+        portion = self._portion(epoch, step, len(order), world)
+        ours = list(range(portion.count)[rank::world])
+        shares = draw_shares(config, epoch, step, portion.count)
+        # In a step, the first image is mixed with the last, the second with the last but one.
+        partners = [] if shares is None else [portion.count - 1 - i for i in ours]
+        wanted = sorted({*ours, *partners})
+        sides = (portion.side, *([config.teacher_size] if config.teacher_size else []))
+        made = list(
+            self._pool.map(lambda i: self._one(epoch, portion.begin + i, order, sides), wanted)
+        )
+        at = {i: number for number, i in enumerate(wanted)}
+        own = [at[i] for i in ours]
         labels = np.array([label for _, label, _ in made], np.int64)
-        return Batch(x, labels, None if taus is None else taus[rank::world])
+        holes = np.array([hole for _, _, hole in made])
+        sets = []
+        for number, side in enumerate(sides):
+            x = normalise(np.stack([images[number] for images, _, _ in made]), self.kind)
+            if config.cutout:
+                blank_squares(x, holes * side // portion.side, config.cutout * side / portion.side)
+            if shares is not None:
+                kept = shares[ours].astype(np.float32)[:, None, None, None]
+                x = x[own] * kept + x[[at[i] for i in partners]] * (1 - kept)
+            sets.append(x)
+        taus = draw_taus(config, epoch, step, portion.count)
+        return Batch(
+            sets[0],
+            labels[own],
+            None if taus is None else taus[rank::world],
+            larger=sets[1] if len(sets) > 1 else None,
+            shares=None if shares is None else shares[ours].astype(np.float32),
+            others=None if shares is None else labels[[at[i] for i in partners]],
+        )
+
+    def _portion(self, epoch: int, step: int, num_images: int, world: int) -> Portion:
+        config = self.config
+        if config.size_low is not None:
+            num_steps, _ = count_steps(config, num_images)
+            return portions(config, epoch, num_steps, world)[step]
+        assert config.image_size is not None
+        begin = step * config.batch_size
+        return Portion(config.image_size, begin, min(config.batch_size, num_images - begin))
 
     def close(self) -> None:
         """Stop the workers."""
         self._pool.shutdown()
 
     def _one(
-        self, epoch: int, place: int, order: np.ndarray
-    ) -> tuple[np.ndarray, int, tuple[int, int]]:
-        """Image [shape=(side, side, 3), uint8], label and centre of Cutout at a place."""
+        self, epoch: int, place: int, order: np.ndarray, sides: tuple[int, ...]
+    ) -> tuple[list[np.ndarray], int, tuple[int, int]]:
+        """Crop at a place, of every side [shape=(side, side, 3), uint8], label, Cutout's centre."""
         config = self.config
         seed = [config.seed, 2, epoch, place]
 
         def shrink(width: int, height: int) -> int:
             box = draw_box(np.random.default_rng(seed), (width, height), config.min_area)
-            return shrinkage(box, self.side)
+            return shrinkage(box, max(sides))
 
         image, label = self._readable(place, order, shrink)
         rng = np.random.default_rng(seed)
         box = draw_box(rng, image.size, config.min_area)
         sampled, mirrored = rng.random(2) < 0.5
         changes = rng.uniform(-1, 1, 4) * config.colour
-        hole = tuple(rng.integers(0, self.side, 2).tolist())
-        size = (self.side, self.side)
-        if sampled:
-            image = image.transform(
-                size, Image.Transform.EXTENT, box, resample=Image.Resampling.BILINEAR
-            )
-        else:
-            image = image.resize(size, Image.Resampling.BILINEAR, box=box)
-        if config.flip and mirrored:
-            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        if config.colour:
-            image = recolour(image, *changes.tolist())
-        return np.asarray(image), label, hole
+        hole = tuple(rng.integers(0, sides[0], 2).tolist())
+        found = []
+        for side in sides:
+            size = (side, side)
+            if sampled:
+                cut = image.transform(
+                    size, Image.Transform.EXTENT, box, resample=Image.Resampling.BILINEAR
+                )
+            else:
+                cut = image.resize(size, Image.Resampling.BILINEAR, box=box)
+            if config.flip and mirrored:
+                cut = cut.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+            if config.colour:
+                cut = recolour(cut, *changes.tolist())
+            found.append(np.asarray(cut))
+        return found, label, hole
 
     def _readable(self, place: int, order: np.ndarray, shrink: Shrink) -> tuple[Image.Image, int]:
         for further in range(min(MOST_IN_A_ROW, len(order))):

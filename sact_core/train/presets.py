@@ -4,6 +4,9 @@
 - ``fast``: as much as possible in few epochs from scratch.
 - ``finetune``: from a vanilla network, halting branches new.
 - ``photographs``: the ImageNet family on photographs of any size, from scratch.
+- ``teach``: halting for a network that knows its classes, from its own answers at full
+  depth: its weights hardly move, its moving statistics not at all, and it sees crops of
+  many sizes, mixed in pairs.
 
 Source of the ``authors`` recipe: arXiv:1612.02297, section 4.1, and the
 authors' published CIFAR settings (SGD with momentum 0.9 at 0.1, divided by ten
@@ -50,7 +53,30 @@ PRESETS: dict[str, dict[str, Any]] = {
         "label_smoothing": 0.1,
         "amp": "auto",
     },
+    "teach": {
+        "epochs": 3.0,
+        "batch_size": 16,
+        "schedule": "cosine",
+        "optimiser": "adamw",
+        "learning_rate": 1e-3,
+        "backbone_lr": 0.015,
+        "freeze_bn": True,
+        "warmup": 0.05,
+        "l2": 0.0,
+        "ema": 0.998,
+        "crop": "resized",
+        "min_area": 0.25,
+        "size_low": 160,
+        "size_high": 320,
+        "mixup": 0.4,
+        "distill_weight": 1.0,
+        "distill_temperature": 1.0,
+        "amp": "auto",
+    },
 }
+
+#: What they change of a network's defaults.
+PRESET_NETWORKS: dict[str, dict[str, Any]] = {"teach": {"halting_bias": -2.0}}
 
 #: Families that presets are for, where it is not CIFAR's.
 PRESET_FAMILIES = {"photographs": "imagenet"}

@@ -21,6 +21,11 @@ SCHEDULES = ("step", "onecycle", "cosine")
 AMP = ("off", "bf16")
 BORDERS = ("black", "reflect")
 CROPS = ("padded", "resized")
+LABELS = ("given", "none")
+OPTIMISERS = ("sgd", "adamw")
+
+#: Sides of images of mixed sizes are multiples of it, in pixels.
+SIZE_STEP = 32
 
 #: What ``--amp`` takes: ``auto`` becomes one of `AMP` before a run starts.
 AMP_CHOICES = ("auto", *AMP)
@@ -44,7 +49,17 @@ class TrainingConfig:
     """
 
     network: NetworkConfig = field(default_factory=NetworkConfig)
-    dataset: str = setting("cifar10", "TFDS name, or a folder of class folders", group="data")
+    dataset: str = setting(
+        "cifar10",
+        "TFDS name, or a folder of class folders; several, joined by ' + ', without labels",
+    )
+    labels: str = setting(
+        "given",
+        "what is learnt from: given (the data set's classes) or none (the teacher's answers "
+        "alone, on photographs in any folders; evaluated is how often both answer alike)",
+        choices=LABELS,
+        group="data",
+    )
     train_split: str = setting("train", "to learn from, as TFDS writes it", group="data")
     eval_split: str = setting("test", "to be tested on, as TFDS writes it", group="data")
     num_train_examples: int | None = setting(
@@ -56,6 +71,15 @@ class TrainingConfig:
         low=1,
         high=1 << 40,
         group="data",
+    )
+    size_low: int | None = setting(
+        None,
+        "images have one of several sizes at each step: the smallest, in pixels",
+        low=SIZE_STEP,
+        high=1 << 16,
+    )
+    size_high: int | None = setting(
+        None, "the largest, in steps of 32", low=SIZE_STEP, high=1 << 16
     )
     tau: float = setting(
         0.01,
@@ -99,11 +123,18 @@ class TrainingConfig:
         high=1,
         group="recipe",
     )
+    optimiser: str = setting(
+        "sgd",
+        "sgd or adamw, whose steps are as large as the learning rate whatever the gradient",
+        choices=OPTIMISERS,
+        group="recipe",
+    )
     momentum: float = setting(0.9, "of SGD", low=0, high=1, group="recipe")
     nesterov: bool = setting(False, "look ahead by the momentum", group="recipe")
     l2: float = setting(
         2e-4,
-        "weight of half the squares of all convolution weights (not of normalisations)",
+        "weight of half the squares of all convolution weights (not of normalisations); with "
+        "adamw they decay by it, in proportion to the learning rate",
         low=0,
         high=MOST,
         group="recipe",
@@ -118,6 +149,27 @@ class TrainingConfig:
     )
     halting_lr: float = setting(
         1.0, "factor on the learning rate of the halting branches", low=0, high=MOST, group="recipe"
+    )
+    backbone_lr: float = setting(
+        1.0,
+        "factor on the learning rate of all but the halting branches; 0 leaves it as it is",
+        low=0,
+        high=MOST,
+        group="recipe",
+    )
+    freeze_bn: bool = setting(
+        False,
+        "normalise by the moving statistics that the network came with, which stay; those of "
+        "halting branches are learnt",
+        group="recipe",
+    )
+    anchor: float = setting(
+        0.0,
+        "weight of half the squared distance of all but the halting branches to what they "
+        "started from",
+        low=0,
+        high=MOST,
+        group="recipe",
     )
     label_smoothing: float = setting(
         0.0, "share of the target spread over all classes", low=0, high=1, group="recipe"
@@ -171,6 +223,14 @@ class TrainingConfig:
         high=1 << 10,
         group="data",
     )
+    mixup: float = setting(
+        0.0,
+        "mix images in pairs, with shares from a symmetric beta distribution of this parameter; "
+        "0 for none",
+        low=0,
+        high=100,
+        group="data",
+    )
     distill_from: str = setting(
         "", "checkpoint of a teacher, whose soft labels are learnt too", group="recipe"
     )
@@ -187,6 +247,21 @@ class TrainingConfig:
         "once; 0 for cuts of a run's own",
         low=0,
         high=1 << 12,
+        group="recipe",
+    )
+    teacher_size: int | None = setting(
+        None,
+        "side of the teacher's images, in pixels: the same crops, larger or smaller",
+        low=1,
+        high=1 << 16,
+        group="recipe",
+    )
+    match_maps: float = setting(
+        0.0,
+        "weight of how far blocks' outputs are from the teacher's: mean squared difference, in "
+        "variances of the channel",
+        low=0,
+        high=MOST,
         group="recipe",
     )
     difficulty: float = setting(
@@ -242,6 +317,8 @@ class TrainingConfig:
         if self.ema == 1:
             raise ValueError("ema must be below 1: an average of decay 1 never moves")
         self._check_first_size()
+        self._check_sizes()
+        self._check_teaching()
         if self.price != "units" and not self.network.halts:
             raise ValueError(
                 f"a vanilla network never halts, so its units have no price: leave --price "
@@ -264,7 +341,8 @@ class TrainingConfig:
         if not self.distill_from:
             raise ValueError("distill_views are what a teacher is asked about: give --distill-from")
         others = {"--crop resized": self.crop != "padded", "--cutout": bool(self.cutout)}
-        others["--first-size"] = self.first_size is not None
+        others |= {"--first-size": self.first_size is not None}
+        others |= {"--match-maps": bool(self.match_maps)}
         for flag in (flag for flag, given in others.items() if given):
             raise ValueError(f"distill_views are whole padded crops: leave {flag} out")
 
@@ -278,6 +356,53 @@ class TrainingConfig:
             raise ValueError("smaller crops at first need padded crops: leave --first-size out")
         if first % divisor:
             raise ValueError(f"first_size must be a multiple of {divisor}, got {first}")
+
+    def _check_sizes(self) -> None:
+        low, high = self.size_low, self.size_high
+        if self.crop != "resized":
+            needing = {"sizes": low or high, "teacher_size": self.teacher_size}
+            for name, given in (needing | {"mixup": self.mixup}).items():
+                if given:
+                    raise ValueError(f"{name} goes with resized crops: give --crop resized")
+        if low is None and high is None:
+            return
+        if low is None or high is None or low > high or low % SIZE_STEP or high % SIZE_STEP:
+            raise ValueError(
+                f"sizes must be two multiples of {SIZE_STEP}, the smaller one first, "
+                f"got {low} and {high}"
+            )
+
+    def _check_teaching(self) -> None:
+        started = bool(self.finetune_from or self.grow_from)
+        if self.freeze_bn and not started:
+            raise ValueError(
+                "the moving statistics of fresh weights say nothing yet: give --finetune-from, "
+                "or leave --freeze-bn out"
+            )
+        if self.anchor and not started:
+            raise ValueError(
+                "the weights are held to what they started from: give --finetune-from, or leave "
+                "--anchor out"
+            )
+        if self.optimiser == "adamw" and self.nesterov:
+            raise ValueError("nesterov is of SGD: leave it out with --optimiser adamw")
+        if not self.backbone_lr and not self.network.halts:
+            raise ValueError(
+                "with --backbone-lr 0 only halting branches learn: give --halting act or sact"
+            )
+        for name in ("teacher_size", "match_maps"):
+            if getattr(self, name) and not self.distill_from:
+                raise ValueError(f"{name} has to do with a teacher: give --distill-from")
+        if self.labels == "none":
+            if not self.distill_from:
+                raise ValueError(
+                    "without labels a teacher says what is to be answered: give --distill-from"
+                )
+            if self.distill_weight != 1 or self.label_smoothing:
+                raise ValueError(
+                    "without labels the teacher is the whole loss: give --distill-weight 1, and "
+                    "no --label-smoothing"
+                )
 
 
 def config_to_dict(config: TrainingConfig) -> dict[str, Any]:

@@ -10,22 +10,26 @@ from sact_core.commands import progress
 from sact_core.measures.metrics import authors_block_name
 from sact_core.network import Plan
 
+#: What tests tell: of labels, and without them.
+TOLD = {"Accuracy": "test accuracy", "Agreement": "agreement with the teacher"}
+
 
 def summary(row: dict[str, Any]) -> str:
     """Say an epoch's metrics in one line."""
     text = f"epoch {row['epoch']}: loss {row['train/Total Loss']:.4f}, " + (
         f"accuracy {row['train/Accuracy']:.2%}"
     )
-    if "eval/Accuracy" in row:
+    kind = next((name for name in ("Accuracy", "Agreement") if f"eval/{name}" in row), None)
+    if kind is not None:
         units = " / ".join(f"{v:.2f}" for k, v in row.items() if k.endswith("num_units_mean"))
         text += (
-            f"; test accuracy {row['eval/Accuracy']:.2%}, "
+            f"; {TOLD[kind]} {row[f'eval/{kind}']:.2%}, "
             f"{row['Total Flops/mean'] / 1e6:.1f} MFLOPs ({row['flops_share']:.1%} of dense)"
             + (f", units {units}" if units else "")
         )
         for end in _ends(row):
             text += (
-                f"; at tau {end.removeprefix('eval@')} {row[f'{end}/Accuracy']:.2%}, "
+                f"; at tau {end.removeprefix('eval@')} {row[f'{end}/{kind}']:.2%}, "
                 f"{row[f'{end}/flops_share']:.1%} of dense"
             )
     return (

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from sact_core import checkpoint as checkpoints
-from sact_core.config import Preprocessing
+from sact_core.config import NetworkConfig, Preprocessing
 from sact_core.network import Plan
 from sact_core.parameters import init_params
 from sact_core.processes import Processes
@@ -101,22 +101,28 @@ def initial_params(
     return params
 
 
-def read_teacher(path: str, class_names: Sequence[str]) -> checkpoints.Checkpoint:
+def read_teacher(config: TrainingConfig, class_names: Sequence[str]) -> checkpoints.Checkpoint:
     """Read the checkpoint of a teacher.
 
     Parameters
     ----------
-    path : str
-        The file.
+    config : TrainingConfig
+        The recipe.
     class_names : sequence of str
-        Of the data set, in order.
+        Of the data set, in order; without labels they are the teacher's, and do not count.
 
     Raises
     ------
     ValueError
-        If it cannot be read or knows other classes.
+        If it cannot be read or knows other classes; if its maps are to be matched and are
+        of other kinds.
     """
+    path = config.distill_from
     teacher = checkpoints.read(path)
+    if config.match_maps:
+        _require_like_maps(teacher.config, config.network, path)
+    if config.labels == "none":
+        return teacher
     theirs, ours = teacher.config.num_classes, len(class_names)
     if theirs != ours:
         raise ValueError(f"the teacher {path} has {theirs} classes, the data set {ours}")
@@ -128,6 +134,19 @@ def read_teacher(path: str, class_names: Sequence[str]) -> checkpoints.Checkpoin
                 f"has {other!r}"
             )
     return teacher
+
+
+def _require_like_maps(teacher: NetworkConfig, ours: NetworkConfig, path: str) -> None:
+    facts = {
+        "family": (teacher.family, ours.family),
+        "width": (teacher.base_channels, ours.base_channels),
+    }
+    for what, (one, other) in facts.items():
+        if one != other:
+            raise ValueError(
+                f"the teacher's {what} is {one}, not {other}: maps of {path} cannot be matched; "
+                f"leave --match-maps out"
+            )
 
 
 def training_preprocessing(config: TrainingConfig, image_size: int) -> Preprocessing:

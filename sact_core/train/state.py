@@ -27,7 +27,7 @@ def state_problem(
     learner : dict
         What `sact_core.train.learner.Learner.state` gives before a step of this run.
     params : list of Tensor
-        Parameters in the optimiser's order, of which each has a momentum after a step.
+        Parameters in the optimiser's order, of which each has its moments after a step.
     steps_per_epoch, num_steps : int
         Of this run.
     """
@@ -36,7 +36,15 @@ def state_problem(
     optimiser = state.get("optimiser")
     like = dict(learner)
     if isinstance(optimiser, dict) and optimiser.get("state"):
-        moments = {index: {"momentum_buffer": value} for index, value in enumerate(params)}
+        adam = "betas" in like["optimiser"]["param_groups"][0]
+        moments = {
+            index: (
+                {"step": torch.zeros(()), "exp_avg": value, "exp_avg_sq": value}
+                if adam
+                else {"momentum_buffer": value}
+            )
+            for index, value in enumerate(params)
+        }
         like["optimiser"] = like["optimiser"] | {"state": moments}
     for name, value in like.items():
         if problem := _difference(state.get(name), value, name):
@@ -57,8 +65,8 @@ def _difference(found: Any, like: Any, name: str) -> str | None:
         if not isinstance(found, dict) or found.keys() != like.keys():
             return f"{name} has other parts"
         parts = [(found[key], like[key], f"{name}/{key}") for key in like]
-    elif isinstance(like, list):
-        if not isinstance(found, list) or len(found) != len(like):
+    elif isinstance(like, list | tuple):
+        if not isinstance(found, type(like)) or len(found) != len(like):
             return f"{name} has other parts"
         parts = [(found[i], like[i], f"{name}/{i}") for i in range(len(like))]
     elif _is_number(like):
@@ -97,11 +105,12 @@ def _is_row(row: Any) -> bool:
     if not isinstance(row, dict) or not all(isinstance(name, str) for name in row):
         return False
     needed = list(ALWAYS)
-    if "eval/Accuracy" in row:
-        needed += ["eval/Accuracy", "Total Flops/mean", "flops_share"]
+    kind = next((name for name in ("Accuracy", "Agreement") if f"eval/{name}" in row), "Accuracy")
+    if f"eval/{kind}" in row:
+        needed += [f"eval/{kind}", "Total Flops/mean", "flops_share"]
     for name in row:
         if name.endswith("/flops_share"):  # at an end of a range of tau
-            needed += [name, f"{name.removesuffix('/flops_share')}/Accuracy"]
+            needed += [name, f"{name.removesuffix('/flops_share')}/{kind}"]
     return all(_is_number(row.get(name)) for name in needed)
 
 

@@ -109,7 +109,7 @@ def fixed_norm(
     affine = _affine(gamma, beta, slope, *_fixed(mean, variance, eps))
     y = torch.empty_like(x)
     n, c, h, w = x.shape
-    _run(kernels.norm_forward, n, _flat(x), h * w, c, *affine, _flat(y))
+    run(kernels.norm_forward, n, flat(x), h * w, c, *affine, flat(y))
     return y
 
 
@@ -124,8 +124,8 @@ def fixed_branch(
     )
     n, c, h, w = x.shape
     y, logit = torch.empty_like(x), torch.empty(n, h, w)
-    maps = _flat(y), _flat(logit)
-    _run(kernels.branch_forward, n, _flat(x), h, w, c, own, local, _taps(weight), *maps)
+    maps = flat(y), flat(logit)
+    run(kernels.branch_forward, n, flat(x), h, w, c, own, local, _taps(weight), *maps)
     return y, logit
 
 
@@ -160,7 +160,7 @@ class _Norm(torch.autograd.Function):
         affine = _affine(gamma, beta, slope, mean, inverse)
         y = torch.empty_like(x)
         n, c, h, w = x.shape
-        _run(kernels.norm_forward, n, _flat(x), h * w, c, *affine, _flat(y))
+        run(kernels.norm_forward, n, flat(x), h * w, c, *affine, flat(y))
         ctx.save_for_backward(x)
         ctx.numbers = affine, mean, inverse
         return _results(ctx, mean, variance, y, _tensor(image_mean))
@@ -173,12 +173,12 @@ class _Norm(torch.autograd.Function):
         gy = _like(gy, x)
         sums, products = np.empty((2, n, c), np.float32)
         middle = mean.astype(np.float32)
-        flat = _flat(x), _flat(gy), h * w, c, *affine
-        _run(kernels.norm_backward_sums, n, *flat, middle, sums.ravel(), products.ravel())
+        both = flat(x), flat(gy), h * w, c, *affine
+        run(kernels.norm_backward_sums, n, *both, middle, sums.ravel(), products.ravel())
         s, p = sums.sum(0, np.float64), products.sum(0, np.float64)
         level, tilt = _plane(x, mean, inverse, affine[0] * s, affine[0] * p, gmean)
         gx = torch.empty_like(x)
-        _run(kernels.norm_backward, n, *flat, level, tilt, _flat(gx))
+        run(kernels.norm_backward, n, *both, level, tilt, flat(gx))
         return gx, _tensor(p * inverse), _tensor(s), None, None
 
 
@@ -205,7 +205,7 @@ class _Branch(torch.autograd.Function):
         n, c, h, w = x.shape
         y = torch.empty_like(x)
         logit = torch.empty(n, h, w)
-        _run(kernels.branch_forward, n, _flat(x), h, w, c, own, local, taps, _flat(y), _flat(logit))
+        run(kernels.branch_forward, n, flat(x), h, w, c, own, local, taps, flat(y), flat(logit))
         ctx.save_for_backward(x)
         ctx.numbers = own, local, taps, mean, inverse
         return _results(ctx, mean, variance, y, logit, _tensor(image_mean))
@@ -217,15 +217,15 @@ class _Branch(torch.autograd.Function):
         n, c, h, w = x.shape
         gy, glogit = _like(gy, x), glogit.contiguous()
         sums, gtaps = np.empty((n, 4, c), np.float32), np.empty((n, 9, c), np.float32)
-        flat = _flat(x), _flat(gy), _flat(glogit), h, w, c, own, local
+        both = flat(x), flat(gy), flat(glogit), h, w, c, own, local
         middle = mean.astype(np.float32)
-        _run(kernels.branch_backward_sums, n, *flat, middle, taps, sums.ravel(), gtaps.ravel())
+        run(kernels.branch_backward_sums, n, *both, middle, taps, sums.ravel(), gtaps.ravel())
         s1, p1, s2, p2 = sums.sum(0, np.float64)
         level, tilt = _plane(
             x, mean, inverse, own[0] * s1 + local[0] * s2, own[0] * p1 + local[0] * p2, gmean
         )
         gx = torch.empty_like(x)
-        _run(kernels.branch_backward, n, *flat, taps, level, tilt, _flat(gx))
+        run(kernels.branch_backward, n, *both, taps, level, tilt, flat(gx))
         gweight = _tensor(gtaps.sum(0, np.float64)).view(3, 3, c).permute(2, 0, 1)[None]
         own_grads = _tensor(p1 * inverse), _tensor(s1), None
         local_grads = _tensor(p2 * inverse), _tensor(s2), None
@@ -243,8 +243,8 @@ class _Gate(torch.autograd.Function):
         active, left = active.float().contiguous(), left.contiguous()
         new_x, new_output = torch.empty_like(x), torch.empty_like(output)
         n, c, h, w = x.shape
-        sources = (_flat(value) for value in (x, residual, output, active, left))
-        _run(kernels.gate_forward, n, *sources, h * w, c, _flat(new_x), _flat(new_output))
+        sources = (flat(value) for value in (x, residual, output, active, left))
+        run(kernels.gate_forward, n, *sources, h * w, c, flat(new_x), flat(new_output))
         ctx.save_for_backward(residual, active, left)
         return new_x, new_output
 
@@ -254,8 +254,8 @@ class _Gate(torch.autograd.Function):
         gx, goutput = _like(gx, residual), _like(goutput, residual)
         gresidual, gleft = torch.empty_like(residual), torch.empty_like(left)
         n, c, h, w = residual.shape
-        sources = (_flat(value) for value in (residual, gx, goutput, active, left))
-        _run(kernels.gate_backward, n, *sources, h * w, c, _flat(gresidual), _flat(gleft))
+        sources = (flat(value) for value in (residual, gx, goutput, active, left))
+        run(kernels.gate_backward, n, *sources, h * w, c, flat(gresidual), flat(gleft))
         return gx, gresidual, goutput, None, gleft
 
 
@@ -269,7 +269,7 @@ def _moments(x: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     n, c, h, w = x.shape
     shift = x[0, :, 0, 0].float().numpy()
     sums, squares = np.empty((2, n, c), np.float32)
-    _run(kernels.moments, n, _flat(x), h * w, c, shift, sums.ravel(), squares.ravel())
+    run(kernels.moments, n, flat(x), h * w, c, shift, sums.ravel(), squares.ravel())
     away = sums.mean(0, np.float64) / (h * w)
     variance = squares.mean(0, np.float64) / (h * w) - away * away
     return sums / np.float64(h * w) + shift, away + shift, np.maximum(variance, 0)
@@ -326,7 +326,7 @@ def _like(gradient: Tensor, x: Tensor) -> Tensor:
     return gradient.to(x.dtype).contiguous(memory_format=torch.channels_last)
 
 
-def _flat(value: Tensor) -> np.ndarray:
+def flat(value: Tensor) -> np.ndarray:
     """The memory of a tensor, positions times channels; bfloat16 as uint16."""
     value = value.detach()
     if value.ndim == 4:
@@ -337,7 +337,7 @@ def _flat(value: Tensor) -> np.ndarray:
     return value.numpy()
 
 
-def _run(kernel: Callable[..., None], n: int, *args: Any) -> None:
+def run(kernel: Callable[..., None], n: int, *args: Any) -> None:
     """Run a kernel over all images, on as many threads as torch may use."""
     threads = min(torch.get_num_threads(), n)
     if threads == 1:

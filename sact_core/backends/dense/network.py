@@ -47,6 +47,10 @@ class Network(nn.Module):
     fused : bool
         On a CPU, do in single passes what `fused` can: the same numbers but for
         rounding, in about half the time.
+    frozen : bool
+        Leave batch normalisations outside halting branches as they are: in training
+        too they normalise by their moving statistics, which do not move. Those that
+        follow a convolution are folded into it, which saves a pass each way.
 
     Notes
     -----
@@ -54,10 +58,17 @@ class Network(nn.Module):
     included, and the moving variance takes the biased batch variance.
     """
 
-    def __init__(self, plan: Plan, params: Mapping[str, np.ndarray], fused: bool = False) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        params: Mapping[str, np.ndarray],
+        fused: bool = False,
+        frozen: bool = False,
+    ) -> None:
         super().__init__()
         self.plan = plan
         self.fused = fused
+        self.frozen = frozen
         for name in plan.param_shapes:
             value = torch.tensor(np.asarray(params[name], np.float32))
             part = name.rsplit("/", 1)[1]
@@ -211,7 +222,8 @@ class Network(nn.Module):
         preact: Tensor | None = None
         local: Tensor | None = None
         own = following.preact
-        if own is not None and own.cap == math.inf and self._is_fused(x):
+        apart = self.training and self.frozen  # by other moments than the branch
+        if own is not None and own.cap == math.inf and self._is_fused(x) and not apart:
             preact, local, mean = self._fused_branch(x, branch, own)
         else:
             mean = x.mean((2, 3), keepdim=True)
@@ -241,13 +253,40 @@ class Network(nn.Module):
 
     def _layer(self, x: Tensor, conv: Conv) -> Tensor:
         """Convolve, then normalise and activate, where the plan says so."""
+        if conv.bn is not None and self._is_frozen(conv.bn):
+            return self._folded(x, conv, conv.bn)
         x = self._conv(x, conv)
         return x if conv.bn is None else self._bn(x, conv.bn)
+
+    def _folded(self, x: Tensor, conv: Conv, bn: BatchNorm) -> Tensor:
+        """Convolve with a frozen normalisation in the weights, then activate."""
+        gamma, beta, slope = self._affine(bn)
+        mean, variance = self._moving(bn)
+        scale = gamma * torch.rsqrt(variance + bn.eps)
+        weight = self._parameter(f"{conv.name}/weight") * scale[:, None, None, None]
+        bias = beta - mean * scale
+        if conv.bias:
+            bias = bias + self._parameter(f"{conv.name}/bias") * scale
+        x = self._convolved(x, conv, weight, bias)
+        if slope == 0.0:
+            return F.relu(x) if bn.cap == math.inf else F.hardtanh(x, 0.0, bn.cap)
+        x = x if slope == 1.0 else F.leaky_relu(x, slope)
+        return x if bn.cap == math.inf else x.clamp(max=bn.cap)
 
     def _conv(self, x: Tensor, conv: Conv) -> Tensor:
         weight = self._parameter(f"{conv.name}/weight")
         bias = self._parameter(f"{conv.name}/bias") if conv.bias else None
+        return self._convolved(x, conv, weight, bias)
+
+    def _convolved(self, x: Tensor, conv: Conv, weight: Tensor, bias: Tensor | None) -> Tensor:
         (top, bottom), (left, right) = conv.pads((x.shape[2], x.shape[3]))
+        if conv.groups == conv.out_channels > 1 and self.training and self._is_fused(x):
+            from sact_core.backends.dense import depthwise
+
+            pad = top if top == bottom == left == right else 0
+            if not pad:
+                x = F.pad(x, (left, right, top, bottom))
+            return depthwise.convolve(x, weight, bias, conv.stride, pad)
         if top == bottom and left == right:
             return F.conv2d(x, weight, bias, conv.stride, (top, left), groups=conv.groups)
         x = F.pad(x, (left, right, top, bottom))
@@ -255,27 +294,33 @@ class Network(nn.Module):
 
     def _bn(self, x: Tensor, bn: BatchNorm) -> Tensor:
         """Normalise, then activate."""
-        y = self._fused_norm(x, bn) if self._is_fused(x) else self._plain_norm(x, bn)
+        fused = self._is_fused(x) and not (self.training and self._is_frozen(bn))
+        y = self._fused_norm(x, bn) if fused else self._plain_norm(x, bn)
         return y if bn.cap == math.inf else y.clamp(max=bn.cap)
 
+    def _is_frozen(self, bn: BatchNorm) -> bool:
+        return self.frozen and "/halting_proba/" not in bn.name
+
     def _plain_norm(self, x: Tensor, bn: BatchNorm) -> Tensor:
-        if self.training:
+        if self.training and not self._is_frozen(bn):
             # torch would add the unbiased batch variance; the authors' code adds
             # the biased one. So torch fills scratch copies, which autograd keeps.
             mean, variance = (torch.zeros_like(moving) for moving in self._moving(bn))
             count = x.numel() // x.shape[1]
-            x = self._normalise(x, bn, mean, variance)
+            x = self._normalise(x, bn, mean, variance, True)
             self._follow(bn, mean, variance * ((count - 1) / count))
         else:
-            x = self._normalise(x, bn, *self._moving(bn))
+            x = self._normalise(x, bn, *self._moving(bn), False)
         if bn.slope == 0.0 and self.training:
             return F.relu(x)  # which would hide in inference that a sum is minus infinity
         return x if bn.slope == 1.0 else F.leaky_relu(x, bn.slope)
 
-    def _normalise(self, x: Tensor, bn: BatchNorm, mean: Tensor, variance: Tensor) -> Tensor:
-        """Normalise by the moments given; in training by the batch's, stored in them."""
+    def _normalise(
+        self, x: Tensor, bn: BatchNorm, mean: Tensor, variance: Tensor, by_batch: bool
+    ) -> Tensor:
+        """Normalise by the moments given, or by the batch's, stored in them."""
         gamma, beta, _ = self._affine(bn)
-        return F.batch_norm(x, mean, variance, gamma, beta, self.training, 1.0, bn.eps)
+        return F.batch_norm(x, mean, variance, gamma, beta, by_batch, 1.0, bn.eps)
 
     def _parameter(self, name: str) -> Tensor:
         value = self._parameters[name]

@@ -1,0 +1,88 @@
+"""The images that a run trains and is tested on, opened, and the classes that it learns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sact_core.checkpoint import read_header
+from sact_core.data.source import Source
+from sact_core.data.splits import open_split
+from sact_core.data.unlabelled import JOINT, names_of, open_unlabelled
+from sact_core.train.recipes import TrainingConfig
+
+
+@dataclass(frozen=True)
+class Sets:
+    """What is opened: two splits, and how many classes there are."""
+
+    train: Source
+    test: Source
+    num_classes: int
+
+
+def open_sets(config: TrainingConfig, data_dir: str | Path | None) -> Sets:
+    """Open both splits of a recipe without decoding them.
+
+    Without labels, the classes are the teacher's.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+        The recipe.
+    data_dir : path, optional
+        As in `sact_core.data.splits.open_split`.
+
+    Raises
+    ------
+    ValueError
+        If one is absent or cannot be read, or their classes differ; without labels, if the
+        checkpoint to start from knows other classes than the teacher.
+    """
+    splits = config.train_split, config.eval_split
+    if config.labels == "none":
+        header = read_header(config.distill_from)
+        names, num_classes = tuple(header.class_names), header.config.num_classes
+        start = config.finetune_from or config.grow_from
+        if start:
+            _refuse_others(config.distill_from, (num_classes, names), start)
+        train, test = (
+            replace(open_unlabelled(config.dataset, split, data_dir), class_names=names)
+            for split in splits
+        )
+        return Sets(train, test, num_classes)
+    if len(names_of(config.dataset)) > 1:
+        raise ValueError(
+            f"{config.dataset.replace(JOINT, ' and ')} have classes of their own: give one "
+            f"--dataset, or --labels none to learn from a teacher's answers alone"
+        )
+    train, test = (open_split(config.dataset, split, data_dir) for split in splits)
+    if train.class_names != test.class_names:
+        raise ValueError(
+            f"the classes of {config.train_split} and {config.eval_split} of {config.dataset} "
+            f"differ: {_difference(train.class_names, test.class_names)}"
+        )
+    return Sets(train, test, len(train.class_names))
+
+
+def _refuse_others(teacher: str, known: tuple[int, tuple[str, ...]], start: str) -> None:
+    """Refuse a checkpoint to start from that does not answer what the teacher does."""
+    header = read_header(start)
+    num_classes, names = known
+    theirs = header.config.num_classes
+    if theirs != num_classes:
+        raise ValueError(
+            f"the teacher {teacher} has {num_classes} classes, {start} {theirs}: without labels "
+            f"both must answer the same"
+        )
+    for one, other in zip(names, header.class_names, strict=False):  # either may not name them
+        if one != other:
+            raise ValueError(
+                f"the teacher {teacher} knows other classes than {start}: {one!r} where that has "
+                f"{other!r}; without labels both must answer the same"
+            )
+
+
+def _difference(one: tuple[str, ...], other: tuple[str, ...]) -> str:
+    apart = sorted(set(one) ^ set(other))
+    return ", ".join(apart[:5]) + (" and more" if len(apart) > 5 else "")
