@@ -14,7 +14,7 @@
         --image-size 128                                                   # ImageNet family
     python -m sact_core.train --preset teach --halting sact --tau-range 0.01 0.6 \\
         --finetune-from NAME.h5 --distill-from NAME.h5 --labels none \\
-        --dataset caltech101 --dataset ~/photos        # halting for a network that is trained
+        --dataset caltech101 ~/photos                  # halting for a network that is trained
     torchrun --nproc-per-node=2 --local-addr=127.0.0.1 -m sact_core.train …    # two processes
     python -m sact_core.train … --resume                                   # go on
 

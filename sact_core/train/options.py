@@ -51,8 +51,8 @@ def _add_beside(group: argparse._ArgumentGroup, name: str) -> None:
         text = settings(TrainingConfig)["dataset"].help
         group.add_argument(
             "--dataset",
-            action="append",
-            help=f"{text}: give it again for each (default: cifar10)",
+            nargs="+",
+            help=f"{text} (default: cifar10)",
         )
     elif name == "image_size":
         group.add_argument(

@@ -64,7 +64,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "warmup": 0.05,
         "l2": 0.0,
         "ema": 0.998,
-        "crop": "resized",
         "min_area": 0.25,
         "size_low": 160,
         "size_high": 320,

@@ -51,7 +51,7 @@ class TrainingConfig:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     dataset: str = setting(
         "cifar10",
-        "TFDS name, or a folder of class folders; several, joined by ' + ', without labels",
+        "TFDS name, or a folder of class folders; without labels any folder, and several",
     )
     labels: str = setting(
         "given",

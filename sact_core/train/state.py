@@ -89,7 +89,7 @@ def _progress_problem(found: Any, steps_per_epoch: int, num_steps: int) -> str |
     if (
         not (min(epoch, step) >= 0 and 0 <= seconds < math.inf)
         or step > steps_per_epoch
-        or taken > num_steps
+        or (taken > num_steps and (step or taken - steps_per_epoch >= num_steps))
     ):
         return f"its progress is not between 0 and {num_steps} steps"
     sums, rows = found.get("sums"), found.get("rows")
