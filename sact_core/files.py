@@ -45,15 +45,7 @@ def written_beside(path: str | Path) -> Iterator[Path]:
         the message names the path.
     """
     path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"cannot write {path}: it is a folder")
-    try:
-        handle, name = tempfile.mkstemp(
-            prefix=f".{path.name[:MAX_NAMED]}.{_MARK}", suffix=".tmp", dir=path.parent
-        )
-    except OSError as error:
-        raise type(error)(f"cannot write {path}: {_reason(error, path)}") from error
-    beside = Path(name)
+    handle, beside = _open_beside(path)
     try:
         try:
             # Not on Windows; and a disk of a camera or of another system may have no modes.
@@ -89,6 +81,19 @@ def clear_leftovers(folder: Path, wanted: Callable[[str], object]) -> None:
             path.unlink(missing_ok=True)
 
 
+def require_writable(path: str | Path) -> None:
+    """Refuse now what `written_beside` would refuse when a long work is done.
+
+    Raises
+    ------
+    OSError
+        As `written_beside`.
+    """
+    handle, beside = _open_beside(Path(path))
+    os.close(handle)
+    beside.unlink(missing_ok=True)
+
+
 def write_bytes(path: str | Path, data: bytes) -> None:
     """Write a whole file at once, beside and renamed.
 
@@ -99,6 +104,18 @@ def write_bytes(path: str | Path, data: bytes) -> None:
     """
     with written_beside(path) as beside:
         beside.write_bytes(data)
+
+
+def _open_beside(path: Path) -> tuple[int, Path]:
+    if path.is_dir():
+        raise IsADirectoryError(f"cannot write {path}: it is a folder")
+    try:
+        handle, name = tempfile.mkstemp(
+            prefix=f".{path.name[:MAX_NAMED]}.{_MARK}", suffix=".tmp", dir=path.parent
+        )
+    except OSError as error:
+        raise type(error)(f"cannot write {path}: {_reason(error, path)}") from error
+    return handle, Path(name)
 
 
 def _reason(error: OSError, path: Path) -> str:

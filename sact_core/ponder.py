@@ -19,6 +19,11 @@ image ``NAME``::
 ``--target-flops SHARE`` runs all of them at the one tau at which they spend this
 share of dense together, in a network trained with ``--tau-range``.
 
+With ``--html FILE.html``, beside ``--out`` or in its place, one file that opens in any
+browser without a network, to hand on: image, maps (of a network for every tau those of all
+prices, under a slider), the film of units, why a position stopped, FLOPs, predictions and
+where they come from, see `sact_core.handout`.
+
 With ``--image-size`` the whole photograph is taken, its longer side resized to
 that many pixels; else it is prepared as the checkpoint says.
 """
@@ -46,12 +51,14 @@ from sact_core.commands import (
 )
 from sact_core.config import FITS
 from sact_core.extras import need
+from sact_core.files import require_writable
 from sact_core.maps.drawing import COLOUR_MAPS
 from sact_core.processes import Processes
 from sact_core.texts import shown
 
 if TYPE_CHECKING:
     from sact_core.backends import Net
+    from sact_core.handout import Gathering
     from sact_core.preprocess import Seen
     from sact_core.result import Result
 
@@ -231,7 +238,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="photographs")
     add_network(parser)
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder; made if absent")
+    parser.add_argument("--out", metavar="DIR", help="folder; made if absent")
+    parser.add_argument(
+        "--html", metavar="FILE", help="one file for all, to look into without Python or network"
+    )
     parser.add_argument(
         "--image-size", type=int, metavar="N", help="take the whole image, its longer side N pixels"
     )
@@ -265,7 +275,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="values of the first and the last colour, in units",
     )
     again = parser.add_mutually_exclusive_group()
-    again.add_argument("--force", action="store_true", help="replace files in --out")
+    again.add_argument("--force", action="store_true", help="replace files")
     again.add_argument(
         "--resume", action="store_true", help="go on: leave out photographs that are done"
     )
@@ -277,21 +287,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     args = parse(build_parser(), argv)
     command = _command(argv, args.images)
-    return run(
-        lambda: _ponder_all(args, command), "stopped; what was written is kept: go on with --resume"
-    )
+    again = ": go on with --resume" if args.out and not args.html else ""
+    return run(lambda: _ponder_all(args, command), f"stopped; what was written is kept{again}")
 
 
 def _ponder_all(args: argparse.Namespace, command: str) -> int:
-    need("plots", "ponder, which draws what it finds,", "matplotlib")
     between = _between(args.limits)
-    if not 0 <= args.opacity <= 1:
-        raise ValueError(f"--opacity {args.opacity:g} does not lie between 0 and 1")
-    stems = output_stems(args.images, Path(args.out))
-    if not args.resume:
-        _refuse_existing(stems, args.force)
-    from sact_core.backends import NotFinite
-
+    stems = _check(args)
     net = open_network(args)
     if not net.config.halts:
         raise ValueError(
@@ -299,27 +301,75 @@ def _ponder_all(args: argparse.Namespace, command: str) -> int:
             f"has no ponder map"
         )
     fit = args.fit or ("keep" if args.image_size else None)
-    net.preprocessing_for(args.image_size, fit)
+    preprocessing = net.preprocessing_for(args.image_size, fit)
     net = spend_target(net, args, lambda: _readable(args.images), fit)
-    Path(args.out).mkdir(parents=True, exist_ok=True)
     provenance = _provenance(net, args, command)
+    if args.out is not None:
+        Path(args.out).mkdir(parents=True, exist_ok=True)
+    if args.html is None:
+        return _ponder_each(args, net, fit, stems, provenance, between, None)
+    from sact_core.handout import Gathering
+
+    require_writable(args.html)
+    stretch = args.scale == "percentile"
+    handout = Gathering(net, preprocessing, provenance, args.metric, stretch, between)
+    try:
+        code = _ponder_each(args, net, fit, stems, provenance, between, handout)
+    finally:  # what was done is kept, whatever stopped the rest
+        if handout.scenes:
+            handout.write(args.html, colour_map=args.colour_map, opacity=args.opacity)
+    if handout.num_left_out:
+        print(
+            f"error: {args.html} is full with {len(handout.scenes):,} photographs; "
+            f"{handout.num_left_out:,} more were left out of it: write them to a second file, or "
+            f"choose a smaller --image-size",
+            file=sys.stderr,
+        )
+        return 2
+    return code
+
+
+def _check(args: argparse.Namespace) -> list[Path | None]:
+    """Refuse flags that do not go together, and files that are there; give stems of outputs."""
+    if args.out is None and args.html is None:
+        raise ValueError("give --out DIR, --html FILE or both: where to write")
+    if args.html is not None:
+        if args.resume:
+            raise ValueError("--resume goes on with --out; --html is written whole: leave one out")
+        refuse_existing(args.html, args.force)
+    if not 0 <= args.opacity <= 1:
+        raise ValueError(f"--opacity {args.opacity:g} does not lie between 0 and 1")
+    if args.out is None:
+        return [None] * len(args.images)
+    need("plots", "ponder, which draws what it finds,", "matplotlib")
+    stems = output_stems(args.images, Path(args.out))
+    if not args.resume:
+        _refuse_existing(stems, args.force)
+    return [*stems]
+
+
+def _ponder_each(
+    args: argparse.Namespace,
+    net: Net,
+    fit: str | None,
+    stems: Sequence[Path | None],
+    provenance: dict[str, Any],
+    between: tuple[float, float] | None,
+    handout: Gathering | None,
+) -> int:
+    from sact_core.backends import NotFinite
+
     num_failed = 0
     for path, stem in zip(args.images, stems, strict=True):
-        if args.resume and _is_done(stem, provenance):
+        if stem is not None and args.resume and _is_done(stem, provenance):
             continue
         try:
             pondered = ponder(net, path, args.image_size, fit)
-            write_outputs(
-                net,
-                pondered,
-                stem,
-                provenance,
-                args.colour_map,
-                args.scale,
-                args.metric,
-                args.opacity,
-                between,
-            )
+            if stem is not None:
+                look = (args.colour_map, args.scale, args.metric, args.opacity, between)
+                write_outputs(net, pondered, stem, provenance, *look)
+            if handout is not None:
+                handout.add(pondered.name, pondered.seen, pondered.result)
         except NotFinite:
             raise  # not this photograph's fault
         except (ValueError, OSError) as error:

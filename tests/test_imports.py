@@ -45,6 +45,7 @@ LEVELS = [
     ["data"],
     ["measures"],
     ["maps", "viewer"],
+    ["handout"],
     ["commands"],
     ["export_onnx", "train"],
     ["(every other command)"],

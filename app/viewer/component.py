@@ -73,9 +73,11 @@ def dialled(key: str, name: str) -> float | None:
 
 @cache
 def _component() -> Any:
-    html, css = sources.text("viewer.html"), sources.text("viewer.css")
     return st.components.v2.component(
-        "sact_viewer", html=html, css=css, js=sources.script("streamlit")
+        "sact_viewer",
+        html=sources.template(),
+        css=sources.style("streamlit"),
+        js=sources.script("streamlit"),
     )
 
 

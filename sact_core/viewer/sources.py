@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from importlib.resources import files
+
+#: What the module of each host is put together of. ``explorer`` is a viewer of maps with
+#: what follows it: film, dial, why a position stopped, what was said and what it cost.
+SCRIPTS = {
+    "streamlit": ("viewer", "host_streamlit"),
+    "page": ("viewer", "block", "parts", "explorer", "host_page"),
+}
+STYLES = {
+    "streamlit": ("viewer",),
+    "page": ("theme", "viewer", "explorer", "page"),
+}
 
 
 @cache
@@ -12,16 +24,21 @@ def text(name: str) -> str:
     return (files("sact_core.viewer") / name).read_text(encoding="utf-8")
 
 
+def template() -> str:
+    """Give the elements that a viewer finds in its host, as HTML."""
+    return text("viewer.html")
+
+
+@cache
 def script(host: str) -> str:
-    """Give the JavaScript module for a host: the viewer, then what this host adds.
-
-    Parameters
-    ----------
-    host : str
-        ``"streamlit"``: one viewer on a page of the app.
-    """
-    return "\n".join(text(f"{name}.js") for name in SCRIPTS[host])
+    """Give the JavaScript module for a host, one of `SCRIPTS`."""
+    parts = [text(f"{name}.js") for name in SCRIPTS[host]]
+    if "explorer" in SCRIPTS[host]:
+        parts.insert(0, f"const TEMPLATE = {json.dumps(template())}\n")
+    return "\n".join(parts)
 
 
-#: What the module of each host is put together of.
-SCRIPTS = {"streamlit": ("viewer", "host_streamlit")}
+@cache
+def style(host: str) -> str:
+    """Give the style sheet for a host, one of `STYLES`."""
+    return "\n".join(text(f"{name}.css") for name in STYLES[host])

@@ -1,11 +1,13 @@
 // Aligned maps over one image: hover, click, zoom and pan together, film, swipe.
 //
-// Python hands over an image, the blocks' maps at their own size, and panels that
+// A host hands over an image, the blocks' maps at their own size, and panels that
 // say what to draw. Everything is drawn here, so that pointing, zooming and playing
 // never ask the server. `position` goes back as [row, column] of the network's
 // input; `unit` goes back when the film pauses; `tau` and `target`, a share of dense
 // FLOPs, when a slider is let go. While it is dragged nothing is asked: the maps of
-// every tau are here.
+// every tau are here. `notice(name)` is told of every step on the way.
+
+let numViewers = 0
 
 class Viewer {
   constructor(host) {
@@ -38,6 +40,11 @@ class Viewer {
     this.tau.onkeydown = (event) => this.stepTau(event)
     this.budget.oninput = () => this.turn(this.nearestShare(Number(this.budget.value) / 100), true)
     this.budget.onchange = () => this.send("target")
+    const number = ++numViewers // labels find their own slider where several viewers are
+    for (const input of [this.tau, this.budget]) {
+      find(`label[for=${input.id}]`).htmlFor = `${input.id}-${number}`
+      input.id += `-${number}`
+    }
     this.resize = new ResizeObserver(() => this.draw())
     this.resize.observe(host)
   }
@@ -47,14 +54,18 @@ class Viewer {
     this.resize.disconnect()
   }
 
-  update({ data, setStateValue, setTriggerValue }) {
+  update({ data, setStateValue, setTriggerValue, notice }) {
     if (!data) return
+    this.notice = notice ?? (() => {})
     this.setStateValue = setStateValue
     this.setTriggerValue = setTriggerValue
     this.data = data
     if (!this.timer) this.unit = data.unit ?? 0
     this.mark = data.mark ?? null
-    this.maps = data.maps.map((map, i) => (map.frames ? this.unpack(map, this.maps?.[i]) : { ...map, values: decode(map.data) }))
+    this.maps = data.maps.map((map, i) => {
+      if (map.at) return { ...map, values: map.at() } // a host that has them in another form
+      return map.frames ? this.unpack(map, this.maps?.[i]) : { ...map, values: decode(map.data) }
+    })
     this.tables = data.scales.map((scale) => bytes(scale.table))
     this.play.hidden = !data.stages
     this.swipe.hidden = data.mode !== "swipe"
@@ -141,6 +152,10 @@ class Viewer {
   turn(frame, byBudget = false) {
     this.turned = frame
     for (const map of this.maps) {
+      if (map.at) {
+        map.values = map.at(frame)
+        continue
+      }
       const size = map.h * map.w
       for (let i = 0, from = frame * size; i < size; i++) map.values[i] = map.all[from + i] * map.step
     }
@@ -156,6 +171,7 @@ class Viewer {
     bold(".is", `τ = ${Number(taus[frame].toPrecision(3))}`, ` · ${says[frame]}`)
     bold(".spends", `${(100 * share[frame]).toFixed(1)} %`, byBudget ? ` of dense, nearest to ${Number(this.budget.value)} %` : " of dense, this image")
     this.cache = null
+    this.notice("tau")
     this.say(this.hover)
     this.draw()
   }
@@ -316,6 +332,7 @@ class Viewer {
   choose(position, wait = 0) {
     if (!position) return
     this.mark = position
+    this.notice("position")
     this.say(position)
     this.draw()
     clearTimeout(this.later)
@@ -332,6 +349,7 @@ class Viewer {
     if (this.unit >= stages.length - 1) this.unit = -1
     this.timer = setInterval(() => {
       this.unit++
+      this.notice("unit")
       this.say(this.hover)
       this.draw()
       if (this.unit >= stages.length - 1) this.pause()
