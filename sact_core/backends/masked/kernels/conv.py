@@ -135,6 +135,8 @@ def add_panels(vectors, spare, p, s, panel, last_panel, x, w, b, places, y):
 def store_depthwise(vectors, p, x, w, b, places, y):
     """Write ``activate(products + bias)``, by channel; weights [taps, taps, channels]."""
     stay_apart()
+    if p.rows == 0:
+        return
     if vectors:
         vector.depthwise_rows(
             p.rows, p.channels, x, p.x0, p.x_stride, places, p.x_list, p.taps, p.tap_stride,

@@ -22,23 +22,24 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from sact_core.backends import bfloat16, simd
+from sact_core.backends import bfloat16
 from sact_core.backends.masked.kernels.cpu import (
     HALF_ROWS,
     MARKS_AT_ONCE,
     TILE_ROWS,
     TILE_VECTORS,
-    kernel,
 )
 from sact_core.backends.simd import HALF, INT, INT32, LANES, VECTOR, WORDS, ZERO, Emitter, constant
 
 Values = list[Any]
+
+#: Places of a depthwise convolution that are computed together.
+DEPTHWISE_ROWS = 8
 
 
 def _products(
@@ -311,43 +312,103 @@ def _affine_rows(
     return signature, codegen
 
 
-@simd.intrinsic
-def _store_narrowed(typing, array, index, value):
-    """`bfloat16.store_narrowed` for a function that Numba compiles."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        emit = Emitter(context, builder)
-        bfloat16.store_narrowed(emit, args[2], emit.data(signature.args[0], args[0]), args[1])
-        return context.get_dummy_value()
-
-    return types.void(array, types.int64, simd.vector_type), codegen
-
-
-@kernel
-def depthwise_rows(
-    rows, count, x, x0, x_stride, x_list, x_at, side, row_stride, w, w0, b, b0, slope, cap,
+@intrinsic
+def _depthwise_rows(
+    typing, rows, count, x, x0, x_stride, x_list, x_at, side, row_stride, w, w0, b, b0, slope, cap,
     y, y0, y_stride, y_list, y_at,
 ):  # fmt: skip
     """``y = activate(products + bias)`` for ``count`` channels of listed places.
 
     Every channel is convolved by itself. ``x0`` is where place 0 reads first: a square
     of ``side`` places, ``x_stride`` floats apart in a row and ``row_stride`` from row to
-    row. Weights lie as [side, side, count].
+    row. Weights lie as [side, side, count]. `DEPTHWISE_ROWS` places share what is read
+    of them.
     """
-    slopes, caps = simd.spread(slope), simd.spread(cap)
-    for i in range(rows):
-        source = x0 + np.int64(x_list[x_at + i]) * x_stride
-        target = y0 + np.int64(y_list[y_at + i]) * y_stride
-        for c in range(0, count, LANES):
-            total = simd.load(b, b0 + c)
-            weight = w0 + c
-            for r in range(side):
-                at = source + r * row_stride + c
-                for _ in range(side):
-                    total = simd.fma(simd.load(x, at), simd.load(w, weight), total)
-                    at += x_stride
-                    weight += count
-            _store_narrowed(y, target + c, simd.activate(total, slopes, caps))
+    number, places = types.int64, types.int32[::1]
+    signature = types.void(
+        *(number, number, x, number, number, places, number, number, number),
+        *(types.float32[::1], number, types.float32[::1], number, types.float32, types.float32),
+        *(y, number, number, places, number),
+    )
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        emit = Emitter(context, builder)
+        (rows, count, x, x0, x_stride, x_list, x_at, side, row_stride, w, w0, b, b0, slope, cap,
+         y, y0, y_stride, y_list, y_at) = args  # fmt: skip
+        x, w, b, y = _pointers(emit, signature, args, (2, 9, 11, 15))
+        x_list, y_list = (emit.data(places, each) for each in (x_list, y_list))
+        slopes, caps = emit.spread(slope), emit.spread(cap)
+        turn = builder.sub(row_stride, builder.mul(side, x_stride))  # beyond a row's end
+        taps = builder.mul(side, side)
+        with emit.loop(rows, DEPTHWISE_ROWS) as i:
+            ends = []
+            for j in range(DEPTHWISE_ROWS):
+                place = builder.add(i, INT(j))  # past the last it is the first again
+                place = builder.select(builder.icmp_signed("<", place, rows), place, i)
+                source = emit.index(x_list, builder.add(x_at, place))
+                target = emit.index(y_list, builder.add(y_at, place))
+                source = emit.times_plus(source, x_stride, x0)
+                ends.append((source, emit.times_plus(target, y_stride, y0)))
+            with emit.loop(count, LANES) as c:
+                sources = [builder.gep(x, [builder.add(source, c)]) for source, _ in ends]
+                bias = emit.vector(b, builder.add(b0, c))
+                sums = _taps_of_one_channel(
+                    emit, sources, bias, (taps, side, x_stride, turn),
+                    (w, builder.add(w0, c), count),
+                )  # fmt: skip
+                for total, (_, target) in zip(sums, ends, strict=True):
+                    activated = emit.activate(total, slopes, caps)
+                    bfloat16.store_narrowed(emit, activated, y, builder.add(target, c))
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+def _taps_of_one_channel(
+    emit: Emitter,
+    sources: Values,
+    bias: Any,
+    taps: tuple[Any, Any, Any, Any],
+    weights: tuple[Any, Any, Any],
+) -> Values:
+    """``bias`` and the products of a depthwise convolution, for every source.
+
+    ``taps`` are their number, those of a row, the distance between two, and what is added
+    to it behind a row; ``weights`` the array, where the first lies and the distance.
+    """
+    builder = emit.builder
+    num_taps, side, distance, turn = taps
+    array, first_weight, weight_distance = weights
+    entry = builder.block
+    loop, done = (builder.append_basic_block(name) for name in ("depthwise", "depthwise_done"))
+    builder.branch(loop)
+
+    builder.position_at_end(loop)
+    tap, column, at, weight = (builder.phi(INT) for _ in range(4))
+    sums = [builder.phi(VECTOR) for _ in sources]
+    factor = emit.vector(array, weight)
+    new = [
+        emit.fma(emit.vector(source, at), factor, total)
+        for source, total in zip(sources, sums, strict=True)
+    ]
+    column_next, at_next = builder.add(column, INT(1)), builder.add(at, distance)
+    at_end = builder.icmp_signed("==", column_next, side)
+    after = {
+        tap: builder.add(tap, INT(1)),
+        column: builder.select(at_end, INT(0), column_next),
+        at: builder.select(at_end, builder.add(at_next, turn), at_next),
+        weight: builder.add(weight, weight_distance),
+    }
+    builder.cbranch(builder.icmp_signed("<", after[tap], num_taps), loop, done)
+
+    for phi, value in after.items():
+        phi.add_incoming(first_weight if phi is weight else INT(0), entry)
+        phi.add_incoming(value, loop)
+    for phi, total in zip(sums, new, strict=True):
+        phi.add_incoming(bias, entry)
+        phi.add_incoming(total, loop)
+    builder.position_at_end(done)
+    return new
 
 
 @intrinsic
@@ -524,6 +585,7 @@ def _list_marks(typing, count, marks, x0, base, places, at):
 list_marks: Callable[..., int] = _list_marks
 either_mark: Callable[..., None] = _either_mark
 affine_rows: Callable[..., None] = _affine_rows
+depthwise_rows: Callable[..., None] = _depthwise_rows
 copy_row = _make_row(lambda emit, x, y: x, "``y = x``.")
 add_row = _make_row(lambda emit, x, y: emit.builder.fadd(x, y), "``y = x + y``.")
 max_row = _make_row(
