@@ -1,4 +1,4 @@
-"""What surrounds every page: its style, and its steps in the browser's history."""
+"""What surrounds every page: its steps in the browser's history, and uploads."""
 
 from __future__ import annotations
 
@@ -12,9 +12,6 @@ import streamlit as st
 from app import links
 from app.texts import MAX_NAME, plain
 
-FOLDER = Path(__file__).parent
-
-
 #: What can become of an upload, as ``shell.js`` tells it.
 UPLOADS = {
     "lost": "The upload was given up, because “Add” was closed while it went on: add the file "
@@ -22,11 +19,6 @@ UPLOADS = {
     "refused": "The browser sent this app's cookie with no upload, as in a frame of another "
     "site: open the app in a tab of its own.",
 }
-
-
-def dress() -> None:
-    """Give the page its style."""
-    st.html(f"<style>{_text('shell.css')}</style>")
 
 
 def surround() -> None:
@@ -69,9 +61,5 @@ def _missing_page(page: Any) -> str:
 
 @cache
 def _component() -> Any:
-    return st.components.v2.component("sact_shell", html="", js=_text("shell.js"))
-
-
-@cache
-def _text(file: str) -> str:
-    return (FOLDER / file).read_text(encoding="utf-8")
+    script = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
+    return st.components.v2.component("sact_shell", html="", js=script)

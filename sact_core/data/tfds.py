@@ -17,6 +17,7 @@ from sact_core.data.images import ImageError
 from sact_core.data.published import published
 from sact_core.data.records import DataError, Record, Records
 from sact_core.data.source import Source
+from sact_core.data.tfds_module import load_tfds
 from sact_core.data.tfrecord import Shard, TfrecordRecords, open_shard
 from sact_core.extras import need
 from sact_core.texts import shown
@@ -43,8 +44,7 @@ def open_tfds(name: str, split: str, data_dir: str | Path | None) -> Source:
     import absl.logging
 
     absl.logging.set_verbosity(absl.logging.ERROR)  # it advises OpenCV at every start
-    import tensorflow_datasets as tfds
-
+    tfds = load_tfds()
     root = data_root(data_dir)
     get = ways_to_get(name, data_dir)
     base = re.split("[/:]", name)[0]
@@ -129,9 +129,7 @@ def data_root(data_dir: str | Path | None) -> Path:
 
 def is_builder(name: str) -> bool:
     """Whether TFDS knows a data set of this name."""
-    import tensorflow_datasets as tfds
-
-    return name in tfds.list_builders(with_community_datasets=False)
+    return name in load_tfds().list_builders(with_community_datasets=False)
 
 
 @dataclass(frozen=True)
@@ -174,8 +172,7 @@ def _record(raw: dict[str, Any], index: int) -> Record:
 
 def _builder(name: str, root: Path, absent: DataError, get: str) -> Any:
     """TFDS's description of a prepared data set."""
-    import tensorflow_datasets as tfds
-
+    tfds = load_tfds()
     base = re.split("[/:]", name)[0]
     try:
         return tfds.builder(name, data_dir=root)

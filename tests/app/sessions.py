@@ -24,8 +24,7 @@ import numpy as np
 
 from app.figures import si
 from sact_core.backends import load
-from tests.app.conftest import CHROMIUM, ROOT, write_family
-from tests.app.test_browser import FLAGS
+from tests.app.conftest import CHROMIUM, FLAGS, ROOT, write_family
 from tests.app.test_pages import png
 
 MEMORY_LIMIT = 2 << 30

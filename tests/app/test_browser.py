@@ -11,25 +11,12 @@ from typing import Any
 
 import pytest
 
-from tests.app.conftest import browser_program
 from tests.app.test_pages import png
 
 pytestmark = pytest.mark.browser
 
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 #: Milliseconds; a busy machine needs a while.
 PATIENCE = 90_000
-#: Opened at a page's own address, the client first looks for its server beneath it.
-PROBES = re.compile(r"/[a-z_]+/_stcore/(health|host-config)$")
 
 
 class Tab:
@@ -46,7 +33,7 @@ class Tab:
 
     def _console(self, message: Any) -> None:
         url = (message.location or {}).get("url", "")
-        if message.type == "error" and not PROBES.search(url):
+        if message.type == "error":
             self.errors.append(f"console: {message.text} {url}")
 
     def _failed(self, request: Any) -> None:
@@ -93,16 +80,6 @@ class Tab:
     def text(self) -> str:
         """What is written on the page."""
         return self.page.inner_text("[data-testid=stMain]")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    program = browser_program()
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

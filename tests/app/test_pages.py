@@ -383,7 +383,7 @@ def png(height: int, width: int, seed: int = 0) -> bytes:
 
 
 def test_every_page_is_in_the_navigation():
-    listed = (ROOT / "streamlit_app.py").read_text()
+    listed = (ROOT / "app" / "front.py").read_text()
 
     for page in PAGES:
         assert f'"app/pages/{page.name}"' in listed, page.name
