@@ -60,6 +60,7 @@ def test_every_preset_makes_a_recipe_that_survives_json(name: str) -> None:
     assert values.pop("amp") in ("auto", "off")
     if name == "teach":  # is for photographs, and for a network that is trained
         values |= {"crop": "resized", "image_size": 224, "finetune_from": "trained.h5"}
+        values |= {"distill_from": "trained.h5", "network": NetworkConfig(halting="sact")}
     config = TrainingConfig(**values)
     assert config_from_dict(json.loads(json.dumps(config_to_dict(config)))) == config
 

@@ -168,8 +168,10 @@ class Learner:
         if taus is not None:
             tau = told["tau"] = taus
         maps: list[Tensor] | None = None
-        if target is None and self._teacher is not None:
-            target, maps = self._taught(x if larger is None else larger)
+        if config.match_maps:  # at the network's own size
+            target, maps = self._taught(x, True)
+        if self._teacher is not None and (target is None or larger is not None):
+            target = self._taught(x if larger is None else larger)[0]
         if target is not None and config.labels == "none":
             labels = target.argmax(1)
         if target is not None and config.difficulty:
@@ -289,16 +291,15 @@ class Learner:
 
         return torch.from_numpy(answers.of(batch.view, batch.picked, ask)).to(x.device)
 
-    def _taught(self, x: Tensor) -> tuple[Tensor, list[Tensor] | None]:
-        """What the teacher answers to a batch, and its blocks' outputs where they count."""
+    def _taught(self, x: Tensor, keeps: bool = False) -> tuple[Tensor, list[Tensor]]:
+        """What the teacher answers to a batch, and its blocks' outputs if they are kept."""
         assert self._teacher is not None
         with torch.no_grad(), self._autocast():
             config = self._teacher_config
             taus = None if config is None else check_taus(config, None, len(x))
             told = {} if taus is None else {"tau": torch.from_numpy(taus).to(x.device)}
-            keeps = bool(self.config.match_maps)
             logits, traces = self._teacher(x, keep_outputs=keeps, **told)
-        return logits, [trace.output for trace in traces] if keeps else None
+        return logits, [trace.output for trace in traces if trace.output is not None]
 
     def _distilled(self, logits: Tensor, target: Tensor, entropy: Tensor) -> Tensor:
         """What the teacher's soft labels change of the loss.

@@ -251,15 +251,15 @@ class TrainingConfig:
     )
     teacher_size: int | None = setting(
         None,
-        "side of the teacher's images, in pixels: the same crops, larger or smaller",
+        "side of the images that the teacher answers to, in pixels: the same crops",
         low=1,
         high=1 << 16,
         group="recipe",
     )
     match_maps: float = setting(
         0.0,
-        "weight of how far blocks' outputs are from the teacher's: mean squared difference, in "
-        "variances of the channel",
+        "weight of how far blocks' outputs are from the teacher's of the same images: mean "
+        "squared difference, in variances of the channel",
         low=0,
         high=MOST,
         group="recipe",

@@ -58,7 +58,7 @@ def maps_apart(traces: Sequence[dense.BlockTrace], wanted: Sequence[Tensor]) -> 
     traces : sequence of BlockTrace
         With their outputs.
     wanted : sequence of Tensor [shape=(n, c, h, w)]
-        What they are to be; of another size, they are resized.
+        What they are to be.
 
     Returns
     -------
@@ -69,9 +69,6 @@ def maps_apart(traces: Sequence[dense.BlockTrace], wanted: Sequence[Tensor]) -> 
     for trace, target in zip(traces, wanted, strict=True):
         assert trace.output is not None
         output, target = trace.output.float(), target.float()
-        size = output.shape[2:]
-        if target.shape[2:] != size:
-            target = F.interpolate(target, size, mode="bilinear", antialias=True)
         variance = target.var((0, 2, 3), unbiased=False)
         squares = (output - target).square().mean((0, 2, 3))
         found.append((squares / (variance + VARIANCE_EPS)).mean())
