@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,6 +140,8 @@ def export(
         source.class_names if len(source.class_names) == net.config.num_classes else ()
     )
 
+    numbers = _numbers(net, source, say if processes.is_first else lambda _: None)
+
     def about(**more: Any) -> dict[str, Any]:
         return map_attributes(net.config, names, provenance | more)
 
@@ -163,7 +165,9 @@ def export(
         with progress(total, done=parts.num_done(), shown=shown) as bar:
             prepared = _prepared(net, source, image_size, batches, num_workers)
             for part in mine:
-                found, left_out = _run_part(net, part, together, batch_size, prepared, bar.update)
+                found, left_out = _run_part(
+                    net, numbers, part, together, batch_size, prepared, bar.update
+                )
                 share.write(part, found, left_out, about())
         share.finish()
         if not processes.is_first:
@@ -293,6 +297,21 @@ def _image_bytes(net: Net, image_size: int | None) -> int:
     return 4 * numbers
 
 
+def _numbers(net: Net, source: Source, say: Callable[[str], None]) -> dict[int, int]:
+    """The network's number of every class of the images; none where they do not fit."""
+    from sact_core.data.classes import class_numbers
+
+    ours, theirs = net.class_names, source.class_names
+    if not theirs:
+        return {}
+    try:
+        numbers = class_numbers(ours, net.config.num_classes, theirs, source.name)
+    except ValueError as error:
+        say(f"what the images show is left out: {error}")
+        return {}
+    return dict(enumerate(numbers.tolist()))
+
+
 def _prepared(
     net: Net,
     source: Source,
@@ -316,6 +335,7 @@ def _prepared(
 
 def _run_part(
     net: Net,
+    numbers: Mapping[int, int],
     part: range,
     together: int,
     batch_size: int,
@@ -338,7 +358,7 @@ def _run_part(
                 good.append(example)
         if good:
             x = np.concatenate([each for each, _, _ in good])
-            labels, names = [label for _, label, _ in good], [name for _, _, name in good]
+            labels, names = [numbers.get(k, -1) for _, k, _ in good], [name for *_, name in good]
             found.append(map_rows(net.config, x, net.forward(x), names, labels, batch_size))
         update(len(batch))
     if not found:

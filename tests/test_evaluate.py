@@ -237,14 +237,30 @@ def source_of(names: tuple[str, ...]) -> Source:
 
 def test_classes_have_to_fit(tmp_path: Path) -> None:
     net = Net.from_checkpoint(checkpoints.read(write_checkpoint(tmp_path / "it.h5")), "reference")
-    assert evaluation.label_offset(net, source_of(NAMES)) == 0
-    with pytest.raises(ValueError, match="has 3 classes, it has 4"):
-        evaluation.label_offset(net, source_of((*NAMES, "dog")))
-    with pytest.raises(ValueError, match="differ: 'bee' and 'bug'"):
-        evaluation.label_offset(net, source_of(("ant", "bug", "cow")))
+    assert evaluation.classes_of(net, source_of(("cow", "ant"))).tolist() == [2, 0]
+    with pytest.raises(ValueError, match="none of the network's 3 by name or WordNet id: 'dog'"):
+        evaluation.classes_of(net, source_of((*NAMES, "dog")))
     with pytest.raises(ValueError, match="no examples"):
         evaluation.evaluate(net, source_of(NAMES))
-    assert evaluation.label_offset(net, source_of(("ant", "bee"))) == 1  # class 0: background
+
+
+def test_a_few_class_folders_are_found_among_the_networks_classes(
+    tmp_path: Path, data_set: str
+) -> None:
+    few = tmp_path / "few" / "test"
+    for name in ("cow", "bee"):
+        shutil.copytree(Path(data_set) / "test" / name, few / name)
+    net = Net.from_checkpoint(checkpoints.read(write_checkpoint(tmp_path / "it.h5")), "reference")
+    parts = [
+        evaluation.evaluate(net, open_split(folder, "test"))
+        for folder in (data_set, str(tmp_path / "few"))
+    ]
+    ants = [
+        net.run(np.array(Image.open(path))[None]).logits.argmax() == 0
+        for path in (Path(data_set) / "test" / "ant").iterdir()
+    ]
+    assert parts[1].count == parts[0].count - len(ants)
+    assert parts[1].right == parts[0].right - sum(ants)
 
 
 def test_natural_sizes_run_as_they_come(tmp_path: Path) -> None:

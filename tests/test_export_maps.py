@@ -171,6 +171,22 @@ def test_photographs_from_files_and_folders(tmp_path, net, folder, images):
         assert set(file.root["labels"][()]) == {-1}
 
 
+@pytest.mark.parametrize(
+    ("names", "ref", "said"),
+    [
+        (("c", "b", "a"), [2, 2, 2, 1, 1, 0], []),
+        (("b", "z", "y"), 6 * [-1], ["what the images show is left out: "]),
+    ],
+)
+def test_labels_are_the_networks(tmp_path, net, folder, names, ref, said):
+    net = dataclasses.replace(net, class_names=names)
+    heard = []
+    export(net, open_split(str(folder), "test"), tmp_path / "m.h5", say=heard.append)
+    with MapFile(tmp_path / "m.h5") as file:
+        assert file.root["labels"][()].tolist() == ref
+    assert [each[: len(start)] for each, start in zip(heard, said, strict=True)] == said
+
+
 def test_act_networks_are_exported(tmp_path, images):
     config = dataclasses.replace(CONFIG, halting="act")
     record = Checkpoint(config, init_params(build_plan(config)), Preprocessing("cifar", 8))

@@ -24,7 +24,7 @@ from sact_core.data.records import DataError, Unreadable
 from sact_core.data.source import Source
 from sact_core.data.splits import evaluation_split, is_folder, open_split, path_of, recorded_split
 from sact_core.data.tfds import download_command, tfds_command
-from sact_core.evaluate import label_offset
+from sact_core.evaluate import classes_of
 from sact_core.result import Result
 from sact_core.texts import shown
 
@@ -257,9 +257,9 @@ def _part(
     _source: Source,
 ) -> Outcomes:
     left_out = Unreadable()
-    offset = label_offset(_net, _source)
+    numbers = classes_of(_net, _source)
     readable = enumerate(_source.readable(range(begin, end), left_out))
-    made = ((_net.see(image).x, (i, label + offset)) for i, (image, label, _) in readable)
+    made = ((_net.see(image).x, (i, numbers[label])) for i, (image, label, _) in readable)
     parts = []
     for x, tags in stacked(made, _net.plan, end - begin):
         places, labels = np.array(tags, np.int64).T

@@ -3,6 +3,6 @@
 ``python -m sact_core.evaluate --checkpoint pretrained/NAME.h5``
 """
 
-from sact_core.evaluate.run import evaluate, label_offset, loss_terms, trained_prices
+from sact_core.evaluate.run import classes_of, evaluate, loss_terms, trained_prices
 
-__all__ = ["evaluate", "label_offset", "loss_terms", "trained_prices"]
+__all__ = ["classes_of", "evaluate", "loss_terms", "trained_prices"]

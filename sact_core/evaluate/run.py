@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sact_core.commands import build_network, open_data_set, progress
+from sact_core.data.classes import class_numbers
 from sact_core.data.records import Unreadable
 from sact_core.flops import PRICES, UnitPrices, unit_prices
 from sact_core.measures.metrics import Metrics, l2_loss
@@ -217,7 +218,7 @@ def inputs(
     from sact_core.backends.stacking import stacked
 
     net, source = job.net, job.source
-    offset = label_offset(net, source)
+    numbers = classes_of(net, source)
     if not len(source):
         raise ValueError(f"{source.name} {source.split} has no examples")
     left_out = Unreadable() if left_out is None else left_out
@@ -228,30 +229,15 @@ def inputs(
             readable = source.readable(chunk, left_out)
             made = ((net.see(image).x, label) for image, label, _ in readable)
             for x, labels in stacked(made, net.plan, batch_size, shard[1]):
-                yield x, np.array(labels, np.int64) + offset
+                yield x, numbers[np.array(labels, np.int64)]
 
 
-def label_offset(net: Net, source: Source) -> int:
-    """What to add to a data set's labels: 1 where class 0 of the network is background.
+def classes_of(net: Net, source: Source) -> np.ndarray:
+    """Give the network's number of every class of a data set.
 
-    Raises
-    ------
-    ValueError
-        If the classes do not fit.
+    Returns, raises: as `sact_core.data.classes.class_numbers`.
     """
-    theirs, ours = source.class_names, net.class_names
-    if net.config.num_classes == len(theirs) + 1:  # as the authors' ImageNet networks
-        return 1
-    if net.config.num_classes != len(theirs):
-        raise ValueError(
-            f"the network has {net.config.num_classes} classes, {source.name} has {len(theirs)}"
-        )
-    if ours and ours != theirs:
-        one, other = next((a, b) for a, b in zip(ours, theirs, strict=True) if a != b)
-        raise ValueError(
-            f"the classes of the network and of {source.name} differ: {one!r} and {other!r}"
-        )
-    return 0
+    return class_numbers(net.class_names, net.config.num_classes, source.class_names, source.name)
 
 
 def loss_terms(checkpoint: Checkpoint, tau: float | None = None) -> tuple[float, float]:
@@ -299,7 +285,7 @@ def prepare_job(checkpoint: Checkpoint, args: argparse.Namespace, processes: Pro
         assert net.tau is not None
         tau = net.tau
     source = open_data_set(args, checkpoint.provenance)
-    label_offset(net, source)
+    classes_of(net, source)
     num_examples = min(args.num_examples or len(source), len(source))
     prices = trained_prices(checkpoint)
     job = Job(net, source, tau, regularization, num_examples, args.batch_size, prices)
