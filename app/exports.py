@@ -168,8 +168,8 @@ def rows_csv(rows: list[dict[str, object]]) -> str:
     return out.getvalue()
 
 
-def command(look: Look, shown: Shown, precision: str = "float32") -> str:
-    """The command line that gives the same pictures and numbers."""
+def command(look: Look, shown: Shown, precision: str = "float32", to: str = "--out=maps") -> str:
+    """The command line that gives the same: pictures and numbers, or ``--html=FILE``."""
     model, picture = look.model, look.picture
     image = image_file(picture)
     if picture.origin == "example":
@@ -195,7 +195,7 @@ def command(look: Look, shown: Shown, precision: str = "float32") -> str:
         words += ["--scale", "units"]
     else:
         words += ["--limits", *(f"{end:.9g}" for end in shown.limits)]
-    return shlex.join([*words, "--out", "maps"])
+    return shlex.join([*words, *to.split("=", 1)])
 
 
 def image_file(picture: Picture) -> str:

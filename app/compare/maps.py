@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import streamlit as st
 
-from app import controls, figures, views
-from app.records import Model, Picture, Run
+from app import controls, exports, figures, handing, loaders, views
+from app.exports import Shown
+from app.records import Look, Model, Picture, Run
+from app.texts import file_stem
 from app.viewer import Layer, Panel, Scale, payload
 from app.viewer import component as viewer
 
@@ -14,7 +18,7 @@ VIEWS = {"side": "Side by side", "swipe": "Swipe", "difference": "Difference"}
 
 def maps(
     models: list[Model], names: list[str], runs: list[Run], picture: Picture, numbers: list[int]
-) -> None:
+) -> Shown:
     """The maps in one view: beside one another, swiped, or subtracted.
 
     Parameters
@@ -26,6 +30,11 @@ def maps(
         What all of them saw.
     numbers : list of int
         Of the networks, as the page counts all that were chosen.
+
+    Returns
+    -------
+    Shown
+        How they are shown.
     """
     with st.container(horizontal=True, vertical_alignment="bottom"):
         view = st.segmented_control(
@@ -118,3 +127,19 @@ def maps(
         ),
         "compare_maps",
     )
+    return Shown(metric, colours, "fixed", (low, high), opacity / 100)
+
+
+def hand_on(looks: list[Look], names: list[str], runs: list[Run], shown: Shown) -> None:
+    """Offer all networks beside one another as one HTML file."""
+    models = [look.model.name for look in looks]
+    file = file_stem(exports.image_stem(looks[0].picture), *models[:2], "compare")
+    controls.hand_on("compare", f"{file}.html", partial(interactive, looks, names, runs, shown))
+
+
+def interactive(looks: list[Look], names: list[str], runs: list[Run], shown: Shown) -> bytes:
+    """The networks' maps as one HTML file."""
+    thoughts = [
+        loaders.thought(look, run, name) for look, run, name in zip(looks, runs, names, strict=True)
+    ]
+    return handing.page(looks, runs, thoughts, shown)

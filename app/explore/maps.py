@@ -225,7 +225,7 @@ def take_position() -> None:
 
 def refresh() -> None:
     """Draw anew what shows the chosen position, and nothing else."""
-    st.rerun(["explore_hero", "explore_why"])
+    st.rerun(["explore_hero", "explore_why", "explore_take_home"])
 
 
 def redraw(by_position: bool) -> None:

@@ -7,8 +7,9 @@ from functools import partial
 
 import streamlit as st
 
-from app import controls, exports, figures, views
-from app.explore.maps import OPACITY, limits_of
+from app import controls, exports, figures, handing, loaders, views
+from app.explore.maps import OPACITY, limits_of, position
+from app.records import Look, Run
 
 
 @st.fragment(key="explore_blocks")
@@ -70,7 +71,9 @@ def take_home(choice: controls.Choice) -> None:
     if look.picture.origin != "example":
         own = f"{exports.image_stem(look.picture)}.png"
         files.append(("Image", own, partial(exports.image_png, look.picture)))
+    at = position(run) if look.model.config.by_position else None
     with st.container(horizontal=True):
+        controls.hand_on("explore", f"{stem}.html", partial(interactive, look, run, shown, at))
         for name, file, make in files:
             st.download_button(
                 f"{name} (.{file.rsplit('.', 1)[1]})",
@@ -82,3 +85,11 @@ def take_home(choice: controls.Choice) -> None:
             )
     st.markdown("The same from the command line:")
     st.code(exports.command(look, shown, run.result.precision), language=None, wrap_lines=True)
+
+
+def interactive(
+    look: Look, run: Run, shown: exports.Shown, at: tuple[int, int] | None = None
+) -> bytes:
+    """All that the page shows, as one HTML file."""
+    thought = loaders.thought(look, run, look.model.name)
+    return handing.page([look], [run], [thought], shown, at)

@@ -3,8 +3,8 @@
 ``checkpoints`` and ``pictures`` open what can be chosen; ``running`` runs a
 network over an image, ``dataset`` over a test split; ``measuring``, ``timing`` and ``paying``
 take times, ``comparing`` compares backends; ``any_tau`` runs one image at many
-taus; ``costs`` says what a run will take; ``warming`` bridges the minute in which
-the masked engine is compiled.
+taus, ``thinking`` for a file to hand on; ``costs`` says what a run will take; ``warming``
+bridges the minute in which the masked engine is compiled.
 
 Everything is keyed by content: a checkpoint by its content hash, which has been
 verified, an image by the hash of its pixels. Caches are bounded in memory and
@@ -39,6 +39,7 @@ from app.loaders.running import (
     seconds_of,
     vanilla_flops,
 )
+from app.loaders.thinking import thought
 from app.loaders.warming import precision, ready
 
 __all__ = [
@@ -69,6 +70,7 @@ __all__ = [
     "run",
     "seconds_of",
     "shipped_models",
+    "thought",
     "torch_flops",
     "unit_seconds",
     "uploaded_model",

@@ -86,8 +86,7 @@ def dial(look: Look, marks: Sequence[float] = ()) -> Dial:
     require_memory(look)
     price = cost(look)
     backend = warming.backend()
-    most = MAX_FLOPS if backend == "masked" else MAX_FLOPS / 10  # NumPy is slower
-    count = int(np.clip(most // price.dense, FEWEST_TAUS, MOST_TAUS))
+    count = num_taus(look, backend)
     together = int(np.clip(MAX_BATCH_BYTES // max(price.memory, 1), 1, MOST_TAUS))
     taus = tuple(grid(look.model, count, marks))
     key = replace(look, tau=None).key
@@ -95,6 +94,12 @@ def dial(look: Look, marks: Sequence[float] = ()) -> Dial:
         return _dial(key, taus, together, price.dense, net(look.model, backend), look)
     except (ValueError, MemoryError) as error:
         raise InputError(sentence(error)) from None
+
+
+def num_taus(look: Look, backend: str) -> int:
+    """At how many taus a look may be run for one answer."""
+    most = MAX_FLOPS if backend == "masked" else MAX_FLOPS / 10  # NumPy is slower
+    return int(np.clip(most // cost(look).dense, FEWEST_TAUS, MOST_TAUS))
 
 
 def grid(model: Model, count: int, marks: Sequence[float] = ()) -> list[float]:

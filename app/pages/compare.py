@@ -7,7 +7,7 @@ import math
 import streamlit as st
 
 from app import controls, loaders, stated, times
-from app.compare.maps import maps
+from app.compare.maps import hand_on, maps
 from app.records import Look, Model, Picture, Run
 from app.texts import plain
 
@@ -122,13 +122,14 @@ if static:
         icon=":material/info:",
     )
 if halting:
-    maps(
+    drawn_as = maps(
         [models[i] for i in drawn],
         [shown[i] for i in drawn],
         [runs[i] for i in drawn],
         picture,
         [i + 1 for i in drawn],
     )
+    hand_on(looks, shown, runs, drawn_as)
 rows = [
     {
         "network": f"{i + 1}  {model.name}",

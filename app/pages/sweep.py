@@ -78,7 +78,7 @@ else:
         looks = [Look(model, picture, fitting.image_size, fitting.fit) for model in family.models]
         runs = [loaders.run(look) for look in looks]
     controls.price_list(PAGE, looks[len(looks) // 2], fitting)
-    maps(family, runs, picture)
+    maps(family, looks, runs, picture)
     mind.show(answers(family, runs), len(runs), "every τ")
     controls.measure_again(PAGE, looks)
 st.header("Accuracy against FLOPs", anchor=False)

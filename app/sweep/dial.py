@@ -8,8 +8,9 @@ from functools import partial
 import numpy as np
 import streamlit as st
 
-from app import controls, families, figures, loaders, views
+from app import controls, exports, families, figures, loaders, views
 from app.controls import dial as any_tau
+from app.explore.take_home import interactive
 from app.loaders import Dial
 from app.records import Look, Model, Run
 from app.sweep import mind
@@ -65,6 +66,9 @@ def show(look: Look, fitting: controls.Fitting) -> None:
             + ", ".join(f"{member.tau:g}" for member in found)
             + "."
         )
+    shown = exports.Shown(metric, colours, "fixed", (low, high), 0.65)
+    name = f"{exports.stem(look, run)}_sweep.html"
+    controls.hand_on(PAGE, name, partial(interactive, look, run, shown))
     _curves(dial, tau, [member.tau or 0.0 for member in found], specialists)
     mind.show(_answers(model, dial), ROWS, "every τ from low to high")
 

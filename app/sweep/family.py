@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import streamlit as st
 
-from app import controls, figures, views
+from app import controls, exports, figures, handing, views
 from app.families import Family
-from app.records import Picture, Run
+from app.records import Look, Picture, Run
 from app.sweep import mind
-from app.texts import plain
+from app.texts import file_stem, plain
 from app.viewer import Layer, Panel, Scale, payload
 from app.viewer import component as viewer
 
 
 @st.fragment
-def maps(family: Family, runs: list[Run], picture: Picture) -> None:
+def maps(family: Family, looks: list[Look], runs: list[Run], picture: Picture) -> None:
     """Every tau in a row, and the chosen one large."""
     st.header("One image, every τ", anchor=False)
     taus = family.taus
@@ -115,6 +117,19 @@ def maps(family: Family, runs: list[Run], picture: Picture) -> None:
         ),
         "sweep_row",
     )
+    shown = exports.Shown(metric, colours, "fixed", (low, high), 0.65)
+    controls.hand_on(
+        "sweep",
+        f"{file_stem(exports.image_stem(picture), family.label)}_sweep.html",
+        partial(interactive, family, looks, runs, shown, at),
+    )
+
+
+def interactive(
+    family: Family, looks: list[Look], runs: list[Run], shown: exports.Shown, at: int
+) -> bytes:
+    """The family's maps as one HTML file, the price to be turned."""
+    return handing.page(looks, runs, [handing.family(looks, runs, family.label, at)], shown)
 
 
 def answers(family: Family, runs: list[Run]) -> list[mind.Answer]:

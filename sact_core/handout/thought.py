@@ -63,6 +63,7 @@ def think(
     name: str | None = None,
     tau: float | None = None,
     about: Sequence[tuple[str, str]] = (),
+    most: int = MOST_TAUS,
     forward: Callable[[np.ndarray, float], Result] | None = None,
 ) -> Thought:
     """Run a network that takes any tau at all prices that fit in a file; others as they ran.
@@ -81,6 +82,8 @@ def think(
         The price of ``result``, where one is known.
     about : sequence of (str, str)
         As in `Thought`.
+    most : int
+        Of prices.
     forward : callable, optional
         Runs ``x`` at a price; ``net.forward`` where left out.
 
@@ -92,7 +95,7 @@ def think(
     run = forward or (lambda x, tau: net.forward(x, tau=tau))
     taus: list[float | None] = [tau]
     if net.config.tau_conditioned and tau is not None:
-        taus = [*spread(net.config, count_taus(result), tau)]
+        taus = [*spread(net.config, min(count_taus(result), most), tau)]
     at = taus.index(tau)
     results = [result if each in (tau, None) else run(x, float(each)) for each in taus]
     name = name or net.config.name

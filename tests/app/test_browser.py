@@ -340,6 +340,30 @@ def test_download_gives_the_file(tab):
         assert file.read(8) == b"\x89PNG\r\n\x1a\n"
 
 
+@pytest.mark.parametrize("page", ["", "sweep", "compare"])
+def test_the_page_to_hand_on_opens_by_itself(browser, tab, tmp_path, page):
+    tab.open(f"/{page}")
+    button = tab.page.get_by_role("button", name="Interactive page (.html)")
+    button.scroll_into_view_if_needed()
+    with tab.page.expect_download() as caught:
+        button.click()
+    path = tmp_path / caught.value.suggested_filename
+    caught.value.save_as(path)
+
+    context = browser.new_context(offline=True)
+    opened = Tab(context.new_page(), path.as_uri())
+    opened.page.goto(path.as_uri())
+    opened.page.get_by_role("heading", level=1, name="Cat").wait_for()
+    canvas = opened.page.locator("canvas.view").nth(1)
+    canvas.click()
+    said = opened.page.locator(".readout").inner_text()
+    errors = list(opened.errors)
+    context.close()
+    assert path.suffix == ".html"
+    assert "units" in said
+    assert errors == []
+
+
 def test_sweep_moves_the_big_map(tab):
     tab.open("/sweep")
     viewer = tab.viewer("sweep_map")

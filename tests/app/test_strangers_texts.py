@@ -238,7 +238,7 @@ def test_downloads_have_names_that_can_be_sent(app_env, tmp_path):
     assert not at.exception
     model = loaders.model(loaders.checkpoint_names()[0])
     assert model.name == "\\xe9 [m](x)\\n"
-    assert len(at.get("download_button")) == 6
+    assert len(at.get("download_button")) == 7
 
 
 @pytest.mark.parametrize(
