@@ -1,7 +1,7 @@
 # make app    set everything up and open the app, on this machine only; for others:
 #             make app ADDRESS=0.0.0.0, or one address of this machine, and PORT=8501
-# make test   set everything up, check style and types, and run every test,
-#             JOBS files of tests at a time (JOBS=4 on a larger machine)
+# make test   set everything up, check style and types, and run every test, JOBS files
+#             of tests at a time: one more than there are cores, as some wait (JOBS=5)
 # make fuzz   try N (1000) strange inputs of each kind, made from SEED (1); KINDS="maps images"
 #             chooses, and FIRST=7 N=1 repeats one
 #
@@ -13,24 +13,35 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8501
 ADDRESS ?= 127.0.0.1
-JOBS ?= 2
+JOBS ?= 3
 N ?= 1000
 SEED ?= 1
 FIRST ?= 0
 
-.PHONY: app test lint format fuzz clean
+.PHONY: app test compiled lint format fuzz clean
 
 app: $(VENV)/.warm
 	$(BIN)/streamlit run streamlit_app.py --server.address $(ADDRESS) --server.port $(PORT)
 
-# Most tests share the cores; what is timed, measured or seen in a browser runs alone.
-# Numba's cache is filled first, so that no two processes compile the same. The kernels
-# run once more as plain Python, where nothing can hide in compiled code.
-test: lint
-	$(BIN)/python -m sact_core.backends.masked.warm
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not browser and not alone"
-	$(BIN)/python -m pytest -m "browser or alone"
-	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "interpreted and not alone"
+# Modules are compiled as they are imported, not all 16,000 that are installed, and kept,
+# whatever the environment says: hundreds of processes of the tests import them.
+export PYTHONDONTWRITEBYTECODE :=
+
+# Files of tests that have a mark; what runs few of them need not import all.
+marked = $(shell grep -rlF "mark.$(1)" tests --include=*.py)
+
+# Most tests share the cores; what compares times runs alone. The longest files come first
+# (tests/conftest.py). Numba's cache is filled before, so that no two processes compile the
+# same, beside the types, which take as long. The kernels run once more as plain Python,
+# where nothing can hide in compiled code.
+test: $(VENV)/.dev
+	$(MAKE) --no-print-directory --jobs=2 lint compiled
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not alone"
+	$(BIN)/python -m pytest -m alone $(call marked,alone)
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "interpreted and not alone" $(call marked,interpreted)
+
+compiled: $(VENV)/.dev
+	$(BIN)/python -m tests.warm
 
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m sact_core.backends.masked.warm
@@ -50,11 +61,11 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.runtime: requirements.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet -r requirements.txt
+	$(BIN)/python -m pip install --quiet --no-compile -r requirements.txt
 	touch $@
 
 $(VENV)/.dev: requirements.txt requirements-bench.txt requirements-dev.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --no-compile -r requirements-dev.txt
 	touch $@ $(VENV)/.runtime
 
 # Numba compiles the masked engine once; from then on it comes from the cache.

@@ -26,9 +26,9 @@ class Hosts:
     addresses: tuple[str, str]
 
     def start(
-        self, module: str, argvs: tuple[list[str], list[str]], **environment: str
+        self, module: str, argvs: tuple[list[str], list[str]], torchrun: bool = True
     ) -> list[subprocess.Popen[str]]:
-        """Start a command under ``torchrun`` on both, a process each.
+        """Start a command on both, a process each.
 
         Parameters
         ----------
@@ -36,24 +36,30 @@ class Hosts:
             Such as ``sact_core.evaluate``, or the path of a script.
         argvs : pair of list of str
             Its flags on either host.
-        **environment : str
-            Variables of both.
+        torchrun : bool
+            Under it; else as it starts a process itself, which loads torch half as often.
         """
         what = [module] if module.endswith(".py") else ["-m", module]
+        port = "29511"
+        starter = ["-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1"]
+        starter += [f"--master-addr={self.addresses[0]}", f"--master-port={port}"]
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+        if not torchrun:
+            environment |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "1", "LOCAL_RANK": "0"}
+            environment |= {"MASTER_ADDR": self.addresses[0], "MASTER_PORT": port}
         return [
             subprocess.Popen(
                 [
                     *("unshare", "--uts", "ip", "netns", "exec", self.names[node], "sh", "-c"),
                     'hostname "$0.invalid"; exec "$@"',  # as of a machine without a name
                     self.names[node],
-                    *(sys.executable, "-m", "torch.distributed.run"),
-                    *("--nnodes=2", "--nproc-per-node=1", f"--node-rank={node}"),
-                    *(f"--master-addr={self.addresses[0]}", "--master-port=29511"),
+                    sys.executable,
+                    *([*starter, f"--node-rank={node}"] if torchrun else []),
                     *what,
                     *argv,
                 ],
                 cwd=ROOT,
-                env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **environment},
+                env=environment | ({} if torchrun else {"RANK": str(node)}),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,

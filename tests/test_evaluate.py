@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -374,6 +375,33 @@ def torchrun(*argv: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def two_processes(*argv: str) -> tuple[list[int], str, str]:
+    """Started as ``torchrun`` starts them; their exit codes, and what they said together."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    environment = {
+        **os.environ,
+        **{"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        **{"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"},
+        **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port},
+    }
+    started = [
+        subprocess.Popen(
+            [sys.executable, *argv],
+            env=environment | {"RANK": rank, "LOCAL_RANK": rank},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+        for rank in "01"
+    ]
+    said = [process.communicate(timeout=240) for process in started]
+    codes = [process.returncode for process in started]
+    return codes, "".join(out for out, _ in said), "".join(err for _, err in said)
+
+
 def test_two_processes_of_torchrun_give_what_one_gives(
     data_set: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -396,7 +424,7 @@ def test_what_fails_in_one_process_ends_all_with_one_sentence(
 ) -> None:
     file = str(write_checkpoint(tmp_path / "it.h5"))
     argv = ("--checkpoint", file, "--dataset", data_set, "--backend", "reference")
-    wrong = torchrun("-m", "sact_core.evaluate", *argv, "--split", "dev")
+    wrong = two_processes("-m", "sact_core.evaluate", *argv, "--split", "dev")
     script = tmp_path / "fails_in_process_1.py"
     script.write_text(
         "import os, sys\n"
@@ -406,15 +434,15 @@ def test_what_fails_in_one_process_ends_all_with_one_sentence(
         "if os.environ['RANK'] == '1': run.evaluate = fail\n"
         "raise SystemExit(main(sys.argv[1:]))\n"
     )
-    late = torchrun(str(script), *argv)
-    for done, sentence in (
+    late = two_processes(str(script), *argv)
+    for (codes, out, err), sentence in (
         (wrong, f"error: {data_set} has no split 'dev'"),
         (late, "error (process 1): made to fail"),
     ):
-        assert done.returncode != 0
-        assert not done.stdout
-        said = [line for line in done.stderr.splitlines() if line.startswith("error")]
-        assert len(said) == 1, done.stderr
+        assert all(codes)
+        assert not out
+        said = [line for line in err.splitlines() if line.startswith("error")]
+        assert len(said) == 1, err
         assert said[0].startswith(sentence)
 
 

@@ -277,14 +277,13 @@ def test_importing_the_package_is_light():
     assert run_fresh(f"import json, sys, sact_core; {LOADED}") == []
 
 
-@pytest.mark.alone
 def test_importing_the_package_is_quick():
+    # Of the processor: the machine may be busy.
     code = (
-        "import json, time, numpy; begin = time.perf_counter(); import sact_core;"
-        "print(json.dumps(time.perf_counter() - begin))"
+        "import json, time, numpy; begin = time.process_time(); import sact_core;"
+        "print(json.dumps(time.process_time() - begin))"
     )
-    # The best of three: the machine may be busy.
-    assert min(run_fresh(code) for _ in range(3)) < 0.5
+    assert run_fresh(code) < 0.5
 
 
 def test_every_public_name_is_there():
@@ -313,7 +312,6 @@ def test_the_masked_engine_needs_no_torch():
     assert "torch" not in run_fresh(code)
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_is_light_and_quick(command):
     module = f"sact_core.{command}"

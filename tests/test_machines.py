@@ -150,7 +150,8 @@ def test_an_export_by_two_machines_gives_what_one_gives(
         "raise SystemExit(export_maps.main(sys.argv[1:]))\n"
     )
     argvs = ([*argv, str(outs[0])], [*argv, str(outs[1])])
-    (code, _, err), (other, nothing, _) = ended(hosts.start(str(script), argvs))
+    started = hosts.start(str(script), argvs, torchrun=not shared)
+    (code, _, err), (other, nothing, _) = ended(started)
     assert (code, other, nothing) == (0, 0, ""), err
     same_files(tmp_path / "ref.h5", outs[0])
     assert [p.name for out in outs for p in out.parent.iterdir()].count("maps.h5") == 1 + shared
@@ -176,9 +177,9 @@ def test_a_run_goes_on_with_another_number_of_machines(
 
     monkeypatch.setattr(Trainer, "_finish_epoch", stop_then)
     assert train.main(one) == 130
-    (code, out, err), (also, nothing, _) = ended(
-        hosts.start("sact_core.train", ([*one, "--resume"], [*other, "--resume"]))
-    )
+    argvs = ([*one, "--resume"], [*other, "--resume"])
+    started = hosts.start("sact_core.train", argvs, torchrun=not shared)
+    (code, out, err), (also, nothing, _) = ended(started)
     assert (code, also, nothing) == (0, 0, ""), err
     assert "going on from step 3 of 4" in out
     capsys.readouterr()
@@ -195,7 +196,7 @@ def test_machines_that_see_other_images_are_told(hosts: Hosts, data: Path, tmp_p
         flags(str(data / "data"), tmp_path / "a", "--epochs", "1"),
         flags(str(tmp_path / "other"), tmp_path / "b", "--epochs", "1"),
     )
-    (code, _, err), (other, _, _) = ended(hosts.start("sact_core.train", argvs))
+    (code, _, err), (other, _, _) = ended(hosts.start("sact_core.train", argvs, torchrun=False))
     assert code != 0
     assert other != 0
     said = [line for line in err.splitlines() if line.startswith("error")]

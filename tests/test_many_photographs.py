@@ -116,6 +116,17 @@ def test_an_evaluation_of_many(place: Path) -> None:
     assert many - few < EACH * (MANY - FEW)
 
 
+def test_pondering_many(place: Path, tmp_path: Path) -> None:
+    """What is kept of a photograph once its files are written is none of its maps."""
+    images = sorted(map(str, (place / "few").rglob("*.png")))
+    flags = ["--checkpoint", str(place / "net.h5"), "--backend", "reference", "--image-size", "96"]
+    few, many = (
+        peak_of(start("ponder", [*images[:count], *flags, "--out", str(tmp_path / str(count))]))
+        for count in (20, 100)
+    )
+    assert many - few < 80 * 4 * 96 * 96 * 3  # its pixels as the network sees them
+
+
 def test_photographs_of_one_name_take_no_time(tmp_path: Path) -> None:
     images = [f"{i}/a.png" for i in range(20_000)] + ["b/a_3.png"]
     began = time.monotonic()

@@ -14,10 +14,9 @@ from sact_core.backends import BACKENDS, memory
 from sact_core.config import NetworkConfig
 from sact_core.plans import build_plan
 
-pytestmark = [
-    pytest.mark.alone,
-    pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's peaks"),
-]
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/clear_refs").exists(), reason="needs Linux's peaks"
+)
 
 SHAPE = (1, 384, 384, 3)
 

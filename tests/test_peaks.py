@@ -16,8 +16,6 @@ from tests.networks import any_tau_checkpoint
 from tests.test_draw_maps import write
 from tests.test_strangers_files import new_mat
 
-pytestmark = pytest.mark.alone
-
 BYTES = 1_000_000_000
 REFUSAL_SECONDS = 2.0
 

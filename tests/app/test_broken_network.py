@@ -15,17 +15,21 @@ from tests.app.test_pages import PAGES, run_page, texts
 RUN_AT_ONCE = {"explore", "compare", "sweep", "flops"}
 
 
-@pytest.fixture
-def broken_env(app_env, any_tau, tmp_path):
+@pytest.fixture(scope="module")
+def broken(any_tau, tmp_path_factory):
     """All networks of a folder, each with a unit that overflows."""
-    folder = tmp_path / "broken"
-    folder.mkdir()
+    folder = tmp_path_factory.mktemp("broken")
     for path in Path(any_tau).glob("*.h5"):
         made = read(path)
         params = {name: value.copy() for name, value in made.params.items()}
         params["stem/weight"] = np.where(params["stem/weight"] < 0, -3e38, 3e38).astype(np.float32)
         write(folder / path.name, replace(made, params=params))
-    app_env.setenv("SACT_PRETRAINED_DIR", str(folder))
+    return folder
+
+
+@pytest.fixture
+def broken_env(app_env, broken):
+    app_env.setenv("SACT_PRETRAINED_DIR", str(broken))
     return app_env
 
 

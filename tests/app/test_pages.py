@@ -27,14 +27,13 @@ PAGES = sorted((ROOT / "app" / "pages").glob("*.py"))
 
 
 def run_page(page: str = "", **query: str) -> AppTest:
-    """Open the whole app at a page."""
+    """Open the whole app at a page, as its link does: no other page is drawn before."""
     at = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=60)
     for key, value in query.items():
         at.query_params[key] = value
-    at.run()
     if page:
-        at.switch_page(f"app/pages/{page}.py").run()
-    return at
+        at.switch_page(f"app/pages/{page}.py")
+    return at.run()
 
 
 def texts(at: AppTest) -> str:
@@ -56,6 +55,7 @@ def test_page_loads(app_env, page):
 
     assert not at.exception
     assert len(at.title) == 1
+    assert at.title[0].value in page.read_text()  # no other page came instead
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)

@@ -92,7 +92,7 @@ def change_json(rng: Rng, value: Any, most: int = 3) -> Any:
         elif way < 0.25 and isinstance(place, dict):
             place[str(pick(rng, VALUES))] = place.pop(key)
         elif way < 0.4 and isinstance(here, int | float) and not isinstance(here, bool):
-            place[key] = pick(rng, (here + 1, here - 1, -here, here * 1000, here / 2, str(here)))
+            place[key] = pick(rng, (here + 1, here - 1, -here, here * 1000, here // 2, str(here)))
         elif way < 0.5:
             place[key] = [here] * int(rng.integers(4))
         else:

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.fuzz import archives, flags, kinds, pages
+from tests.fuzz import archives, flags, kinds, pages, prepared
 from tests.fuzz.kinds import Case, Kind
 from tests.peak_memory import peak
 
@@ -34,6 +34,7 @@ KINDS: dict[str, type[Kind]] = {
     "checkpoints": kinds.Checkpoints,
     "bundles": kinds.Bundles,
     "archives": archives.Archives,
+    "prepared": prepared.Prepared,
     "maps": kinds.Maps,
     "parts": kinds.Parts,
     "images": kinds.Images,
