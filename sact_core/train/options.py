@@ -139,7 +139,7 @@ def parse_config(args: argparse.Namespace) -> tuple[TrainingConfig, str]:
         given["size_low"], given["size_high"] = given["sizes"]
     values: dict[str, Any] = preset(args.preset)
     given = PRESET_NETWORKS.get(args.preset, {}) | given
-    if "finetune_from" in given or "grow_from" in given:
+    if given.get("finetune_from") or given.get("grow_from"):
         given = left_open(given) | given
     if "epochs" in given:
         values.pop("max_steps", None)  # the preset's: the user asks for epochs

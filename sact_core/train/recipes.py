@@ -317,8 +317,8 @@ class TrainingConfig:
         if self.ema == 1:
             raise ValueError("ema must be below 1: an average of decay 1 never moves")
         self._check_first_size()
-        self._check_sizes()
         self._check_teaching()
+        self._check_sizes()
         if self.price != "units" and not self.network.halts:
             raise ValueError(
                 f"a vanilla network never halts, so its units have no price: leave --price "
@@ -360,10 +360,9 @@ class TrainingConfig:
     def _check_sizes(self) -> None:
         low, high = self.size_low, self.size_high
         if self.crop != "resized":
-            needing = {"sizes": low or high, "teacher_size": self.teacher_size}
-            for name, given in (needing | {"mixup": self.mixup}).items():
-                if given:
-                    raise ValueError(f"{name} goes with resized crops: give --crop resized")
+            needing = {"teacher_size": self.teacher_size, "mixup": self.mixup, "size_low": low}
+            for name in (name for name, given in needing.items() if given):
+                raise ValueError(f"{name} has to do with resized crops: give --crop resized")
         if low is None and high is None:
             return
         if low is None or high is None or low > high or low % SIZE_STEP or high % SIZE_STEP:
@@ -390,9 +389,6 @@ class TrainingConfig:
             raise ValueError(
                 "with --backbone-lr 0 only halting branches learn: give --halting act or sact"
             )
-        for name in ("teacher_size", "match_maps"):
-            if getattr(self, name) and not self.distill_from:
-                raise ValueError(f"{name} has to do with a teacher: give --distill-from")
         if self.labels == "none":
             if not self.distill_from:
                 raise ValueError(
@@ -403,6 +399,9 @@ class TrainingConfig:
                     "without labels the teacher is the whole loss: give --distill-weight 1, and "
                     "no --label-smoothing"
                 )
+        for name in ("teacher_size", "match_maps"):
+            if getattr(self, name) and not self.distill_from:
+                raise ValueError(f"{name} has to do with a teacher: give --distill-from")
 
 
 def config_to_dict(config: TrainingConfig) -> dict[str, Any]:

@@ -37,8 +37,11 @@ def open_sets(config: TrainingConfig, data_dir: str | Path | None) -> Sets:
     ------
     ValueError
         If one is absent or cannot be read, or their classes differ; without labels, if the
-        checkpoint to start from knows other classes than the teacher.
+        checkpoint to start from knows other classes than the teacher; if the maps of a
+        teacher are to be matched and are of another kind.
     """
+    if config.match_maps:
+        _refuse_other_maps(config)
     splits = config.train_split, config.eval_split
     if config.labels == "none":
         header = read_header(config.distill_from)
@@ -80,6 +83,21 @@ def _refuse_others(teacher: str, known: tuple[int, tuple[str, ...]], start: str)
             raise ValueError(
                 f"the teacher {teacher} knows other classes than {start}: {one!r} where that has "
                 f"{other!r}; without labels both must answer the same"
+            )
+
+
+def _refuse_other_maps(config: TrainingConfig) -> None:
+    """Refuse a teacher whose blocks' outputs are not those of the network in kind."""
+    teacher, ours = read_header(config.distill_from).config, config.network
+    facts = {
+        "family": (teacher.family, ours.family),
+        "width": (teacher.base_channels, ours.base_channels),
+    }
+    for what, (one, other) in facts.items():
+        if one != other:
+            raise ValueError(
+                f"the teacher's {what} is {one}, not {other}: its maps cannot be matched; give "
+                f"--match-maps 0"
             )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from sact_core import checkpoint as checkpoints
-from sact_core.config import NetworkConfig, Preprocessing
+from sact_core.config import Preprocessing
 from sact_core.network import Plan
 from sact_core.parameters import init_params
 from sact_core.processes import Processes
@@ -42,7 +42,7 @@ def left_open(given: Mapping[str, Any]) -> dict[str, Any]:
     CheckpointError, OSError
         If it cannot be read.
     """
-    grows = "finetune_from" not in given
+    grows = not given.get("finetune_from")
     header = checkpoints.read_header(given["grow_from" if grows else "finetune_from"])
     network = header.config
     if given.get("family", network.family) != network.family:
@@ -114,13 +114,10 @@ def read_teacher(config: TrainingConfig, class_names: Sequence[str]) -> checkpoi
     Raises
     ------
     ValueError
-        If it cannot be read or knows other classes; if its maps are to be matched and are
-        of other kinds.
+        If it cannot be read or knows other classes.
     """
     path = config.distill_from
     teacher = checkpoints.read(path)
-    if config.match_maps:
-        _require_like_maps(teacher.config, config.network, path)
     if config.labels == "none":
         return teacher
     theirs, ours = teacher.config.num_classes, len(class_names)
@@ -134,19 +131,6 @@ def read_teacher(config: TrainingConfig, class_names: Sequence[str]) -> checkpoi
                 f"has {other!r}"
             )
     return teacher
-
-
-def _require_like_maps(teacher: NetworkConfig, ours: NetworkConfig, path: str) -> None:
-    facts = {
-        "family": (teacher.family, ours.family),
-        "width": (teacher.base_channels, ours.base_channels),
-    }
-    for what, (one, other) in facts.items():
-        if one != other:
-            raise ValueError(
-                f"the teacher's {what} is {one}, not {other}: maps of {path} cannot be matched; "
-                f"leave --match-maps out"
-            )
 
 
 def training_preprocessing(config: TrainingConfig, image_size: int) -> Preprocessing:
