@@ -40,3 +40,10 @@ def test_the_changelog_has_a_section_for_this_version():
     dated = [each for each in sections if each != "Unreleased"]
     assert all(re.fullmatch(r"\d+\.\d+\.\d+ – \d{4}-\d{2}-\d{2}", each) for each in dated)
     assert dated[0].startswith(f"{sact_core.__version__} – ")
+
+
+def test_the_citation_names_this_version_and_the_paper():
+    lines = (ROOT / "CITATION.cff").read_text().splitlines()
+    assert f"version: {sact_core.__version__}" in lines
+    assert "license: Apache-2.0" in lines
+    assert any("1612.02297" in line for line in lines)
