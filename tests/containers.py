@@ -23,6 +23,15 @@ from pathlib import Path
 
 from tests.conftest import ROOT
 
+#: What is tried inside: a shipped network, whose kernels are compiled into /cache.
+RUNS = """
+import numpy as np, sact_core
+print(sact_core.load("cifar10-anytau").run(np.zeros((1, 32, 32, 3), np.uint8)).flops)
+"""
+
+#: What the base image would set; our copy of Python finds its own library.
+BASE = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin", "LD_LIBRARY_PATH": "/usr/local/lib"}
+
 
 @dataclass
 class Stage:
@@ -77,6 +86,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.containers", description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("/tmp/sact-container"))
     parser.add_argument("--torch-index", help="instead of the Dockerfile's TORCH_INDEX")
+    parser.add_argument("--built", action="store_true", help="start what --work has from before")
     parser.add_argument("--inside", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.inside is None:  # mounts of its own, gone when it ends
@@ -86,17 +96,18 @@ def main() -> int:
         ).returncode
     args.work.mkdir(exist_ok=True)
     stages = read_dockerfile()
-    for stage in stages:
-        _build(stage, args.work, {"TORCH_INDEX": args.torch_index} if args.torch_index else {})
+    if args.built:
+        _mount(args.work, "last")
+    else:
+        for stage in stages:
+            _build(stage, args.work, {"TORCH_INDEX": args.torch_index} if args.torch_index else {})
     return _serve(stages[-1], args.work / "root-last")
 
 
 def _build(stage: Stage, work: Path, arguments: dict[str, str]) -> None:
     name = stage.name or "last"
     root = _overlay(work, name)
-    env = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin"} | {
-        k: v for k, v in os.environ.items() if k.startswith("PIP_")
-    }
+    env = BASE | {k: v for k, v in os.environ.items() if k.startswith("PIP_")}
     folder, user = "/", "0:0"
     for kind, words in stage.steps:
         print(f"{name}: {kind} {words}", flush=True)
@@ -119,15 +130,9 @@ def _build(stage: Stage, work: Path, arguments: dict[str, str]) -> None:
 
 def _overlay(work: Path, name: str) -> Path:
     """This machine's root with a Python of its own, without what was installed for us."""
-    root, upper, scratch = (work / f"{part}-{name}" for part in ("root", "upper", "scratch"))
-    for folder in (upper, scratch):
-        shutil.rmtree(folder, ignore_errors=True)
-    for folder in (root, upper, scratch):
-        folder.mkdir()
-    options = f"lowerdir=/,upperdir={upper},workdir={scratch}"
-    subprocess.run(["mount", "-t", "overlay", "none", "-o", options, root], check=True)
-    for each in ("proc", "dev"):
-        subprocess.run(["mount", "--rbind", f"/{each}", root / each], check=True)
+    for part in ("upper", "scratch"):
+        shutil.rmtree(work / f"{part}-{name}", ignore_errors=True)
+    root = _mount(work, name)
     library = Path(sysconfig.get_path("stdlib"))
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     skip = shutil.ignore_patterns("site-packages", "test", "__pycache__")
@@ -137,6 +142,17 @@ def _overlay(work: Path, name: str) -> Path:
         shutil.copy(shared, root / "usr/local/lib")
     for link in ("python", "python3", version):
         shutil.copy(Path(sys.executable).resolve(), root / "usr/local/bin" / link)
+    return root
+
+
+def _mount(work: Path, name: str) -> Path:
+    root, upper, scratch = (work / f"{part}-{name}" for part in ("root", "upper", "scratch"))
+    for folder in (root, upper, scratch):
+        folder.mkdir(exist_ok=True)
+    options = f"lowerdir=/,upperdir={upper},workdir={scratch}"
+    subprocess.run(["mount", "-t", "overlay", "none", "-o", options, root], check=True)
+    for each in ("proc", "dev"):
+        subprocess.run(["mount", "--rbind", f"/{each}", root / each], check=True)
     return root
 
 
@@ -167,7 +183,7 @@ def _command(root: Path, folder: str, user: str, command: list[str]) -> list[str
     uid, _, gid = user.partition(":")
     who = ["setpriv", f"--reuid={uid}", f"--regid={gid or uid}", "--clear-groups"]
     enter = ["sh", "-c", 'cd "$1" && shift && exec "$@"', "enter", folder]
-    return ["chroot", str(root), *who, *enter, *command]
+    return ["/usr/sbin/chroot", str(root), *who, *enter, *command]
 
 
 def _serve(stage: Stage, root: Path) -> int:
@@ -184,7 +200,7 @@ def _serve(stage: Stage, root: Path) -> int:
         where = root.parent / "volumes" / volume.strip("/")
         subprocess.run(["mount", "--bind", where, root / volume.strip("/")], check=True)
     subprocess.run(["mount", "-t", "tmpfs", "none", root / "tmp"], check=True)
-    env = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
+    env = dict(BASE)
     for name, value in stage.env.items():
         env[name] = value.replace("$PATH", env["PATH"])
     place = (root, stage.last("WORKDIR"), stage.last("USER"))
@@ -199,7 +215,8 @@ def _serve(stage: Stage, root: Path) -> int:
                 )
                 if done.returncode == 0:
                     print(f"well after {time.perf_counter() - began:.0f} s")
-                    _inside(*place, env, ["sh", "-c", "id; du -sh /opt/sact; find /cache /data"])
+                    _inside(*place, env, ["python", "-c", RUNS]).check_returncode()
+                    _inside(*place, env, ["sh", "-c", "id; du -sh /opt/sact /cache/*"])
                     input("Enter ends it\n") if sys.stdin.isatty() else None
                     return 0
         finally:
