@@ -211,8 +211,8 @@ def test_nan_does_not_get_lost_in_the_largest_of_a_pool(row):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_what_overflows_where_nothing_is_needed_does_not_count(rng, backend):
-    options = CIFAR | {"halting": "sact", "halting_bias": -0.5}
+@pytest.mark.parametrize("options", KINDS)
+def test_what_overflows_where_nothing_is_needed_does_not_count(rng, backend, options):
     params = overflowing(random_params(rng, NetworkConfig(**options)))
     params[bias_of(NetworkConfig(**options), "unit1")][:] = 30  # everybody stops before
     net = random_net(rng, backend, params, **options)

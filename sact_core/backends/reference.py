@@ -146,7 +146,11 @@ class Engine:
                 state, weight = advance(state, proba)
                 weights.append(weight)
                 # [n, h, w, 1] for SACT, [n, 1, 1, 1] for ACT
-                output = output + x * np.expand_dims(weight, tuple(range(weight.ndim, 4)))
+                weight, on = (
+                    np.expand_dims(each, tuple(range(each.ndim, 4))) for each in (weight, active)
+                )
+                # What overflows in an image that has halted does not count: 0 times it is NaN.
+                output = output + np.where(on, x * weight, np.float32(0))
             seconds.append(time.perf_counter() - began)
 
         result = BlockResult(

@@ -190,8 +190,11 @@ class Network(nn.Module):
         kept = residual
         if unit.masked and torch.is_grad_enabled():
             kept = residual * _spread(state.active, residual)
-        elif unit.masked:  # a residual that overflows where it is not needed does not count
-            kept = residual = residual.masked_fill(~state.active[:, None], 0.0)
+        elif not torch.is_grad_enabled():
+            # A residual that overflows where it is not needed does not count.
+            halted = ~state.active[:, None]  # [n, 1, h, w] (SACT), [n, 1]
+            halted = halted if halted.ndim == 4 else halted[..., None, None]
+            kept = residual = residual.masked_fill(halted, 0.0)
         return x + kept, output + residual * _spread(left, residual)
 
     def _unit(self, unit: Unit, x: Tensor, preact: Tensor) -> tuple[Tensor | None, Tensor]:
