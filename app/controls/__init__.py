@@ -49,6 +49,7 @@ __all__ = [
     "choose_picture",
     "choose_tau",
     "describe",
+    "facts",
     "guarded",
     "hand_on",
     "heading",
@@ -88,7 +89,9 @@ class Choice:
         return loaders.run(self.look)
 
 
-def choose(page: str, halting: tuple[str, ...] = ("sact", "act", "none")) -> Choice:
+def choose(
+    page: str, halting: tuple[str, ...] = ("sact", "act", "none"), brief: bool = False
+) -> Choice:
     """Let the user choose a checkpoint and an image; stop where there is none.
 
     Parameters
@@ -97,9 +100,11 @@ def choose(page: str, halting: tuple[str, ...] = ("sact", "act", "none")) -> Cho
         Name of the page; keys start with it.
     halting : tuple of str
         Kinds of networks that the page can show.
+    brief : bool
+        Whether the page says elsewhere, by `facts`, what is looked at.
     """
     line = None
-    with st.container(border=True):
+    with st.container(border=True, key=f"{page}_choice"):
         columns = st.columns([5, 4, 4], vertical_alignment="bottom")
         row = columns[2].container(horizontal=True)
         with row:
@@ -109,22 +114,27 @@ def choose(page: str, halting: tuple[str, ...] = ("sact", "act", "none")) -> Cho
         with columns[1]:
             picture = choose_picture(page, model)
         tau = None
-        if model.tau_range is not None:
-            cells = st.columns([5, 8], vertical_alignment="bottom")
-            with cells[0]:
+        with row, st.popover("Settings", icon=":material/tune:", width="stretch") as settings:
+            if model.tau_range is not None:
                 tau = choose_tau(page, model)
-            cells[1].caption(any_tau(model))
-        sized = side_row(model)
-        with row:
-            fitting = choose_input(page, model, picture, sized[0] if sized else None)
+                st.caption(any_tau(model))
+            fitting = choose_input(page, model, picture, within=settings)
         look = Look(model, picture, fitting.image_size, fitting.fit, tau)
-        if sized:
-            line = sized[1].empty()
-            with guarded():
-                cost = loaders.cost(look)
-            line.markdown(price(model, cost))
-        st.caption(describe(look))
+        if not brief:
+            line = st.empty()
+            if model.config.facts.photographs:
+                with guarded():
+                    line.markdown(price(model, loaders.cost(look)))
+            st.caption(describe(look))
     return Choice(look, fitting, line)
+
+
+def facts(choice: Choice) -> None:
+    """What is looked at, and what that cost."""
+    look = choice.look
+    if look.model.config.facts.photographs:
+        st.caption(price(look.model, loaders.cost(look), choice.run))
+    st.caption(describe(look))
 
 
 def run(page: str, choice: Choice) -> Run:
@@ -135,7 +145,7 @@ def run(page: str, choice: Choice) -> Run:
         price_list(page, choice.look, choice.fitting)  # says what would be possible
         say_error(error)
         st.stop()
-    if choice.price is not None:
+    if choice.price is not None and choice.look.model.config.facts.photographs:
         choice.price.markdown(price(choice.look.model, loaders.cost(choice.look), done))
     price_list(page, choice.look, choice.fitting)
     return done

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import streamlit as st
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from app import loaders
 from app.controls.basics import carry, guarded, say_error, select
@@ -118,6 +120,14 @@ def _take_images(page: str) -> None:
     for file in files:
         if file.file_id not in taken:
             _keep_picture(page, file.name, file.getvalue)
+            _let_go(file.file_id)
+
+
+def _let_go(file_id: str) -> None:
+    """Free what Streamlit keeps of an upload until the visit ends; its pixels are ours now."""
+    context = get_script_run_ctx()
+    if context is not None and isinstance(context.uploaded_file_mgr, MemoryUploadedFileManager):
+        context.uploaded_file_mgr.remove_file(context.session_id, file_id)
 
 
 def _take_photograph(page: str) -> None:

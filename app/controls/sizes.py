@@ -43,7 +43,9 @@ class Fitting:
     slot: Any = field(default=None, repr=False, compare=False)
 
 
-def choose_input(page: str, model: Model, picture: Picture, below: Any = None) -> Fitting:
+def choose_input(
+    page: str, model: Model, picture: Picture, below: Any = None, within: Any = None
+) -> Fitting:
     """Let the user change how an image is fitted to the network.
 
     A photograph is shown whole and larger than the network was trained on, since
@@ -58,6 +60,8 @@ def choose_input(page: str, model: Model, picture: Picture, below: Any = None) -
         What is fitted to what.
     below : container, optional
         Where the longer side of a photograph is chosen; with the rest if left out.
+    within : container, optional
+        Where the rest is; in a popover of its own if left out.
 
     Returns
     -------
@@ -73,7 +77,7 @@ def choose_input(page: str, model: Model, picture: Picture, below: Any = None) -
     sides = sorted({own.image_size, *family.sizes})
     # A photograph is shown large, unless the network was trained at a larger size still.
     first = own.image_size if trained else max(own.image_size, family.photograph_size)
-    popover = st.popover("Fit", icon=":material/crop:", width="stretch")
+    popover = within or st.popover("Fit", icon=":material/crop:", width="stretch")
     with popover:
         st.markdown("How the image is fitted to the network")
         fits = STRETCHED_FITS if KINDS[own.kind].stretches or own.fit == "square" else FITS

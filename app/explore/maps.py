@@ -23,7 +23,8 @@ def hero(choice: controls.Choice) -> None:
         vanilla(run)
         return
     by_position = choice.look.model.config.by_position
-    with st.container(horizontal=True, vertical_alignment="bottom"):
+    stage = st.container()
+    with st.popover("View", icon=":material/palette:"):
         metric = controls.choose_metric("explore", redraw, (by_position,))
         stretch = st.segmented_control(
             "Scale",
@@ -45,7 +46,6 @@ def hero(choice: controls.Choice) -> None:
             bind="query-params",
             on_change=redraw,
             args=(by_position,),
-            width=130,
         )
         opacity = st.slider(
             "Opacity over the image",
@@ -58,10 +58,22 @@ def hero(choice: controls.Choice) -> None:
             bind="query-params",
             on_change=redraw,
             args=(by_position,),
-            width=220,
         )
+    with stage:
+        draw(choice, metric, limits_of(choice, metric, stretch), colour_map, opacity / 100)
+
+
+def draw(
+    choice: controls.Choice,
+    metric: str,
+    limits: tuple[float, float],
+    colour_map: str,
+    opacity: float,
+) -> None:
+    """The viewer, with the slider of tau where the network takes any."""
+    run = choice.run
+    by_position = choice.look.model.config.by_position
     layers = views.layers(run.result, metric)
-    low, high = limits_of(choice, metric, stretch)
     dial = None
     if choice.look.model.tau_range is not None:
         any_tau.say_budget("explore")
@@ -79,9 +91,9 @@ def hero(choice: controls.Choice) -> None:
                 layers,
                 f"{views.METRICS[metric]} of {choice.look.picture.name}: {views.summary(run)}",
                 f"{views.METRICS[metric]} laid over {choice.look.picture.name}",
-                opacity / 100,
+                opacity,
             ),
-            [Scale(low, high, "units", colour_map)],
+            [Scale(*limits, "units", colour_map)],
             mark=position(run) if by_position else None,
             dial=dial,
             clickable=by_position,

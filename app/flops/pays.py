@@ -41,13 +41,23 @@ def where(choice: controls.Choice) -> None:
         st.session_state["flops_where"] = this, found
     if found is None:
         st.caption(
-            f"Times {model.config.name} at {side} pixels against the fastest dense networks that "
-            "are installed here, at several densities and batch sizes, in turns; it takes a "
-            "minute or two."
+            f"Times {model.config.name} {_sizes(side, (height, width))}, against the fastest dense "
+            "networks that are installed here, at several densities and batch sizes, in turns; it "
+            "takes a minute or two."
         )
         return
     with slot.container():
         _show(found, choice)
+
+
+def _sizes(side: int, image: tuple[int, int]) -> str:
+    """Say on what is measured: a square of as many pixels as the image has."""
+    square, own = f"{side} × {side}", f"{image[1]} × {image[0]}"
+    return (
+        f"at {own} pixels"
+        if own == square
+        else (f"on a square of {square} pixels, about as many as this image's {own}")
+    )
 
 
 def _ask(this: tuple[object, int]) -> None:
@@ -82,8 +92,9 @@ def _show(found: Where, choice: controls.Choice) -> None:
         plain(
             f"Numbers say how many times as fast the masked engine is as the fastest of "
             f"{', '.join(found.rivals)}, whichever number format that computes in. Medians of few, "
-            f"short turns with {threads} and random weights at {found.side} pixels, halting "
-            f"steered to each density; {hardware()}, which may be busy.{absent}",
+            f"short turns with {threads} and random weights, "
+            f"{_sizes(found.side, run.result.input_size)}, halting steered to each density; "
+            f"{hardware()}, which may be busy.{absent}",
             1500,
         )
         + " `python -m sact_core.benchmark infer --map FILE.h5` measures longer and against more."

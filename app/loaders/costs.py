@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.folders import InputError, sentence
+from app.loaders.turns import require_work
 from app.records import Look
 from app.stated import mean_share
 from sact_core.backends.memory import available_memory, estimate_memory
@@ -60,7 +61,7 @@ def cost(look: Look) -> Cost:
 
 
 def require_memory(look: Look) -> None:
-    """Refuse an image for which there is not enough memory.
+    """Refuse an image for which there is not enough memory, or that is too much work.
 
     Raises
     ------
@@ -68,10 +69,12 @@ def require_memory(look: Look) -> None:
         With what it needs, what is free, and what to do.
     """
     needed = cost(look)
+    height, width = needed.size
+    what = f"{look.picture.name} at {width} × {height} pixels"
+    require_work(needed.dense, what)
     if not needed.fits:
-        height, width = needed.size
         raise InputError(
-            f"{look.picture.name} at {width} × {height} pixels needs about "
+            f"{what} needs about "
             f"{gigabytes(needed.memory)} of memory, but {gigabytes(needed.free or 0)} are free: "
             f"choose a smaller side."
         )

@@ -24,6 +24,7 @@ from sact_core.data.records import DataError, Unreadable
 from sact_core.data.source import Source
 from sact_core.data.splits import evaluation_split, is_folder, open_split, path_of, recorded_split
 from sact_core.data.tfds import download_command, tfds_command
+from sact_core.data.walk import sub_folders
 from sact_core.evaluate import classes_of
 from sact_core.result import Result
 from sact_core.texts import shown
@@ -140,7 +141,8 @@ def source(model: Model) -> Source:
         if isinstance(name, str) and not _is_plain(name):
             raise DataError("the folder that this checkpoint was trained on is not here")
         # Shown, as a key of the cache takes no byte that is not UTF-8.
-        return _open(shown(name), split_of(model), str(data_dir()))
+        folder = name if isinstance(name, Path) else data_dir() / name
+        return _open(shown(name), split_of(model), str(data_dir()), _folders(folder))
     except (DataError, OSError) as error:
         raise InputError(sentence(error)) from None
 
@@ -241,8 +243,20 @@ def images(
         raise InputError(sentence(error)) from None
 
 
+def _folders(root: Path, depth: int = 3) -> tuple[tuple[str, int], ...]:
+    """When files came to a folder and those within it, or left them: it is listed anew then."""
+    found, level = [], [root]
+    for _ in range(depth):
+        below = []
+        for folder in level:
+            found.append((shown(folder), folder.stat().st_mtime_ns))
+            below += sub_folders(folder)
+        level = below
+    return tuple(found)
+
+
 @st.cache_resource(max_entries=4, show_spinner="Opening the data set …")
-def _open(name: str, split: str, folder: str) -> Source:
+def _open(name: str, split: str, folder: str, folders: tuple[tuple[str, int], ...]) -> Source:
     return open_split(name, split, folder)
 
 

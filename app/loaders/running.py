@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -15,6 +14,7 @@ from app.folders import InputError, sentence
 from app.loaders import warming
 from app.loaders.checkpoints import net
 from app.loaders.costs import require_memory
+from app.loaders.turns import Turns, require_work
 from app.records import Look, Run
 from sact_core.backends import BACKENDS, PRECISIONS, Net
 from sact_core.config import NetworkConfig
@@ -22,8 +22,8 @@ from sact_core.flops import FlopCount, count_flops, dense_flops
 from sact_core.plans import build_plan
 from sact_core.result import Result
 
-#: One network at a time: kernels use every processor themselves.
-ENGINE = threading.Lock()
+#: One network at a time, in the order of asking.
+ENGINE = Turns()
 #: A quick run is repeated so often, and no longer than for so many seconds: the median
 #: tells how long it takes, whatever else the machine did once.
 REPEATS, PATIENCE = 3, 0.1
@@ -75,8 +75,15 @@ def forward(network: Net, x: np.ndarray, tau: float | np.ndarray | None = None) 
     """Run a preprocessed batch, when no other network runs.
 
     ``tau`` is the price of a unit, one for all images or one for each [shape=(n,)].
+
+    Raises
+    ------
+    InputError
+        If one image is too much work, or this visit has too many runs waiting.
     """
     global _runs
+    size = x.shape[1], x.shape[2]
+    require_work(dense_total(network, size), f"One image of {size[1]} × {size[0]} pixels")
     with ENGINE:
         _runs += 1
         return network.forward(x, **priced(tau))

@@ -140,7 +140,7 @@ rows = [
         "milliseconds": 1000 * run.seconds,
         "units": units_by_block(run),
         "tau": "–" if (tau := model.tau if taus[i] is None else taus[i]) is None else f"{tau:g}",
-        "accuracy": stated.accuracy(model, taus[i]),
+        "accuracy": (stated.accuracy(model, taus[i]) or "–").partition(" right")[0],
     }
     for i, (model, run) in enumerate(zip(models, runs, strict=True))
 ]
@@ -156,11 +156,16 @@ st.dataframe(
         "milliseconds": st.column_config.NumberColumn("Took, ms", format="%.0f", help=times.ONCE),
         "units": st.column_config.TextColumn("Units by block", help="On average over positions."),
         "tau": "τ",
-        "accuracy": "Accuracy at this τ",
+        "accuracy": st.column_config.TextColumn("Accuracy", help="At this τ."),
     },
     key="compare_table",
     alt="Predictions, FLOPs and units of each network",
 )
+known = [stated.accuracy(model, tau) for model, tau in zip(models, taus, strict=True)]
+if any(known):
+    st.caption(
+        " · ".join(f"Network {i + 1}: {plain(text)}" for i, text in enumerate(known) if text) + "."
+    )
 controls.measure_again(PAGE, looks)
 says = {row["says"] for row in rows}
 if len(says) > 1 and len({model.header.class_names for model in models}) == 1:

@@ -14,14 +14,15 @@ PAGE = "explore"
 
 controls.heading(
     "Where does the network think?",
-    "A network with spatially adaptive computation time decides **for every position of an "
-    "image** after how many residual units to stop. Bright positions took the most thought.",
+    "It decides **for every position of an image** after how many residual units to stop. "
+    "Bright positions took the most thought.",
 )
-choice = controls.choose(PAGE)
+choice = controls.choose(PAGE, brief=True)
 controls.run(PAGE, choice)  # an error is said before anything is drawn
 if choice.look.model.config.by_position:
     settle_position(choice.run)
 hero(choice)
+controls.facts(choice)
 numbers(choice)
 badge(choice)
 halts = choice.look.model.config.halts

@@ -31,7 +31,7 @@ class Viewer {
       this.split = event.target.value / 1000
       this.draw()
     }
-    this.dialBox = find(".dial")
+    this.dials = host.querySelectorAll(".dial")
     this.tau = find(".tau")
     this.budget = find(".budget")
     this.marks = find(".marks")
@@ -96,7 +96,7 @@ class Viewer {
   setDial(dial) {
     const before = this.dial
     this.dial = dial
-    this.dialBox.hidden = !dial
+    for (const box of this.dials) box.hidden = !dial
     this.host.classList.toggle("dialled", !!dial) // on a phone the map comes before the image
     if (!dial) return
     const low = Math.log(dial.taus[0])
@@ -166,7 +166,7 @@ class Viewer {
     const bold = (where, text, rest) => {
       const strong = document.createElement("b")
       strong.textContent = text
-      this.dialBox.querySelector(where).replaceChildren(strong, rest)
+      this.host.querySelector(where).replaceChildren(strong, rest)
     }
     bold(".is", `τ = ${Number(taus[frame].toPrecision(3))}`, ` · ${says[frame]}`)
     bold(".spends", `${(100 * share[frame]).toFixed(1)} %`, byBudget ? ` of dense, nearest to ${Number(this.budget.value)} %` : " of dense, this image")

@@ -173,7 +173,7 @@ def test_what_became_of_an_upload_is_said_over_the_open_popover(tab):
     tab.settle()
 
 
-CONTRAST = """() => {
+CONTRAST = """(found) => {
   const pen = document.createElement("canvas").getContext("2d", { willReadFrequently: true })
   const read = (colour) => {
     pen.clearRect(0, 0, 1, 1)
@@ -189,8 +189,7 @@ CONTRAST = """() => {
       .map((value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4))
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
   }
-  const captions = document.querySelectorAll("[data-testid=stCaptionContainer] p")
-  return [...captions].map((element) => {
+  return [...document.querySelectorAll(found)].map((element) => {
     const parents = []
     for (let at = element; at; at = at.parentElement) parents.unshift(getComputedStyle(at))
     const grounds = parents.map((style) => read(style.backgroundColor))
@@ -210,11 +209,30 @@ def test_captions_have_contrast(browser, server, scheme):
     found = []
     for path in ("/", "/halting_lab"):
         tab.open(path)
-        found += tab.page.evaluate(CONTRAST)
+        found += tab.page.evaluate(CONTRAST, "[data-testid=stCaptionContainer] p")
     context.close()
 
     assert len(found) > 4
     assert [each for each in found if each[0] < 4.5] == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_run_button_has_contrast(browser, server, scheme):
+    """As Streamlit draws it; a page that has one wants a data set, so another is made it."""
+    context = browser.new_context(color_scheme=scheme)
+    tab = Tab(context.new_page(), server)
+    tab.open("/check")
+    button = tab.page.get_by_role("button", name="Check this image")
+    button.evaluate("button => { button.dataset.testid = 'stBaseButton-primary' }")
+    still = tab.page.evaluate(CONTRAST, "[data-testid=stBaseButton-primary] p")
+    button.hover()
+    tab.page.wait_for_timeout(500)  # colours fade
+    pointed = tab.page.evaluate(CONTRAST, "[data-testid=stBaseButton-primary] p")
+    context.close()
+
+    assert len(still) == len(pointed) == 1
+    assert still[0][0] >= 4.5
+    assert pointed[0][0] >= 4.5
 
 
 def test_cards_wrap_at_twice_the_text(tab):
@@ -289,11 +307,13 @@ def test_back_goes_one_page_at_a_time(tab):
     tab.open(f"/?{SMALL}")
     for option in ("Coffee", "Rocket", "Cat"):
         tab.choose("explore_image", option)
+    page.get_by_role("button", name="View").click()
     for text in ("Stretched", "Units run", "Fixed"):
         page.get_by_text(text, exact=True).first.click()
         tab.settle()
     tab.choose("explore_colours", "magma")
     page.wait_for_url(re.compile("explore_colours=magma"))
+    page.keyboard.press("Escape")
     left = page.url
     page.get_by_role("link", name="Sweep tau").click()
     page.wait_for_url(re.compile("/sweep"))
@@ -306,7 +326,9 @@ def test_back_goes_one_page_at_a_time(tab):
     page.wait_for_url(left)
     tab.settle()
     assert "Where does the network think?" in tab.text()
+    page.get_by_role("button", name="View").click()
     assert page.locator(".st-key-explore_colours input").input_value() == "magma"
+    page.keyboard.press("Escape")
     page.go_back()
     page.wait_for_url("about:blank")
 
@@ -413,13 +435,39 @@ def test_map_follows_the_drag_of_tau(tab, any_tau):
     tab.page.wait_for_url(re.compile("explore_tau=0.00055"))
     tab.settle()
     assert "τ = 0.00055" in viewer.locator("output.is").inner_text()
+    tab.page.get_by_role("button", name="Settings").click()
     assert tab.page.locator(".st-key-explore_tau input").input_value() == "0.0005503"
+    tab.page.keyboard.press("Escape")
 
     viewer.locator("input.budget").fill("85")
     tab.page.wait_for_url(re.compile(r"explore_tau=0\.0[1-4]"))
     tab.settle()
     share = float(viewer.locator("output.spends b").inner_text().removesuffix(" %"))
     assert abs(share - 85) < 1
+
+
+@pytest.mark.parametrize("size", [(1440, 900), (1280, 720), (390, 844)])
+def test_the_first_screen_has_slider_and_whole_map(browser, server, any_tau, size):
+    context = browser.new_context(viewport={"width": size[0], "height": size[1]})
+    tab = Tab(context.new_page(), server)
+    tab.open()
+    tab.add("Checkpoint", "anytau.h5", (any_tau / "tiny_sact_anytau.h5").read_bytes())
+    viewer = tab.viewer("explore_map")
+    slider, canvases = viewer.locator("input.tau"), viewer.locator("canvas.view")
+    slider.wait_for()
+    tab.settle()
+    of_map = canvases.nth(1)  # on a phone it is the first, and the image below it
+    shown = [slider, of_map] if size[0] < 640 else [slider, *canvases.all()]
+    boxes = [part.bounding_box() for part in shown]
+    prices = tab.page.get_by_text("the price of a unit").all()
+    errors = list(tab.errors)
+    visible = [price for price in prices if price.is_visible()]
+    context.close()
+
+    assert errors == []
+    assert len(boxes) == (2 if size[0] < 640 else 4)
+    assert all(box["y"] >= 0 and box["y"] + box["height"] <= size[1] for box in boxes), boxes
+    assert len(visible) == 1  # tau stands once
 
 
 def test_photograph_goes_to_a_photograph_network(tab, photographs):
@@ -432,6 +480,7 @@ def test_photograph_goes_to_a_photograph_network(tab, photographs):
     tab.settle()
     tab.add("Images", "mine.png", png(200, 300))
     tab.page.get_by_text("the whole 300 × 200 image at 192 pixels").wait_for()
+    tab.page.get_by_role("button", name="Settings").click()
     tab.page.locator(".st-key-explore_side_imagenet input[type=range]").focus()
     tab.page.keyboard.press("ArrowRight")
     tab.page.wait_for_url(re.compile("explore_side_imagenet=224"))

@@ -390,6 +390,36 @@ def test_every_page_is_in_the_navigation():
     assert not (Path(ROOT) / "pages").exists()
 
 
+@pytest.mark.parametrize("page", ["explore", "sweep", "compare", "flops", "check"])
+def test_memory_that_runs_out_in_the_engine_is_one_sentence(app_env, page):
+    from sact_core.backends import Net
+
+    def forward(*_, **__):
+        raise MemoryError
+
+    app_env.setattr(Net, "forward", forward)
+    at = run_page(page)
+    if page == "check":
+        at.button(key="check_run").click().run()
+
+    assert not at.exception
+    assert [each.value.count(".") for each in at.error] == [1]
+    assert "memory" in at.error[0].value
+
+
+def test_an_upload_is_kept_once(app_env):
+    """Streamlit keeps the file until the visit ends; the page has its pixels."""
+    at = run_page()
+    at.file_uploader(key="explore_upload").upload("mine.png", png(40, 60)).run()
+    assert at.selectbox(key="explore_image").value == "mine.png"
+    at.selectbox(key="explore_image").set_value("Coffee").run()
+    at.selectbox(key="explore_image").set_value("mine.png").run()
+
+    assert not at.exception
+    assert not at.error
+    assert "the whole 60 × 40 image" in texts(at)
+
+
 class TestFit:
     def test_photographs_are_shown_larger_and_small_images_as_trained(self, app_env):
         at = run_page()
@@ -414,7 +444,7 @@ class TestPhotographs:
         assert at.selectbox(key="explore_checkpoint").value == "zoo_photos_tau0.005"
         assert at.select_slider(key="explore_side_imagenet").value == 192
         assert "at 192 pixels on its longer side (trained at 128)" in texts(at)
-        said = next(m.value for m in at.markdown if "192 × 128 pixels" in m.value)
+        said = next(c.value for c in at.caption if "**192 × 128 pixels" in c.value)
         assert "of dense; 70%, the mean of its test images at 128 pixels, was expected" in said
         assert said.endswith("ms**")
 
@@ -765,8 +795,8 @@ class TestCompare:
         stated = list(at.dataframe[0].value["accuracy"])
 
         assert not at.exception
-        assert stated[0] == "89.5% right of 10,000 test images"
-        assert not isinstance(stated[1], str)
+        assert stated == ["89.5%", "–"]
+        assert "Network 1: 89.5% right of 10,000 test images." in texts(at)
         at = run_page(explore_checkpoint=ANY)
         assert "89.5% right" in texts(at)
         at.number_input(key="explore_tau").set_value(0.02).run()
@@ -1157,6 +1187,14 @@ class TestOwnFolder:
             assert not at.error
             assert at.number_input(key=f"{page}_index").value == 3
         assert at.number_input(key="check_index").max == 3
+
+    def test_photographs_that_come_later_are_seen(self, own):
+        at = run_page("data_set")
+        for j in range(10, 20):
+            (own / "dog" / f"{j}.png").write_bytes(png(20, 24, seed=30 + j))
+        at.run()
+
+        assert "6 images with 2 classes" in texts(at)
 
     def test_folder_that_is_gone(self, own, tmp_path):
         shutil.rmtree(own)
