@@ -79,7 +79,8 @@ class Result:
     @property
     def probabilities(self) -> np.ndarray:
         """Softmax of the logits [shape=(n, classes), float32]."""
-        exp = np.exp(self.logits - self.logits.max(axis=1, keepdims=True))
+        with np.errstate(over="ignore"):  # minus infinity below the largest is a share of 0
+            exp = np.exp(self.logits - self.logits.max(axis=1, keepdims=True))
         shares: np.ndarray = exp / exp.sum(axis=1, keepdims=True)
         return shares
 

@@ -19,6 +19,7 @@ from sact_core.config import NetworkConfig, Preprocessing
 from sact_core.evaluate import __main__ as evaluate
 from sact_core.halting import MAX_LOGIT, advance, start
 from sact_core.plans import build_plan
+from sact_core.result import Result
 from sact_core.train import __main__ as train
 from sact_core.train import read_metrics
 from tests.networks import OPTIONS, random_net, random_params
@@ -199,6 +200,12 @@ def test_logits_that_are_not_finite_are_refused(rng, backend, family):
     net = random_net(rng, backend, params, **family)
     with pytest.raises(NotFinite, match="its logits came out as NaN or infinite"):
         net.forward(rng.standard_normal((2, 32, 32, 3), dtype=np.float32))
+
+
+def test_the_largest_logits_have_shares_without_a_warning():
+    logits = np.array([[3e38, -3e38, 3e38], [0, np.log(3), -1e38]], np.float32)
+    comp = Result(logits, np.zeros(2, np.int64), (), {}, (1, 1)).probabilities
+    np.testing.assert_allclose(comp, [[0.5, 0, 0.5], [0.25, 0.75, 0]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("row", [plain.max_row, vector.max_row], ids=["plain", "vector"])

@@ -299,14 +299,13 @@ def _outcomes(network: Net, result: Result, places: np.ndarray, labels: np.ndarr
             units += len(planned.units)
         else:
             units += block.num_units.reshape(n, -1).mean(axis=1)
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
     better = (logits > logits[np.arange(n), labels][:, None]).sum(axis=1)
     return Outcomes(
         places,
         labels,
         logits.argmax(axis=1).astype(np.int64),
         result.flops,
-        (shifted.max(axis=1) / shifted.sum(axis=1)).astype(np.float32),
+        result.probabilities.max(axis=1),
         better < 5,
         units,
         np.full(n, dense_total(network, result.input_size), np.int64),
