@@ -20,8 +20,8 @@ from sact_core.data.images import read_image
 from sact_core.maps.limits import unit_limits
 from sact_core.ponder import main
 from sact_core.viewer import colour_table
-from tests.app.conftest import ROOT, browser_program
-from tests.app.test_browser import FLAGS, PATIENCE
+from tests.app.conftest import ROOT
+from tests.app.test_browser import PATIENCE
 
 pytestmark = pytest.mark.browser
 
@@ -99,16 +99,6 @@ class Page:
     def place(self, panel: int, row: int, column: int) -> dict[str, float]:
         box = self.page.locator("canvas.view").nth(panel).bounding_box()
         return {"x": box["width"] * (column + 0.5) / 32, "y": box["height"] * (row + 0.5) / 32}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    program = browser_program()
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
