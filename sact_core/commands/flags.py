@@ -260,8 +260,16 @@ def open_data_set(args: argparse.Namespace, provenance: Mapping[str, Any]) -> So
     Raises
     ------
     DataError
-        As `sact_core.data.splits.open_split`.
+        As `sact_core.data.splits.open_split`. If none is named and the checkpoint's own
+        images have no labels.
     """
+    from sact_core.data.records import DataError
     from sact_core.data.splits import evaluation_split, open_split
 
+    recipe = provenance.get("recipe")
+    if args.dataset is None and isinstance(recipe, dict) and recipe.get("labels") == "none":
+        raise DataError(
+            "the network was taught on photographs without labels: give --dataset (or, to "
+            "evaluate how often it agrees with its teacher, --labels-from)"
+        )
     return open_split(*evaluation_split(provenance, args.dataset, args.split), args.data_dir)

@@ -9,6 +9,7 @@
     python -m sact_core.evaluate --checkpoint ANYTAU.h5 --tau 0.01    # trained with --tau-range
     python -m sact_core.evaluate --checkpoint ANYTAU.h5 --taus 9 --json > ANYTAU.curve.json
     python -m sact_core.evaluate --checkpoint ANYTAU.h5 --target-flops 0.5
+    python -m sact_core.evaluate --checkpoint TAUGHT.h5 --labels-from DENSE.h5 --dataset ~/photos
     torchrun --nproc-per-node=2 --local-addr=127.0.0.1 -m sact_core.evaluate …    # shared
     python -m sact_core.evaluate --watch runs/cifar10_resnet32      # in a second terminal
 
@@ -28,6 +29,10 @@ left out. ``--taus`` gives accuracy against FLOPs at several, and counts the ima
 for which more tau meant more work. ``--target-flops`` looks for the one tau that
 spends this share of dense on the first 500 images, without their labels, and
 evaluates all images there.
+
+``--labels-from`` tells how often the network answers as another one does, in place of
+accuracy: no labels are needed, and all photographs of a folder or data set count. For a
+network that was taught without labels, they are those that were held out.
 
 Processes of ``torchrun`` share the batches, and the cores of a machine. The
 first one prints what a single process would: counts and FLOPs are equal, means
@@ -94,6 +99,11 @@ def build_parser() -> argparse.ArgumentParser:
     what.add_argument("--watch", metavar="RUN_DIR", help="evaluate each new checkpoint of a run")
     add = parser.add_argument
     add_data_set(parser)
+    add(
+        "--labels-from",
+        metavar="FILE",
+        help="count as right what this network answers, on photographs in any folder: agreement",
+    )
     add("--num-examples", type=int, help="the first N only")
     add("--batch-size", type=int, default=BATCH, help=f"default: {BATCH}")
     add("--image-size", type=int, metavar="N", help="side of the input (default: the checkpoint's)")

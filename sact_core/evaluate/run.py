@@ -46,6 +46,8 @@ class Job:
         As in `evaluate`.
     unit_prices : UnitPrices, optional
         As in `evaluate`.
+    judge : Net, optional
+        As in `evaluate`.
     """
 
     net: Net
@@ -55,11 +57,13 @@ class Job:
     num_examples: int
     batch_size: int
     unit_prices: UnitPrices | None = None
+    judge: Net | None = None
 
     def metrics(self, tau: float | None = None) -> Metrics:
         """Metrics of no image yet, at a tau; at the job's where left out."""
         tau = self.tau if tau is None else tau
-        return Metrics(self.net.plan, tau, self.regularization, self.unit_prices)
+        judged = self.judge is not None
+        return Metrics(self.net.plan, tau, self.regularization, self.unit_prices, judged)
 
     def at_size(self, image_size: int | None, fit: str | None = None) -> Job:
         """The same with another size of the network's input.
@@ -124,6 +128,7 @@ class Job:
                 tau=self.tau,
                 regularization=self.regularization,
                 unit_prices=self.unit_prices,
+                judge=self.judge,
                 done=done,
             )
         together = self.metrics()
@@ -144,6 +149,7 @@ def evaluate(
     tau: float = 0.0,
     regularization: float = 0.0,
     unit_prices: UnitPrices | None = None,
+    judge: Net | None = None,
     done: Callable[[int], object] = lambda count: None,
 ) -> Metrics:
     """Run a network over a split.
@@ -168,6 +174,8 @@ def evaluate(
         The L2 part of the loss.
     unit_prices : UnitPrices, optional
         What a unit of each block costs in the loss, see `sact_core.measures.metrics.Metrics`.
+    judge : Net, optional
+        What it answers to the same inputs counts as right, in place of labels.
     done : callable
         Told how many more images are done.
 
@@ -182,7 +190,7 @@ def evaluate(
         If the classes do not fit, the split is empty, or an image cannot be run.
     """
     total = len(source) if num_examples is None else min(num_examples, len(source))
-    job = Job(net, source, tau, regularization, total, batch_size, unit_prices)
+    job = Job(net, source, tau, regularization, total, batch_size, unit_prices, judge)
     metrics = job.metrics()
     for x, labels in inputs(job, shard, Unreadable(metrics.left_out)):
         metrics.update(net.forward(x), labels)
@@ -208,7 +216,7 @@ def inputs(
     ------
     x : np.ndarray [shape=(n, H, W, 3), float32]
     labels : np.ndarray [shape=(n,), int64]
-        Classes of the network.
+        Classes of the network; what the job's judge answers, where it has one.
 
     Raises
     ------
@@ -218,7 +226,7 @@ def inputs(
     from sact_core.backends.stacking import stacked
 
     net, source = job.net, job.source
-    numbers = classes_of(net, source)
+    numbers = None if job.judge is not None else classes_of(net, source)
     if not len(source):
         raise ValueError(f"{source.name} {source.split} has no examples")
     left_out = Unreadable() if left_out is None else left_out
@@ -229,7 +237,10 @@ def inputs(
             readable = source.readable(chunk, left_out)
             made = ((net.see(image).x, label) for image, label, _ in readable)
             for x, labels in stacked(made, net.plan, batch_size, shard[1]):
-                yield x, numbers[np.array(labels, np.int64)]
+                if numbers is not None:
+                    yield x, numbers[np.array(labels, np.int64)]
+                elif job.judge is not None:
+                    yield x, job.judge.forward(x).logits.argmax(1)
 
 
 def classes_of(net: Net, source: Source) -> np.ndarray:
@@ -284,9 +295,47 @@ def prepare_job(checkpoint: Checkpoint, args: argparse.Namespace, processes: Pro
         net = net if args.tau is None else net.at_tau(args.tau, args.clamp_tau)
         assert net.tau is not None
         tau = net.tau
-    source = open_data_set(args, checkpoint.provenance)
-    classes_of(net, source)
+    judge = None
+    if args.labels_from is None:
+        source = open_data_set(args, checkpoint.provenance)
+        classes_of(net, source)
+    else:
+        judge = _read_judge(net, args, processes)
+        source = _open_photographs(checkpoint, args)
     num_examples = min(args.num_examples or len(source), len(source))
     prices = trained_prices(checkpoint)
-    job = Job(net, source, tau, regularization, num_examples, args.batch_size, prices)
+    job = Job(net, source, tau, regularization, num_examples, args.batch_size, prices, judge)
     return job.at_size(args.image_size, args.fit)
+
+
+def _read_judge(net: Net, args: argparse.Namespace, processes: Processes) -> Net:
+    """Read the network whose answers count as right."""
+    from sact_core.checkpoint import read
+
+    judge = build_network(read(args.labels_from), args, processes)
+    facts = {
+        "classes": (judge.config.num_classes, net.config.num_classes),
+        "preprocessing": (judge.preprocessing.kind, net.preprocessing.kind),
+    }
+    for what, (theirs, ours) in facts.items():
+        if theirs != ours:
+            raise ValueError(
+                f"{args.labels_from} cannot say what is right: its {what}: {theirs}, the "
+                f"network's: {ours}"
+            )
+    return judge
+
+
+def _open_photographs(checkpoint: Checkpoint, args: argparse.Namespace) -> Source:
+    """Open the photographs that are named, or those that the training held out."""
+    from sact_core.data.splits import recorded_split
+    from sact_core.data.unlabelled import open_unlabelled
+
+    name, split = recorded_split(checkpoint.provenance)
+    recipe = checkpoint.provenance.get("recipe")
+    taught = isinstance(recipe, dict) and recipe.get("labels") == "none"
+    if args.dataset is not None or name is None or split is None or not taught:
+        if args.dataset is None:
+            raise ValueError("--labels-from needs photographs: give --dataset")
+        return open_unlabelled(args.dataset, args.split or "all", args.data_dir)
+    return open_unlabelled(name, args.split or split, args.data_dir)

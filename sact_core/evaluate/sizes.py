@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sact_core.data.records import Unreadable
 from sact_core.extras import need
 from sact_core.files import written_beside
-from sact_core.measures.metrics import Metrics
+from sact_core.measures.metrics import Metrics, rights
 
 if TYPE_CHECKING:
     from sact_core.evaluate.run import Job
@@ -115,15 +115,13 @@ def sizes_table(curve: Curve) -> str:
     """Lay out one network's metrics for people."""
     found = {size: metrics.summary() for size, metrics in curve.metrics.items()}
     first = next(iter(found.values()))
-    recall = "eval/Recall@5" in first
+    told = rights(first)
     blocks = [key for key in first if key.endswith("num_units_mean")]
-    head = f"{'size':>5}{'accuracy':>10}"
-    head += f"{'recall@5':>10}" if recall else ""
+    head = f"{'size':>5}" + "".join(f"{name:>10}" for name in told)
     head += f"{'MFLOPs':>11}{'std':>9}{'of dense':>10}" + ("  mean units" if blocks else "")
     lines = [head]
     for size, row in found.items():
-        line = f"{size:>5}{row['eval/Accuracy']:>10.2%}"
-        line += f"{row['eval/Recall@5']:>10.2%}" if recall else ""
+        line = f"{size:>5}" + "".join(f"{row[key]:>10.2%}" for key in told.values())
         mean, std = row["Total Flops/mean"], row["Total Flops/std"]
         line += f"{mean / 1e6:>11,.1f}{std / 1e6:>9,.1f}"
         line += f"{mean / curve.metrics[size].dense.mean:>10.1%}"
@@ -156,7 +154,8 @@ def plot_sizes(path: str | Path, curves: Sequence[Curve]) -> None:
     for curve in curves:
         found = {size: metrics.summary() for size, metrics in curve.metrics.items()}
         x = [row["Total Flops/mean"] / 1e6 for row in found.values()]
-        y = [row["eval/Accuracy"] * 100 for row in found.values()]
+        told, key = next(iter(rights(next(iter(found.values()))).items()))
+        y = [row[key] * 100 for row in found.values()]
         spread = [row["Total Flops/std"] / 1e6 for row in found.values()]
         name = f"{curve.job.net.config.name} ({Path(curve.file).name})"
         axes.errorbar(x, y, xerr=spread, fmt="o-", capsize=2, lw=1, label=name)
@@ -166,7 +165,7 @@ def plot_sizes(path: str | Path, curves: Sequence[Curve]) -> None:
     axes.set_xlabel(
         "MFLOPs per image (mean; bars: standard deviation over images; 2 per multiply-add)"
     )
-    axes.set_ylabel(f"accuracy on {count:,} images of {source.name} {source.split}, %")
+    axes.set_ylabel(f"{told} on {count:,} images of {source.name} {source.split}, %")
     axes.set_title(f"Input size in pixels ({curves[0].size_means}) beside each point", fontsize=10)
     axes.grid(alpha=0.3)
     axes.legend(loc="best", fontsize=8)

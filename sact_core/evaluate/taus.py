@@ -20,7 +20,7 @@ from sact_core.commands import find_budget
 from sact_core.config import NetworkConfig
 from sact_core.data.records import Unreadable
 from sact_core.evaluate.run import inputs
-from sact_core.measures.metrics import Metrics
+from sact_core.measures.metrics import Metrics, rights
 from sact_core.taus import check_taus, tau_range
 
 if TYPE_CHECKING:
@@ -241,15 +241,13 @@ def taus_table(curve: TauCurve) -> str:
     """Lay out the metrics for people, and say whether work fell with tau."""
     found = {tau: metrics.summary() for tau, metrics in curve.metrics.items()}
     first = next(iter(found.values()))
-    recall = "eval/Recall@5" in first
+    told = rights(first)
     blocks = [key for key in first if key.endswith("num_units_mean")]
-    head = f"{'tau':>9}{'accuracy':>10}"
-    head += f"{'recall@5':>10}" if recall else ""
+    head = f"{'tau':>9}" + "".join(f"{name:>10}" for name in told)
     head += f"{'MFLOPs':>11}{'std':>9}{'of dense':>10}{'more work':>11}  mean units"
     lines = [head]
     for (tau, row), step in zip(found.items(), [None, *curve.rises.steps], strict=True):
-        line = f"{tau:>9.4g}{row['eval/Accuracy']:>10.2%}"
-        line += f"{row['eval/Recall@5']:>10.2%}" if recall else ""
+        line = f"{tau:>9.4g}" + "".join(f"{row[key]:>10.2%}" for key in told.values())
         mean, std = row["Total Flops/mean"], row["Total Flops/std"]
         line += f"{mean / 1e6:>11,.1f}{std / 1e6:>9,.1f}"
         line += f"{mean / curve.metrics[tau].dense.mean:>10.1%}"

@@ -16,6 +16,7 @@ from typing import Any
 from sact_core.data.records import Unreadable
 from sact_core.evaluate.run import prepare_job
 from sact_core.extras import need
+from sact_core.measures.metrics import rights
 
 POLL_SECONDS = 2.0
 
@@ -79,9 +80,11 @@ def watch(args: argparse.Namespace) -> None:
 
 def _line(row: dict[str, Any]) -> str:
     units = " / ".join(f"{v:.2f}" for k, v in row.items() if k.endswith("num_units_mean"))
+    told, key = next(iter(rights(row).items()))
+    loss = f", loss {row['eval/Mean Loss']:.4f}" if "eval/Mean Loss" in row else ""
     return (
-        f"epoch {row['epoch']}, step {row['step']}: accuracy {row['eval/Accuracy']:.2%}, loss "
-        f"{row['eval/Mean Loss']:.4f}, {row['Total Flops/mean'] / 1e6:.1f} MFLOPs"
+        f"epoch {row['epoch']}, step {row['step']}: {told} {row[key]:.2%}{loss}, "
+        f"{row['Total Flops/mean'] / 1e6:.1f} MFLOPs"
         + (f", units {units}" if units else "")
         + f" ({row['count']:,} images of {row['split']})"
     )

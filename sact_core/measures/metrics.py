@@ -26,8 +26,19 @@ from sact_core.flops import UnitPrices, dense_flops
 from sact_core.network import Plan
 from sact_core.result import Result
 
+#: What `Metrics.summary` calls the share that is right: of labels, and of another network's
+#: answers.
+ACCURACY, AGREEMENT = "eval/Accuracy", "eval/Agreement"
+
 #: With no more classes than this, being among the best five says little.
 FEW_CLASSES = 10
+
+
+def rights(found: Mapping[str, Any]) -> dict[str, str]:
+    """Name the shares that are right in a summary, by what they are called for people."""
+    names = {"accuracy": ACCURACY, "recall@5": "eval/Recall@5"}
+    names |= {"agreement": AGREEMENT, "among 5": f"{AGREEMENT}@5"}
+    return {told: name for told, name in names.items() if name in found}
 
 
 @dataclass
@@ -85,6 +96,8 @@ class Metrics:
     unit_prices : UnitPrices, optional
         What a unit of each block costs in the loss, in units of tau, as
         `sact_core.flops.unit_prices` gives it; 1 where left out.
+    agreement : bool
+        Whether labels are what another network answers.
     """
 
     def __init__(
@@ -93,7 +106,9 @@ class Metrics:
         tau: float = 0.0,
         regularization: float = 0.0,
         unit_prices: UnitPrices | None = None,
+        agreement: bool = False,
     ) -> None:
+        self.agreement = agreement
         self.plan = plan
         self.tau = tau
         self.regularization = regularization
@@ -171,17 +186,23 @@ class Metrics:
         published evaluation, the ponder cost of each block times what its units cost;
         ``eval/Cross Entropy`` is its first part.
         ``eval/Recall@5`` is given for more than ten classes.
+
+        Where labels are another network's answers, ``eval/Agreement`` is in place of the
+        accuracy, ``eval/Agreement@5`` (its answer is among five) in place of the recall,
+        and there is no loss.
         """
         count = max(self.count, 1)
         entropy = self.entropy / count
         costs = [s["ponder_cost"] for s in self.blocks.values() if "ponder_cost" in s]
         paid = zip(self.unit_prices.blocks, self.paid or costs, strict=False)
         ponder = sum(price * spread.mean for price, spread in paid)
-        found = {"eval/Accuracy": self.right / count}
+        found = {AGREEMENT if self.agreement else ACCURACY: self.right / count}
         if self.plan.config.num_classes > FEW_CLASSES:
-            found["eval/Recall@5"] = self.right_of_5 / count
-        found["eval/Mean Loss"] = entropy + self.tau * ponder + self.regularization
-        found["eval/Cross Entropy"] = entropy
+            recall = f"{AGREEMENT}@5" if self.agreement else "eval/Recall@5"
+            found[recall] = self.right_of_5 / count
+        if not self.agreement:
+            found["eval/Mean Loss"] = entropy + self.tau * ponder + self.regularization
+            found["eval/Cross Entropy"] = entropy
         found |= {"Total Flops/mean": self.flops.mean, "Total Flops/std": self.flops.std}
         for block, spreads in self.blocks.items():
             name = authors_block_name(self.plan.config.family, block)

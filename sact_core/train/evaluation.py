@@ -9,12 +9,10 @@ import numpy as np
 from sact_core.backends import dense
 from sact_core.backends.checks import check_result
 from sact_core.flops import dense_flops, unit_prices
-from sact_core.measures.metrics import Metrics, l2_loss
+from sact_core.measures.metrics import ACCURACY, AGREEMENT, Metrics, l2_loss
 from sact_core.taus import check_taus
 from sact_core.train.feed import Feed
 from sact_core.train.recipes import TrainingConfig
-
-ACCURACY, RECALL, AGREEMENT = "eval/Accuracy", "eval/Recall@5", "eval/Agreement"
 
 END_EXAMPLES = 2000  # test images that the ends of a range of tau are evaluated on
 
@@ -44,9 +42,7 @@ def measure(
     Returns
     -------
     dict
-        As `sact_core.measures.metrics.Metrics.summary`, and ``flops_share``, of dense. With
-        a teacher, ``eval/Agreement`` in place of the accuracy, ``eval/Agreement@5`` (its
-        answer is among five) in place of the recall, and no loss.
+        As `sact_core.measures.metrics.Metrics.summary`, and ``flops_share``, of dense.
 
     Raises
     ------
@@ -61,7 +57,10 @@ def measure(
     low, high = config.network.tau_low, config.network.tau_high
     ends = [] if low is None or high is None else [low, high]
     prices = unit_prices(plan, (feed.side, feed.side), config.price)
-    metrics = {tau: Metrics(plan, tau, regularization, prices) for tau in [config.tau, *ends]}
+    judged = teacher is not None
+    metrics = {
+        tau: Metrics(plan, tau, regularization, prices, judged) for tau in [config.tau, *ends]
+    }
     for images, labels in feed.test_inputs(plan):
         if teacher is not None:
             taus = check_taus(teacher.plan.config, None, len(images))
@@ -75,12 +74,6 @@ def measure(
     shown = {tau: seen.summary() for tau, seen in metrics.items()}
     for found in shown.values():
         found["flops_share"] = found["Total Flops/mean"] / whole
-        if teacher is not None:
-            for name in ("eval/Mean Loss", "eval/Cross Entropy"):
-                del found[name]
-            found[AGREEMENT] = found.pop(ACCURACY)
-            if RECALL in found:
-                found[f"{AGREEMENT}@5"] = found.pop(RECALL)
     found = shown[config.tau]
     for tau in ends:
         there = shown[tau]
