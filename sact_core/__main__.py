@@ -27,6 +27,7 @@ COMMANDS = {
     "evaluate": "accuracy and FLOPs of a checkpoint, once or while it trains",
     "export-maps": "ponder maps of a data set or of photographs, to HDF5",
     "draw-maps": "draw exported ponder maps, cheapest to dearest",
+    "figure": "figures and tables for a paper",
     "objects": "whether maps prefer objects to their background",
     "saliency": "maps against where people looked",
     "train": "train a network",

@@ -26,6 +26,7 @@ MAPS = ("--checkpoint", "{net}", "--backend", "reference")
 COMMANDS = [
     (("train", "--dataset", "cifar10"), "torch", "train"),
     (("train", "--dataset", "cifar10"), "google_crc32c", "train"),
+    (("figure", "maps", "{image}", *MAPS, "--out", "{out}.svg"), "matplotlib", "plots"),
     (("average", "{net}", "{net}", "--out", "{out}.h5"), "torch", "train"),
     (("ponder", *MAPS, "--out", "{out}", "{image}"), "matplotlib", "plots"),
     (("ponder", *MAPS, "--backend", "dense", "--out", "{out}", "{image}"), "torch", "train"),

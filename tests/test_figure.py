@@ -1,0 +1,242 @@
+"""Figures and tables for a paper: sharp maps, the width asked for, and where they come from."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+import re
+import zlib
+from xml.etree import ElementTree
+
+import matplotlib
+import numpy as np
+import pytest
+from PIL import Image
+
+from sact_core import __version__
+from sact_core.backends import load
+from sact_core.checkpoint import Checkpoint, content_hash, write
+from sact_core.config import NetworkConfig, Preprocessing
+from sact_core.figure import maps, saving
+from sact_core.figure.__main__ import main
+from sact_core.parameters import init_params
+from sact_core.plans import build_plan
+from tests.networks import random_params
+
+CONFIG = NetworkConfig(
+    units_per_block=(3, 2, 2),
+    base_channels=4,
+    halting="sact",
+    tau_conditioned=True,
+    tau_low=0.001,
+    tau_high=0.5,
+)
+METRICS = {"eval/Accuracy": 0.875, "Total Flops/mean": 2.5e6, "Total Flops/std": 5e4, "count": 400}
+
+
+@pytest.fixture
+def net(tmp_path):
+    path = tmp_path / "any_tau.h5"
+    params = random_params(np.random.default_rng(3), CONFIG)
+    write(path, Checkpoint(CONFIG, params, Preprocessing(), (), {"metrics": METRICS}))
+    return path
+
+
+@pytest.fixture
+def photo(tmp_path):
+    path = tmp_path / "photo.png"
+    pixels = np.random.default_rng(1).integers(0, 256, (32, 32, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def curve_file(path, rows, **more):
+    """As ``evaluate --taus --json`` prints it."""
+    path.write_text(json.dumps({"content_hash": "ab", "network": "A & B $", "rows": rows} | more))
+    return path
+
+
+def run_maps(net, photo, *more):
+    words = ["maps", photo, "--checkpoint", net, "--backend", "reference", *more]
+    return main([str(word) for word in words])
+
+
+def test_a_map_is_the_networks_values_one_sharp_square_each(net, photo, tmp_path):
+    out = tmp_path / "f.svg"
+    assert run_maps(net, photo, "--taus", "0.002", "0.3", "--limits", 3, 9, "--out", out) == 0
+    texts = re.findall(
+        r"<image [^>]*?xlink:href=\"data:image/png;base64,\s*([^\"]+)\"", out.read_text()
+    )
+    drawn = [np.asarray(Image.open(io.BytesIO(base64.b64decode(text)))) for text in texts]
+    sharp = [each for each in drawn if each.shape[:2] == (32, 32)]
+    assert len(sharp) == 3  # the image and two maps, none resampled
+    pixels = np.asarray(Image.open(photo))
+    colours = matplotlib.colormaps["viridis"]
+    found = load(net, "reference")
+    for tau, each in zip((0.002, 0.3), sharp[1:], strict=True):
+        values = found.run(pixels[None], tau=tau).map()[0]
+        np.testing.assert_array_equal(each, colours((values - 3) / 6, bytes=True))
+    assert (sharp[1] != sharp[2]).any()
+    assert out.read_text().count("image-rendering:pixelated") >= 3
+
+
+@pytest.mark.parametrize(("width", "font"), [(3.4, 7), (6.9, 10)])
+def test_every_format_has_the_width_asked_for_and_its_origin(net, photo, tmp_path, width, font):
+    out = [tmp_path / f"f.{kind}" for kind in ("svg", "pdf", "png")]
+    more = ["--taus", 0.01, "--image-size", 16, "--fit", "square", "--width", width]
+    assert run_maps(net, photo, *more, "--font-size", font, "--out", *out) == 0
+    root = ElementTree.parse(out[0]).getroot()
+    assert float(root.get("width").removesuffix("pt")) == pytest.approx(72 * width)
+    about = [root.find(".//{http://purl.org/dc/elements/1.1/}description").text]
+    pdf = out[1].read_bytes()
+    (box,) = re.findall(rb"/MediaBox \[ 0 0 (\S+) ", pdf)
+    assert float(box) == pytest.approx(72 * width)
+    (subject,) = re.findall(rb"/Subject \((.*?)(?<!\\)\)", pdf, re.S)
+    about.append(re.sub(rb"\\(.)", rb"\1", subject).decode())
+    png = Image.open(out[2])
+    assert png.width == round(saving.DPI * width)
+    about.append(png.text["Description"])
+    told = [json.loads(text) for text in about]
+    assert told[0] == told[1] == told[2]
+    (network,) = told[0]["networks"]
+    checkpoint = Checkpoint(
+        CONFIG,
+        random_params(np.random.default_rng(3), CONFIG),
+        Preprocessing(),
+        (),
+        {"metrics": METRICS},
+    )
+    assert network["content_hash"] == content_hash(checkpoint)
+    assert (network["tau"], told[0]["image_size"], told[0]["fit"]) == (0.01, 16, "square")
+    assert told[0]["version"] == __version__
+    assert told[0]["command"].startswith("python -m sact_core.figure maps ")
+
+
+def test_the_same_command_gives_the_same_bytes(net, photo, tmp_path):
+    made = []
+    for _ in range(2):
+        out = [tmp_path / f"f.{kind}" for kind in ("svg", "pdf", "png")]
+        assert run_maps(net, photo, "--out", *out, "--force") == 0
+        made.append([zlib.crc32(path.read_bytes()) for path in out])
+    assert made[0] == made[1]
+
+
+@pytest.mark.parametrize(("side", "shape"), [(64, (16, 16)), (72, (72, 72))])
+def test_one_value_for_each_position_where_the_input_divides(side, shape):
+    """At 72 px the last blocks' positions, 5 in a row, end within those of the first."""
+    config = NetworkConfig("imagenet", (2, 1, 3, 1), base_channels=4, num_classes=5, halting="sact")
+    made = Checkpoint(
+        config, random_params(np.random.default_rng(1), config), Preprocessing("imagenet", 64)
+    )
+    from sact_core.backends import Net
+
+    x = np.random.default_rng(0).normal(size=(1, side, side, 3)).astype(np.float32)
+    result = Net.from_checkpoint(made, "reference").forward(x)
+    values = maps.positions(result, "num_units")
+    assert values.shape == shape
+    whole = result.map("num_units")[0]
+    k = side // shape[0]
+    np.testing.assert_array_equal(np.kron(values, np.ones((k, k))), whole)
+
+
+def test_tables_hold_what_was_measured(net, tmp_path):
+    rows = [METRICS | {"tau": 0.2}, METRICS | {"tau": 0.01, "Total Flops/mean": 2e6}]
+    curve = curve_file(tmp_path / "a.curve.json", rows, image_size=32)
+    out = [tmp_path / f"t.{kind}" for kind in ("csv", "tex", "md", "png")]
+    assert main(["curve", str(curve), str(net), "--out", *map(str, out)]) == 0
+    lines = out[0].read_text().splitlines()
+    table = list(csv.reader(line for line in lines if not line.startswith("# ")))
+    assert table[0] == ["network", "tau", "accuracy, %", "MFLOPs, mean", "MFLOPs, std", "images"]
+    assert table[1:3] == [
+        ["A & B $", "0.01", "87.50", "2.0", "0.1", "400"],
+        ["A & B $", "0.2", "87.50", "2.5", "0.1", "400"],
+    ]
+    assert table[3][0] == CONFIG.name
+    about = dict(line[2:].split(": ", 1) for line in lines if line.startswith("# "))
+    hashes = [each["content_hash"] for each in json.loads(about["networks"])]
+    assert hashes[0] == "ab"
+    assert len(hashes[1]) == 64
+    assert about["version"] == __version__
+    latex = out[1].read_text()
+    assert r"A \& B \$ & 0.01 & 87.50 & 2.0 & 0.1 & 400 \\" in latex
+    assert r"accuracy, \%" in latex
+    assert latex.index(r"\toprule") < latex.index(r"\midrule") < latex.index(r"\bottomrule")
+    assert "| A & B $ | 0.01 | 87.50 | 2.0 | 0.1 | 400 |" in out[2].read_text()
+
+
+def test_a_curve_beside_a_checkpoint_is_taken_and_must_be_its_own(net, tmp_path, capsys):
+    curve = net.with_suffix(".curve.json")
+    curve_file(curve, [METRICS])
+    words = ["curve", str(net), "--out", str(tmp_path / "t.md")]
+    assert main(words) == 2
+    assert "any_tau.curve.json belongs to another network" in capsys.readouterr().err
+    curve.unlink()
+    assert main([*words[:-1], str(tmp_path / "c.svg")]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["maps", "{photo}", "--checkpoint", "{net}", "--out", "f.gif"], "must end in one of .svg"),
+        (["maps", "{photo}", "--checkpoint", "{net}", "--out", "f.csv"], "must end in one of .svg"),
+        (["maps", "{photo}", "--checkpoint", "{net}", "--taus", "7", "--out", "f.svg"], "tau 7"),
+        (["maps", "{photo}", "--checkpoint", "{plain}", "--out", "f.svg"], "is a vanilla network"),
+        (["maps", *["{photo}"] * 25, "--checkpoint", "{net}", "--out", "f.svg"], "room for 24"),
+        (["maps", "no.jpg", "--checkpoint", "{net}", "--out", "f.svg"], "No such file"),
+        (["maps", "{photo}", "--checkpoint", "{net}", "--out", "no/f.svg"], "no does not exist"),
+        (
+            ["maps", "{photo}", "--checkpoint", "{net}", "--limits", "2", "1", "--out", "f.svg"],
+            "rise",
+        ),
+        (["curve", "{net}", "--width", "0", "--out", "f.svg"], "--width must be from 0.5 to 50"),
+        (["curve", "{empty}", "--out", "f.svg"], "empty.json holds no points"),
+        (["curve", "{odd}", "--out", "f.svg"], "odd.json says an accuracy or FLOPs that cannot be"),
+        (["curve", "{photo}.json", "--out", "f.svg"], "is no curve"),
+        (["curve", "{plain}", "--out", "f.svg"], "carries no metrics"),
+    ],
+)
+def test_what_cannot_be_drawn_is_one_sentence(
+    net, photo, tmp_path, monkeypatch, capsys, words, said
+):
+    plain = tmp_path / "plain.h5"
+    config = NetworkConfig(units_per_block=(1, 1, 1), base_channels=2)
+    write(plain, Checkpoint(config, init_params(build_plan(config)), Preprocessing()))
+    (tmp_path / "photo.png.json").write_text("[1]")
+    files = {
+        "net": net,
+        "photo": photo,
+        "plain": plain,
+        "empty": curve_file(tmp_path / "empty.json", []),
+        "odd": curve_file(tmp_path / "odd.json", [METRICS | {"eval/Accuracy": 1.5}]),
+    }
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    words = [word.format(**files) for word in words]
+    if words[0] == "maps":
+        words += ["--backend", "reference"]
+    assert main(words) == 2
+    told = capsys.readouterr().err
+    assert said in told
+    assert told.startswith("error: ")
+    assert told.count("\n") == 1
+    assert not list(work.iterdir())
+
+
+def test_a_file_that_is_there_is_kept(net, tmp_path, capsys):
+    out = tmp_path / "t.csv"
+    out.write_text("mine")
+    assert main(["curve", str(net), "--out", str(out)]) == 2
+    assert "give --force to replace it" in capsys.readouterr().err
+    assert out.read_text() == "mine"
+
+
+def test_figures_need_their_extra_and_tables_do_not(net, tmp_path, monkeypatch, capsys):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert main(["curve", str(net), "--out", str(tmp_path / "t.csv")]) == 0
+    assert main(["curve", str(net), "--out", str(tmp_path / "t.svg")]) == 2
+    assert "pip install 'sact-explorer[plots]'" in capsys.readouterr().err
