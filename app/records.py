@@ -54,9 +54,9 @@ class Model:
 
     @property
     def tau(self) -> float | None:
-        """Price of a unit in training, where the checkpoint says."""
+        """Price of a unit in training, where the checkpoint says; of any tau the usual one."""
         value = self.header.provenance.get("tau")
-        return float(value) if isinstance(value, int | float) else None
+        return float(value) if isinstance(value, int | float) else self.config.tau_default
 
     @property
     def tau_range(self) -> tuple[float, float] | None:

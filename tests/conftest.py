@@ -5,16 +5,19 @@ data. A part of these numbers lies in ``tests/golden``. The rest, and the data,
 are in a folder named by ``SACT_SHARED``, by default ``../shared`` beside the
 repository; tests that need it skip with a reason where it is absent. Where
 ``SACT_REQUIRE_SHARED=1`` (continuous integration) such a skip is a failure, and
-where ``SACT_REQUIRE_REGISTRY=1`` that of a test that finds no package registry.
+where ``SACT_REQUIRE_REGISTRY=1`` that of a test that finds no package registry, or not
+a package that ``requirements-dev.txt`` brings from it.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,6 +82,17 @@ def need_registry() -> None:
     if done.returncode:
         said = done.stderr.strip().splitlines()[-1:]
         reason = f"there is no package registry to install from: {' '.join(said)}"
+        if os.environ.get("SACT_REQUIRE_REGISTRY") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+
+def need_package(name: str) -> Any:
+    """Import what only tests compare with, or skip (fail where packages are required)."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        reason = f"{name} is not installed, with which this test compares: requirements-dev.txt"
         if os.environ.get("SACT_REQUIRE_REGISTRY") == "1":
             pytest.fail(reason)
         pytest.skip(reason)
