@@ -64,7 +64,7 @@ $(VENV)/.runtime: requirements.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --no-compile -r requirements.txt
 	touch $@
 
-$(VENV)/.dev: requirements.txt requirements-bench.txt requirements-dev.txt | $(BIN)/python
+$(VENV)/.dev: requirements.txt requirements-bench.txt requirements-notebook.txt requirements-dev.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --no-compile -r requirements-dev.txt
 	touch $@ $(VENV)/.runtime
 

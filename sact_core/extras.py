@@ -16,6 +16,7 @@ EXTRAS = {
     "app": ("streamlit", "plotly", "matplotlib", "torch"),
     "import-tf": ("cramjam", "google_crc32c"),
     "onnx": ("onnx",),
+    "notebook": ("anywidget",),
     "bench": ("onnx", "onnxruntime", "openvino"),
 }
 

@@ -46,6 +46,7 @@ LEVELS = [
     ["measures"],
     ["maps", "viewer"],
     ["handout"],
+    ["widget"],
     ["commands"],
     ["export_onnx", "train"],
     ["(every other command)"],

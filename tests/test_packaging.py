@@ -86,7 +86,7 @@ def asked_for(extra=None):
 
 @pytest.mark.parametrize("extra", [None, *PROJECT["optional-dependencies"]])
 def test_the_locks_satisfy_what_is_asked_for(extra):
-    pins = lock() | lock("requirements-bench.txt")
+    pins = lock() | lock("requirements-bench.txt") | lock("requirements-notebook.txt")
     for each in asked_for(extra):
         name = each.name.lower().replace("_", "-")
         assert name in pins, f"{each.name} is not in a file of requirements"
@@ -97,11 +97,12 @@ def test_the_locks_satisfy_what_is_asked_for(extra):
 def test_everything_in_the_locks_is_asked_for():
     names = {
         extra: {each.name.lower().replace("_", "-") for each in asked_for(extra)}
-        for extra in (None, "all", "bench", "onnx")
+        for extra in (None, "all", "bench", "onnx", "notebook")
     }
     apps, rivals = lock(), lock("requirements-bench.txt")
     assert names[None] | names["all"] - names["onnx"] == set(apps)
     assert names["bench"] - set(apps) == set(rivals)
+    assert names["notebook"] - set(apps) == set(lock("requirements-notebook.txt"))
     assert not set(apps) & set(rivals)  # `make app` brings no rival
 
 

@@ -345,6 +345,47 @@ class Net:
         check_before_fitting(self.plan, 1, size)
         return see(image, preprocessing, self.plan.divisor)
 
+    def explore(
+        self,
+        image: np.ndarray,
+        image_size: int | None = None,
+        fit: str | None = None,
+        *,
+        tau: float | None = None,
+        **options: Any,
+    ) -> Any:
+        """Look into what the network does with one photograph, in a notebook.
+
+        Parameters
+        ----------
+        image : np.ndarray [shape=(h, w, 3), uint8]
+            RGB.
+        image_size, fit
+            As in `run`.
+        tau : float, optional
+            Price of a unit that is looked at first; `tau` of this network where left out.
+        **options
+            How maps are shown: ``colour_map``, ``opacity``, ``metric``, as in
+            `sact_core.handout.Options`.
+
+        Returns
+        -------
+        sact_core.widget.Explorer
+            A widget for Jupyter, VS Code and marimo, whose ``position``, ``tau`` and
+            ``unit`` can be read and set.
+
+        Raises
+        ------
+        ValueError
+            As `see` and `forward`, or if an option is out of range.
+        MissingPackage
+            If anywidget is not installed.
+        """
+        need("notebook", "the widget for notebooks", "anywidget")
+        # By its name: what stands above networks is nothing that they know.
+        widget = importlib.import_module("sact_core.widget")
+        return widget.explore(self, image, image_size, fit, tau=tau, **options)
+
     def _taus(self, tau: Tau | None, num_images: int, clamp_tau: bool) -> np.ndarray | None:
         return check_taus(self.config, self.tau if tau is None else tau, num_images, clamp_tau)
 

@@ -6,15 +6,17 @@ without a network and can be looked into: `sact_core.viewer` is inside.
 """
 
 from sact_core.handout.gathering import Gathering
-from sact_core.handout.page import MAX_BYTES, page, write_page
+from sact_core.handout.page import MAX_BYTES, Options, document, page, write_page
 from sact_core.handout.scenes import about_rows, scene
 from sact_core.handout.thought import Thought, think
 
 __all__ = [
     "MAX_BYTES",
     "Gathering",
+    "Options",
     "Thought",
     "about_rows",
+    "document",
     "page",
     "scene",
     "think",

@@ -8,9 +8,10 @@ import html
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from sact_core.files import write_bytes
+from sact_core.handout.scenes import METRICS
 from sact_core.texts import cut, plain, shown_values
 from sact_core.viewer import colour_table, sources
 
@@ -38,14 +39,58 @@ PAGE = """<!doctype html>
 """  # noqa: E501
 
 
+class Options(TypedDict, total=False):
+    """How maps are shown at first, in every host.
+
+    Attributes
+    ----------
+    colour_map : str
+        One of `sact_core.viewer.colours.STOPS`; viridis where left out.
+    opacity : float
+        Of the map over the image, in [0, 1]; 0.55 where left out.
+    metric : str
+        What maps show: ``"ponder_cost"``, as where left out, or ``"num_units"``.
+    """
+
+    colour_map: str
+    opacity: float
+    metric: str
+
+
+def document(
+    scenes: Sequence[dict[str, Any]],
+    *,
+    command: str = "",
+    provenance: dict[str, Any] | None = None,
+    **options: Unpack[Options],
+) -> dict[str, Any]:
+    """What the explorer of `sact_core.viewer` draws, as plain JSON values.
+
+    Parameters, errors: as `page`.
+    """
+    opacity, metric = options.get("opacity", 0.55), options.get("metric", "ponder_cost")
+    if metric not in METRICS:
+        raise ValueError(f"metric must be one of {', '.join(METRICS)}, got {metric!r}")
+    if not 0 <= opacity <= 1:
+        raise ValueError(f"opacity must lie between 0 and 1, got {opacity!r}")
+    table = colour_table(options.get("colour_map", "viridis"))
+    return {
+        "format": "sact handout 1",
+        "command": plain(command),
+        "provenance": shown_values(provenance or {}),
+        "colours": base64.b64encode(table.tobytes()).decode(),
+        "opacity": opacity,
+        "metric": metric,
+        "scenes": list(scenes),
+    }
+
+
 def page(
     scenes: Sequence[dict[str, Any]],
     *,
     command: str = "",
     provenance: dict[str, Any] | None = None,
-    colour_map: str = "viridis",
-    opacity: float = 0.55,
-    metric: str = "ponder_cost",
+    **options: Unpack[Options],
 ) -> bytes:
     """Make the file.
 
@@ -57,28 +102,21 @@ def page(
         The command that makes the same.
     provenance : dict, optional
         Where the numbers come from, for programs that read the file; plain JSON values.
-    colour_map : str
-        One of `sact_core.viewer.colours.STOPS`.
-    opacity : float
-        Of the map over the image, in [0, 1].
-    metric : str
-        What maps show at first: ``"ponder_cost"`` or ``"num_units"``.
+    **options
+        As in `Options`.
 
     Returns
     -------
     bytes
         UTF-8. Texts of strangers stand in it as data, never as markup; a policy in it
         refuses every request, and every script and style but its own.
+
+    Raises
+    ------
+    ValueError
+        If an option is out of range.
     """
-    document = {
-        "format": "sact handout 1",
-        "command": plain(command),
-        "provenance": shown_values(provenance or {}),
-        "colours": base64.b64encode(colour_table(colour_map).tobytes()).decode(),
-        "opacity": opacity,
-        "metric": metric,
-        "scenes": list(scenes),
-    }
+    data = document(scenes, command=command, provenance=provenance, **options)
     script, style = sources.script("page"), sources.style("page")
     policy = (
         f"default-src 'none'; img-src data:; script-src {_hash(script)}; style-src {_hash(style)}; "
@@ -90,7 +128,7 @@ def page(
         policy=policy,
         title=html.escape(f"{cut(names[0], 80)}{more}: where a network thinks"),
         style=style,
-        data=_data(document),
+        data=_data(data),
         script=script,
     ).encode()
 
@@ -113,9 +151,9 @@ def write_page(path: str | Path, scenes: Sequence[dict[str, Any]], **said: Any) 
     write_bytes(path, page(scenes, **said))
 
 
-def _data(document: dict[str, Any]) -> str:
+def _data(values: dict[str, Any]) -> str:
     """JSON that ends no element and begins none, whatever texts it holds."""
-    text = json.dumps(document, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(values, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 

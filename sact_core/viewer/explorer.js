@@ -201,7 +201,7 @@ class Explorer {
   follow(name) {
     const { viewer, side } = this
     if (!viewer?.data) return
-    if (name === "position") this.state.position = viewer.mark
+    if (name === "position" && viewer.mark) this.state.position = viewer.mark
     if (name === "unit") this.state.unit = viewer.unit
     this.label()
     this.unit.value = viewer.unit + 1
@@ -223,6 +223,22 @@ class Explorer {
     const [height, width] = this.scene.size
     const inside = (input, side) => Math.min(Math.max(Math.floor(input.valueAsNumber) || 0, 0), side - 1)
     this.viewer.choose([inside(this.where.row, height), inside(this.where.column, width)])
+  }
+
+  // What a host sets: the position, the nearest of the prices, or the unit of the film.
+  take(name, value) {
+    if (value === null || value === undefined) return
+    const { side, viewer } = this
+    if (name === "tau") {
+      if (side.taus.length < 2) return
+      const off = side.taus.map((tau) => Math.abs(tau - value))
+      viewer.turn(off.indexOf(Math.min(...off)))
+      return
+    }
+    if (name === "position") viewer.mark = side.by_position ? value : null
+    else viewer.unit = value - 1
+    this.follow(name)
+    viewer.draw()
   }
 
   tell(name) {

@@ -11,10 +11,12 @@ from importlib.resources import files
 SCRIPTS = {
     "streamlit": ("viewer", "host_streamlit"),
     "page": ("viewer", "block", "parts", "explorer", "host_page"),
+    "widget": ("viewer", "block", "parts", "explorer", "host_widget"),
 }
 STYLES = {
     "streamlit": ("viewer",),
     "page": ("theme", "viewer", "explorer", "page"),
+    "widget": ("theme", "viewer", "explorer"),
 }
 
 
@@ -35,6 +37,8 @@ def script(host: str) -> str:
     parts = [text(f"{name}.js") for name in SCRIPTS[host]]
     if "explorer" in SCRIPTS[host]:
         parts.insert(0, f"const TEMPLATE = {json.dumps(template())}\n")
+    if host == "widget":  # which brings its style along
+        parts.insert(0, f"const STYLE = {json.dumps(style(host))}\n")
     return "\n".join(parts)
 
 

@@ -6,6 +6,7 @@ to those of the network.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from sact_core.backends import Net, load
 from sact_core.data.images import read_image
 from sact_core.maps.limits import unit_limits
 from sact_core.ponder import main
-from sact_core.viewer import colour_table
+from sact_core.viewer import colour_table, sources
 from tests.app.conftest import ROOT
 from tests.app.test_browser import PATIENCE
 
@@ -280,3 +281,69 @@ def test_several_networks_side_by_side(
     assert f"{run(net, 0.05).flops[0]:,}" in rows.first.inner_text()
     opened.context.close()
     assert opened.errors == []
+
+
+MODEL = """async ([code, text, traits]) => {
+  const url = URL.createObjectURL(new Blob([code], { type: "text/javascript" }))
+  const { default: widget } = await import(url)
+  const values = { _data: new DataView(new TextEncoder().encode(text).buffer), ...traits }
+  const heard = {}
+  window.saved = []
+  window.model = {
+    get: (name) => values[name],
+    set: (name, value) => { values[name] = value },
+    save_changes: () => saved.push(JSON.stringify([values.position, values.tau, values.unit])),
+    on: (event, take) => (heard[event] ??= []).push(take),
+    off: (event, take) => { heard[event] = heard[event].filter((each) => each !== take) },
+    put: (name, value) => { values[name] = value; heard[`change:${name}`].forEach((f) => f()) },
+    numHeard: () => Object.values(heard).flat().length,
+  }
+  document.body.append(Object.assign(document.createElement("button"), { id: "others" }))
+  const before = getComputedStyle(others).backgroundColor
+  const views = [0, 1].map(() => document.body.appendChild(document.createElement("div")))
+  window.ends = views.map((el) => widget.render({ model, el }))
+  return before === getComputedStyle(others).backgroundColor
+}"""
+
+
+def test_in_a_notebook_traits_go_both_ways(browser: Any, net: Net) -> None:
+    """By the protocol of anywidget, as Jupyter, VS Code and marimo speak it; in two views."""
+    seen = net.see(read_image(ROOT / "app" / "examples" / "cat.jpg"))
+    thought = handout.think(net, seen.x, net.forward(seen.x, tau=0.01), tau=0.01)
+    text = json.dumps(handout.document([handout.scene("Image", seen.pixels, [thought])]))
+    context = browser.new_context(offline=True, viewport={"width": 1200, "height": 900})
+    page, errors = context.new_page(), []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    traits = {"position": [3, 4], "tau": 0.01, "unit": 2}
+    assert page.evaluate(MODEL, [sources.script("widget"), text, traits])  # style stays inside
+    canvas = page.locator("canvas.view").nth(1)
+    canvas.wait_for()
+    assert page.get_by_label("Row").first.input_value() == "3"
+    assert "Block 1, unit 2 of 3" in page.locator(".readout").first.inner_text()
+
+    # From the page to Python.
+    box = canvas.bounding_box()
+    canvas.click(position={"x": box["width"] * 9.5 / 32, "y": box["height"] * 20.5 / 32})
+    page.wait_for_function("saved.includes('[[20,9],0.01,2]')")
+    page.locator("input.tau").first.focus()
+    page.keyboard.press("End")
+    page.wait_for_function("saved.includes('[[20,9],0.05,2]')")
+    page.get_by_label("Unit of the film").first.fill("5")
+    page.wait_for_function("saved.includes('[[20,9],0.05,5]')")
+    num_saved = page.evaluate("saved.length")
+
+    # From Python to the page, in both views.
+    page.evaluate("model.put('position', [7, 11]); model.put('tau', 0.0005); model.put('unit', 9)")
+    flops = f"{run(net, 0.0005).flops[0]:,}"
+    for view in (0, 1):
+        assert page.get_by_label("Row").nth(view).input_value() == "7"
+        assert page.locator("output.is b").nth(view).inner_text() == "τ = 0.0005"
+        assert "block 3, unit 3" in page.locator(".readout").nth(view).inner_text().lower()
+        assert page.get_by_role("cell", name=flops, exact=True).nth(view).is_visible()
+    page.wait_for_timeout(400)
+    assert page.evaluate("saved.length") == num_saved  # what was set is not sent back
+
+    page.evaluate("ends.forEach((end) => end())")
+    assert page.evaluate("model.numHeard()") == 0
+    context.close()
+    assert errors == []
