@@ -43,8 +43,7 @@ test: $(VENV)/.dev
 compiled: $(VENV)/.dev
 	$(BIN)/python -m tests.warm
 
-fuzz: $(VENV)/.dev
-	$(BIN)/python -m sact_core.backends.masked.warm
+fuzz: compiled
 	$(BIN)/python -m tests.fuzz $(KINDS) --seed $(SEED) --first $(FIRST) -n $(N)
 
 lint: $(VENV)/.dev
