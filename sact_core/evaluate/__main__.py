@@ -8,6 +8,8 @@
     python -m sact_core.evaluate --checkpoint A.h5 B.h5 --sizes 128,160,224,320 --plot sizes.png
     python -m sact_core.evaluate --checkpoint ANYTAU.h5 --tau 0.01    # trained with --tau-range
     python -m sact_core.evaluate --checkpoint ANYTAU.h5 --taus 9 --json > ANYTAU.curve.json
+    python -m sact_core.evaluate --checkpoint ANYTAU.h5 --taus 9 \\
+        --rival DENSE.h5 --sizes 160,192,224 --plot rival.png
     python -m sact_core.evaluate --checkpoint ANYTAU.h5 --target-flops 0.5
     python -m sact_core.evaluate --checkpoint TAUGHT.h5 --labels-from DENSE.h5 --dataset ~/photos
     torchrun --nproc-per-node=2 --local-addr=127.0.0.1 -m sact_core.evaluate …    # shared
@@ -26,7 +28,8 @@ FLOPs, as a table and as a plot.
 
 A network that was trained for a range of tau runs at ``--tau``, its default where
 left out. ``--taus`` gives accuracy against FLOPs at several, and counts the images
-for which more tau meant more work. ``--target-flops`` looks for the one tau that
+for which more tau meant more work; with ``--rival``, how far it is ahead of another
+network that saves as much by smaller images. ``--target-flops`` looks for the one tau that
 spends this share of dense on the first 500 images, without their labels, and
 evaluates all images there.
 
@@ -61,6 +64,7 @@ from sact_core.commands import (
 )
 from sact_core.config import FITS
 from sact_core.data.records import Unreadable
+from sact_core.evaluate.rival import as_json, plot_rival, rival_table
 from sact_core.evaluate.run import BATCH, prepare_job
 from sact_core.evaluate.sizes import (
     Curve,
@@ -72,6 +76,7 @@ from sact_core.evaluate.sizes import (
 )
 from sact_core.evaluate.table import table
 from sact_core.evaluate.taus import (
+    TauCurve,
     check_budget,
     find_tau,
     measure_taus,
@@ -113,6 +118,11 @@ def build_parser() -> argparse.ArgumentParser:
         help="crop, the central square, or keep the aspect: N is the longer side",
     )
     add("--sizes", metavar="N,N,…", help="evaluate at each of these sizes")
+    add(
+        "--rival",
+        metavar="FILE",
+        help="set --taus against this network at --sizes: what smaller images cost and lose",
+    )
     add("--plot", metavar="FILE", help="draw accuracy against FLOPs by size (.png, .svg, .pdf)")
     add("--force", action="store_true", help="replace the file of --plot if it exists")
     tau = add_network(
@@ -143,7 +153,7 @@ def _watch(args: argparse.Namespace, processes: Processes) -> None:
 
 def _evaluate(args: argparse.Namespace, processes: Processes) -> None:
     curves = processes.agree(lambda: _curves(args, processes))
-    if args.sizes is not None:
+    if args.sizes is not None and args.rival is None:
         measure(curves, parse_sizes(args.sizes), processes)
         if processes.is_first:
             _print_sizes(args, curves)
@@ -152,8 +162,10 @@ def _evaluate(args: argparse.Namespace, processes: Processes) -> None:
     if args.taus is not None:
         taus = parse_taus(args.taus, job.net.config, args.clamp_tau)
         curve = measure_taus(job, taus, processes)
+        if args.rival is not None:
+            measure(curves[1:], parse_sizes(args.sizes), processes)
         if processes.is_first:
-            print_taus(curve, curves[0].file, args.json)
+            _print_taus(args, curve, curves)
         return
     about_tau: dict[str, float] = {}
     searched = 0
@@ -197,6 +209,9 @@ def _check(args: argparse.Namespace, processes: Processes) -> None:
     at_least_one(args, "num_examples", "batch_size")
     if args.watch is not None and processes.world > 1:
         raise ValueError("--watch runs in a single process, without torchrun")
+    if args.rival is not None:
+        _check_rival(args)
+        return
     several = args.taus is not None or args.target_flops is not None
     if several and (args.watch is not None or args.sizes is not None):
         raise ValueError("--taus and --target-flops go with neither --watch nor --sizes")
@@ -214,13 +229,35 @@ def _check(args: argparse.Namespace, processes: Processes) -> None:
         refuse_existing(args.plot, args.force)
 
 
+def _check_rival(args: argparse.Namespace) -> None:
+    if args.taus is None or args.sizes is None or args.checkpoint is None:
+        raise ValueError("--rival is another network at --sizes beside the --taus: give both")
+    if len(args.checkpoint) > 1:
+        raise ValueError("--rival is set against one checkpoint; evaluate them one by one")
+    if args.labels_from is not None:
+        raise ValueError("--rival is set against by labels: leave --labels-from out")
+    parse_sizes(args.sizes)
+    if args.plot is not None:
+        check_plot(args.plot)
+        refuse_existing(args.plot, args.force)
+
+
+def _of_rival(args: argparse.Namespace) -> argparse.Namespace:
+    """The flags, for the rival, which runs at its own tau."""
+    return argparse.Namespace(**vars(args) | {"tau": None, "image_size": None})
+
+
 def _curves(args: argparse.Namespace, processes: Processes) -> list[Curve]:
     """Read the checkpoints and open their data; what cannot be run is refused."""
     from sact_core.checkpoint import read
 
     _check(args, processes)
     curves = [Curve(file, prepare_job(read(file), args, processes)) for file in args.checkpoint]
-    for curve in curves:
+    sized = curves
+    if args.rival is not None:
+        sized = [Curve(args.rival, prepare_job(read(args.rival), _of_rival(args), processes))]
+        curves += sized
+    for curve in sized:
         for size in parse_sizes(args.sizes) if args.sizes is not None else ():
             curve.job.at_size(size)
     if args.taus is not None:
@@ -228,6 +265,19 @@ def _curves(args: argparse.Namespace, processes: Processes) -> list[Curve]:
     if args.target_flops is not None:
         check_budget(curves[0].job, args.target_flops)
     return curves
+
+
+def _print_taus(args: argparse.Namespace, curve: TauCurve, curves: Sequence[Curve]) -> None:
+    file, rivals = curves[0].file, curves[1:]
+    print_taus(curve, file, args.json, as_json(curve, rivals[0]) if rivals else None)
+    if not rivals:
+        return
+    if not args.json:
+        print(f"\n{rival_table(curve, rivals[0])}")
+    if args.plot is not None:
+        plot_rival(args.plot, curve, rivals[0], file)
+        if not args.json:
+            print(f"drawn: {args.plot}")
 
 
 def _print_sizes(args: argparse.Namespace, curves: Sequence[Curve]) -> None:

@@ -10,7 +10,7 @@ counted here.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -221,12 +221,15 @@ def check_budget(job: Job, target: float) -> None:
     check_target(target)
 
 
-def print_taus(curve: TauCurve, file: str, as_json: bool) -> None:
-    """Print a curve, as a table or as one JSON object."""
+def print_taus(
+    curve: TauCurve, file: str, as_json: bool, more: Mapping[str, Any] | None = None
+) -> None:
+    """Print a curve, as a table or as one JSON object with more in it."""
     if as_json:
         from sact_core.checkpoint import read_header
 
-        print(json.dumps({"content_hash": read_header(file).content_hash} | curve.as_json()))
+        about = {"content_hash": read_header(file).content_hash} | curve.as_json()
+        print(json.dumps(about | dict(more or {})))
         return
     job, first = curve.job, next(iter(curve.metrics.values()))
     print(
