@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -10,6 +12,8 @@ from app.figures import Point
 from app.records import Model
 from app.texts import short
 
+#: Characters of a title.
+MAX_TITLE = 160
 #: The authors' CIFAR-10 network: accuracy and FLOPs as they published them.
 AUTHORS = {
     ("cifar", "cifar10"): (
@@ -134,6 +138,14 @@ def _point(model: Model, group: str, tau: float | None) -> Point | None:
     return Point(group, label, float(flops), float(accuracy), float(std or 0), joined, short)
 
 
+def title(model: Model) -> str:
+    """What a network is called on every page: what it is, its tau, its data set."""
+    name, data = _name(model), _data(model)
+    if model.tau is not None and model.tau_range is None and model.config.halts:
+        name = f"{name.rstrip(',')}, τ = {model.tau:g},"
+    return name.rstrip(",") if data == "unknown data" else f"{name} on {data}"
+
+
 def _label(model: Model) -> str:
     return f"{_name(model)} on {_data(model)}"
 
@@ -149,6 +161,22 @@ def _kind(model: Model) -> tuple[object, ...]:
     # What decides a network's shape; the bias that halting started from does not.
     config = replace(model.config.unconditioned, halting_bias=0.0)
     return config, _data(model), model.header.preprocessing
+
+
+def titles(models: Mapping[str, Model | None]) -> dict[str, str]:
+    """Titles of listed networks by their names; the name too, where a title is not enough.
+
+    Parameters
+    ----------
+    models : mapping of str to Model or None
+        None where the file cannot be read.
+    """
+    found = {name: name if model is None else title(model) for name, model in models.items()}
+    often = Counter(found.values())
+    return {
+        name: short(f"{shown} ({name})" if often[shown] > 1 else shown, MAX_TITLE)
+        for name, shown in found.items()
+    }
 
 
 def _data(model: Model) -> str:

@@ -6,7 +6,7 @@ chosen on one page is offered first on the next.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -86,10 +86,12 @@ def select(
     index: int,
     on_change: Callable[..., None] | None = None,
     label_visibility: Literal["visible", "collapsed"] = "visible",
+    titles: Mapping[str, str] | None = None,
 ) -> str:
     """A select box whose choice goes along to the other pages.
 
-    A link to something that is not here is said, and the default taken.
+    A link to something that is not here is said, and the default taken. Where options have
+    ``titles``, these are shown; the link holds the option.
     """
     key = f"{page}_{name}"
     wanted = st.query_params.get(key)
@@ -99,17 +101,25 @@ def select(
             icon=":material/link_off:",
         )
     carry(page, name, options)
+    if titles is not None and wanted in options and key not in st.session_state:
+        st.session_state[key] = wanted
     chosen = st.selectbox(
         label,
         options,
         index=index,
         key=key,
-        bind="query-params",
+        bind="query-params" if titles is None else None,
+        format_func=str if titles is None else lambda option: titles.get(option, option),
         on_change=on_change,
         args=(page,) if on_change is not None else (),
         label_visibility=label_visibility,
     )
     chosen = chosen if chosen in options else options[index]  # it comes from the browser
+    if titles is not None:
+        if chosen != options[index]:
+            st.query_params[key] = chosen
+        elif key in st.query_params:
+            del st.query_params[key]
     st.session_state[f"chosen_{name}"] = chosen
     return chosen
 

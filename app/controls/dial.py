@@ -30,7 +30,7 @@ def specialist_marks(model: Model) -> list[tuple[float, str]]:
     assert model.tau_range is not None
     low, high = model.tau_range
     found = families.specialists(model, loaders.shipped_models())
-    taus = [(member.tau, member.name) for member in found if member.tau is not None]
+    taus = [(member.tau, families.title(member)) for member in found if member.tau is not None]
     return [(tau, f"τ = {tau:g}: {name} was trained for it") for tau, name in taus
             if low <= tau <= high]  # fmt: skip
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import loaders
+from app import families, loaders
 from app.bounded import Bounded
 from app.controls.basics import guarded, select
 from app.folders import InputError
@@ -57,7 +57,7 @@ def choose_model(
             icon=":material/folder_open:",
         )
         st.stop()
-    first = loaders.first_checkpoint(halting)
+    first, every = loaders.first_checkpoint(halting), names
     shown = label
     if by_kind:
         names, first, shown = _one_kind(page, name, names, first, label)
@@ -69,6 +69,7 @@ def choose_model(
         names,
         names.index(order[fallback % len(order)]),
         label_visibility="visible" if shown else "collapsed",
+        titles=titles(every),
     )
     st.session_state[f"last_{kind_of(chosen)}"] = chosen
     with guarded():
@@ -113,6 +114,12 @@ def offered(page: str) -> str | None:
     """The kind that `offer` asked for since the page was last drawn."""
     kind: str | None = st.session_state.pop(f"{page}_offered_kind", None)
     return kind
+
+
+def titles(names: list[str]) -> dict[str, str]:
+    """What listed and uploaded networks are called; those that were uploaded by their files."""
+    uploaded = uploaded_models()
+    return families.titles({n: None if n in uploaded else _readable(n) for n in names})
 
 
 # --- parts ---

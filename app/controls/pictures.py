@@ -121,6 +121,7 @@ def _take_images(page: str) -> None:
         if file.file_id not in taken:
             _keep_picture(page, file.name, file.getvalue)
             _let_go(file.file_id)
+            loaders.give_back_memory()
 
 
 def _let_go(file_id: str) -> None:
@@ -156,5 +157,8 @@ def _take_checkpoint(page: str) -> None:
     except InputError as error:
         st.session_state.setdefault(f"{page}_problems", []).append(str(error))
         return
+    finally:
+        _let_go(file.file_id)
+        loaders.give_back_memory()
     uploaded_models().put(model.name, model)
     st.session_state[f"{page}_checkpoint"] = model.name

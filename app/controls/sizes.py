@@ -162,7 +162,10 @@ def describe(look: Look) -> str:
         policy = f"{cut}{share}the {width} × {height} image, {square} to {side} × {side} pixels"
     trained = "" if side == own.image_size else f" (trained at {own.image_size})"
     parts.append(f"sees {policy}{trained}")
-    return " · ".join(parts) + (f" · {plain(picture.note)}" if picture.note else "")
+    if picture.note:
+        parts.append(plain(picture.note))
+    parts.append(f"file {plain(model.name)}, {model.digest[:8]}")
+    return " · ".join(parts)
 
 
 def price(model: Model, cost: Cost, run: Run | None = None) -> str:

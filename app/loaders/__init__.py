@@ -29,7 +29,13 @@ from app.loaders.checkpoints import (
 from app.loaders.comparing import Agreement, agreement
 from app.loaders.costs import Cost, cost, gigabytes
 from app.loaders.measuring import torch_flops, unit_seconds
-from app.loaders.pictures import example, example_names, picture, uploaded_picture
+from app.loaders.pictures import (
+    example,
+    example_names,
+    give_back_memory,
+    picture,
+    uploaded_picture,
+)
 from app.loaders.running import (
     dense_total,
     forget,
@@ -59,6 +65,7 @@ __all__ = [
     "forget",
     "forward",
     "gigabytes",
+    "give_back_memory",
     "grid",
     "model",
     "net",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import hashlib
 import math
 
@@ -61,6 +63,18 @@ def uploaded_picture(name: str, data: bytes) -> Picture:
         )
     note = f"made {factor} times smaller first, since {width} × {height} pixels are very many"
     return picture(name, _smaller(pixels, factor), "upload", note)
+
+
+def give_back_memory() -> None:
+    """Free what a photograph took while it was decoded: hundreds of megabytes, not used again.
+
+    Python keeps what refers to itself until it has time, and the C library what was freed.
+    """
+    gc.collect()
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (AttributeError, OSError, TypeError):
+        return  # another C library
 
 
 def _smaller(pixels: np.ndarray, factor: int) -> np.ndarray:

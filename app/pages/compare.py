@@ -8,6 +8,7 @@ import streamlit as st
 
 from app import controls, loaders, stated, times
 from app.compare.maps import hand_on, maps
+from app.families import title
 from app.records import Look, Model, Picture, Run
 from app.texts import plain
 
@@ -89,7 +90,8 @@ def choose_tau(models: list[Model], i: int) -> float | None:
 
 def name_of(model: Model, tau: float | None) -> str:
     """What a network is called here."""
-    return model.name if tau is None else f"{model.name} at τ = {tau:g}"
+    name = title(model)
+    return name if tau is None else f"{name}, at τ = {tau:g}"
 
 
 def units_by_block(run: Run) -> str:
@@ -114,7 +116,7 @@ halting = [i for i, model in enumerate(models) if model.config.halts]
 static = [i for i in range(len(models)) if i not in halting]
 drawn = sorted([*halting, *static[:1]]) if len(halting) == 1 else halting
 if static:
-    names = plain(", ".join(models[i].name for i in static))
+    names = plain(", ".join(title(models[i]) for i in static))
     st.info(
         f"{names}: no halting, so every position runs every unit"
         + (": a map of one colour." if halting and len(halting) < 2 else ", and there is no map.")
@@ -132,7 +134,7 @@ if halting:
     hand_on(looks, shown, runs, drawn_as)
 rows = [
     {
-        "network": f"{i + 1}  {model.name}",
+        "network": f"{i + 1}  {title(model)}",
         "says": model.class_name(int(run.result.logits[0].argmax())),
         "sure": float(run.result.probabilities[0].max()),
         "flops": int(run.executed.total[0]),

@@ -114,7 +114,7 @@ if st.session_state.get("data_set_started") != this:
     st.caption("What has run once is kept: asking again, or for more, goes on from there.")
     st.stop()
 with controls.guarded():
-    outcomes = evaluate(model, int(count), model.name, tau)
+    outcomes = evaluate(model, int(count), families.title(model), tau)
     names = class_names(model)
     flips = None
     if with_family:
@@ -126,7 +126,7 @@ with controls.guarded():
             taus = relatives[0].taus
             members = [(member, None) for member in relatives[0].models]
         every = [
-            evaluate(member, int(count), f"{member.name}, τ = {each:g}", asked)
+            evaluate(member, int(count), f"{families.title(member)}, at τ = {each:g}", asked)
             for (member, asked), each in zip(members, taus, strict=True)
         ]
         first = dataset.first_flips(np.stack([each.predictions for each in every]))

@@ -22,8 +22,11 @@ from typing import Any
 
 import numpy as np
 
+from app.families import title
 from app.figures import si
+from app.records import Model
 from sact_core.backends import load
+from sact_core.checkpoint import read_header
 from tests.app.conftest import CHROMIUM, FLAGS, ROOT, write_family
 from tests.app.test_pages import png
 
@@ -130,15 +133,17 @@ async def _person(
     upload = page.locator("[data-testid=stFileUploader]", has_text="Images")
     file = {"name": f"mine{number}.png", "mimeType": "image/png", "buffer": data}
     await upload.locator("input[type=file]").set_input_files(file)
-    chosen = await page.locator(".st-key-explore_checkpoint input").input_value()
+    titles = {_title(path): path.stem for path in pretrained.glob("*.h5")}
+    chosen = titles[await page.locator(".st-key-explore_checkpoint input").input_value()]
     await timed("upload of an image", see(flops(chosen, pixels)))
     await page.keyboard.press("Escape")
+    shown = {name: title for title, name in titles.items()}
     for k in range(2 * len(names)):
         name = names[(k + number) % len(names)]
         box = page.locator(".st-key-explore_checkpoint input")
         await box.focus()
         await page.keyboard.press("ArrowDown")
-        await page.get_by_role("option", name=name, exact=True).click()
+        await page.get_by_role("option", name=shown[name], exact=True).click()
         try:
             await timed("another checkpoint", see(flops(name, pixels)))
         except Exception:  # the number never came
@@ -156,6 +161,12 @@ async def _person(
         await page.keyboard.press("ArrowRight")
     await context.close()
     return wrong
+
+
+def _title(path: Path) -> str:
+    """What the app calls a network."""
+    header = read_header(path)
+    return title(Model(path.stem, header, header.content_hash, path))
 
 
 def _memory(pid: int) -> int:

@@ -67,9 +67,10 @@ class Tab:
         """Upload a file through the popover."""
         self.page.get_by_role("button", name="Add").click()
         uploader = self.page.locator("[data-testid=stFileUploader]", has_text=label)
-        uploader.locator("input[type=file]").set_input_files(
-            {"name": name, "mimeType": "application/octet-stream", "buffer": data}
-        )
+        file = {"name": name, "mimeType": "application/octet-stream", "buffer": data}
+        # Closed before it has come, it would be lost.
+        with self.page.expect_response(re.compile("/_stcore/upload_file/"), timeout=PATIENCE):
+            uploader.locator("input[type=file]").set_input_files(file)
         self.settle()
         self.page.keyboard.press("Escape")
 
@@ -502,8 +503,8 @@ def test_compare_keeps_the_zoom_when_a_checkpoint_changes(tab):
     before = re.search(r"row \d+, column \d+", viewer.locator(".readout").inner_text()).group()
     assert before != "row 0, column 0"
 
-    tab.choose("compare_checkpoint_2", "tiny_sact_tau0.005")
-    assert "tiny_sact_tau0.005" in viewer.locator(".title").nth(1).inner_text()
+    tab.choose("compare_checkpoint_2", "ResNet-20 SACT, 1/4 width, τ = 0.005, on cifar10")
+    assert "τ = 0.005" in viewer.locator(".title").nth(1).inner_text()
     canvas.hover(position=corner)
     after = re.search(r"row \d+, column \d+", viewer.locator(".readout").inner_text()).group()
     assert after == before

@@ -14,7 +14,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from app import figures, loaders, times
+from app import families, figures, loaders, times
 from app.compare import maps
 from app.folders import InputError
 from app.records import Look
@@ -390,6 +390,36 @@ def test_every_page_is_in_the_navigation():
     assert not (Path(ROOT) / "pages").exists()
 
 
+def test_a_network_goes_by_one_name_on_every_page(photo_env):
+    name = "zoo_photos_tau0.01"
+    title = "ResNet-38 SACT, 1/16 width, τ = 0.01, on caltech101"
+    for page in ("explore", "flops", "check", "data_set"):
+        at = run_page(page, **{f"{page}_checkpoint": name})
+        box = at.selectbox(key=f"{page}_checkpoint")
+
+        assert not at.exception
+        assert box.value == name
+        assert box.options[box.index] == title
+        assert at.query_params[f"{page}_checkpoint"] == name
+        box.set_value("zoo_photos_tau0.02").run()
+        assert at.query_params[f"{page}_checkpoint"] == "zoo_photos_tau0.02"
+    at = run_page(explore_checkpoint=name)
+    assert f"file {name}, {loaders.model(name).digest[:8]}" in texts(at)
+    at = run_page("compare", compare_checkpoint_2=name)
+    assert at.dataframe[-1].value["network"][1] == f"2  {title}"
+
+
+def test_networks_of_one_title_have_their_files_too(app_env):
+    names = ["tiny_sact_tau0.001", "tiny_sact_tau0.005"]
+    first, second = (loaders.model(name) for name in names)
+    found = families.titles({"a": first, "b": first, "c": second, "damaged": None})
+
+    assert found["a"] == f"{families.title(first)} (a)"
+    assert found["b"] == f"{families.title(first)} (b)"
+    assert found["c"] == families.title(second)
+    assert found["damaged"] == "damaged"
+
+
 @pytest.mark.parametrize("page", ["explore", "sweep", "compare", "flops", "check"])
 def test_memory_that_runs_out_in_the_engine_is_one_sentence(app_env, page):
     from sact_core.backends import Net
@@ -458,7 +488,8 @@ class TestPhotographs:
         at = run_page()
         at.button_group(key="explore_kind").set_value("small").run()
         assert at.selectbox(key="explore_checkpoint").value == "tiny_sact_tau0.01"
-        assert all("zoo" not in name for name in at.selectbox(key="explore_checkpoint").options)
+        options = at.selectbox(key="explore_checkpoint").options
+        assert all("caltech101" not in title for title in options)
         assert at.query_params["explore_kind"] == "Small images"
         again = run_page(explore_kind="Small images")
 
@@ -702,7 +733,14 @@ class TestCompare:
     @pytest.mark.parametrize(
         ("view", "told"),
         [
-            ("Side by side", ["1  tiny_sact_tau0.001", "3  tiny_sact_tau0.005", "4  tiny_act"]),
+            (
+                "Side by side",
+                [
+                    "1  ResNet-20 SACT, 1/4 width, τ = 0.001, on cifar10",
+                    "3  ResNet-20 SACT, 1/4 width, τ = 0.005, on cifar10",
+                    "4  ResNet-20 ACT, 1/4 width",
+                ],
+            ),
             ("Swipe", ["networks 1 and 3", "network 1 on the left", "network 3 on the right"]),
             ("Difference", ["Network 3 − network 1", "Orange: network 3 thinks more"]),
         ],
@@ -721,7 +759,7 @@ class TestCompare:
 
         assert not at.exception
         assert [each for each in told if each not in made[-1]] == []
-        assert list(at.dataframe[0].value["network"])[2] == "3  tiny_sact_tau0.005"
+        assert list(at.dataframe[0].value["network"])[2].startswith("3  ResNet-20 SACT")
 
     def test_says_the_format_beside_the_times(self, app_env, bfloat16):
         assert "Computed in bfloat16." in texts(run_page("compare"))
