@@ -10,8 +10,32 @@ import numpy as np
 
 from app.records import Model
 from app.texts import short
+from sact_core.data.imagenet import imagenet_classes
 from sact_core.flops import dense_flops
+from sact_core.shipped import SHORT_NAMES
 from sact_core.untrusted_json import from_json
+
+#: Data sets by the name that checkpoints record, as people write them.
+TITLES = {
+    "imagenet2012": "ImageNet",
+    "caltech101": "Caltech-101",
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+}
+
+
+def knows(model: Model) -> str:
+    """What a network can name, and where that comes from, in a few words."""
+    record, names = model.header.provenance, model.header.class_names
+    data = record.get("data_set")
+    title = TITLES.get(str(data.get("name"))) if isinstance(data, dict) else None
+    if names == tuple(imagenet_classes().values()):  # whatever it was taught on
+        title = "ImageNet"
+    said = " ".join(filter(None, (f"knows {model.config.num_classes:,}", title, "classes")))
+    shipped = isinstance(model.source, Path) and model.source.stem in SHORT_NAMES.values()
+    if shipped and title != "ImageNet" and "recipe" in record:
+        said += ", trained here from nothing"
+    return said
 
 
 def accuracy(model: Model, tau: float | None = None) -> str | None:
@@ -30,6 +54,7 @@ def accuracy(model: Model, tau: float | None = None) -> str | None:
     if not _is_share(value):
         return None
     of = f" of {count:,} {short(split)} images" if isinstance(count, int) and split else ""
+    of += f", {short(metrics['note'])}" if isinstance(metrics.get("note"), str) else ""
     return f"{value:.1%} right{of}{_five(metrics.get('eval/Recall@5'))}"
 
 

@@ -53,6 +53,15 @@ def block_name(name: str) -> str:
     return name.replace("block", "Block ")
 
 
+def deciding(config: NetworkConfig) -> list[int]:
+    """Indices of the blocks that decide anything: those of more than one unit.
+
+    All of them where none has more, so that there is something to see.
+    """
+    units = config.units_per_block
+    return [i for i, count in enumerate(units) if count > 1] or list(range(len(units)))
+
+
 def static_layers(config: NetworkConfig) -> list[Layer]:
     """What a network without halting does: one value a block, all of its units everywhere."""
     return [
@@ -205,13 +214,15 @@ def trace(block: BlockResult, position: tuple[int, int], input_size: tuple[int, 
     return Trace(halting_proba[where], units, paid - units, paid)
 
 
-def film(result: Result) -> tuple[list[Stage], np.ndarray]:
+def film(result: Result, blocks: Sequence[int]) -> tuple[list[Stage], np.ndarray]:
     """The film: one stage a unit, and the share of positions active in each.
 
     Parameters
     ----------
     result : Result
         Of a network with halting. Stages refer to the layers of ``num_units``.
+    blocks : sequence of int
+        Those that are shown, such as `deciding` gives.
 
     Returns
     -------
@@ -220,7 +231,8 @@ def film(result: Result) -> tuple[list[Stage], np.ndarray]:
         In [0, 1].
     """
     stages, active = [], []
-    for i, block in enumerate(result.blocks):
+    for i in blocks:
+        block = result.blocks[i]
         assert block.num_units is not None
         assert block.halting_distribution is not None
         units = block.halting_distribution.shape[-1]
@@ -239,12 +251,12 @@ def film(result: Result) -> tuple[list[Stage], np.ndarray]:
     return stages, np.array(active)
 
 
-def cost(run: Run) -> tuple[list[str], np.ndarray, np.ndarray]:
+def cost(run: Run, plan: Plan) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Parts of the network with the FLOPs they took, and would take dense."""
     names, executed, dense = [], [], []
     executed_blocks, dense_blocks = run.executed.blocks, run.dense.blocks
     rest = run.executed.total[0] - sum(flops[0] for flops in executed_blocks.values())
-    names.append("stem, logits")
+    names.append("stem, logits" if plan.head is None else "stem, head, logits")
     executed.append(rest)
     dense.append(rest)
     for name, flops in executed_blocks.items():

@@ -145,6 +145,7 @@ def describe(look: Look) -> str:
     parts = [f"**{config.name}**, {units} units"]
     if model.tau is not None and model.tau_range is None:
         parts.append(f"τ = {model.tau:g}")
+    parts.append(stated.knows(model))
     accuracy = stated.accuracy(model, look.tau)
     if accuracy is not None:
         parts.append(plain(accuracy))

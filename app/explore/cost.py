@@ -7,10 +7,13 @@ import streamlit as st
 
 from app import controls, figures, loaders, times, views
 from app.loaders.timing import measure
-from app.records import Look, Run
+from app.records import Look, Model, Run
 from app.texts import plain
 from app.times import Timing
 from sact_core.provenance import hardware
+
+#: Up to so many classes are listed in a line.
+FEW_CLASSES = 20
 
 
 def numbers(choice: controls.Choice) -> None:
@@ -83,8 +86,9 @@ def badge(choice: controls.Choice) -> None:
         controls.page_link("flops", "FLOPs by unit", ":material/account_tree:")
 
 
+@st.fragment
 def says(choice: controls.Choice) -> None:
-    """The most likely classes."""
+    """The most likely classes, and how sure it is of any other."""
     st.header("What does it say?", anchor=False)
     probabilities = choice.run.result.probabilities[0]
     best = np.argsort(-probabilities)[:5]
@@ -95,8 +99,30 @@ def says(choice: controls.Choice) -> None:
         alt="The most likely classes",
     )
     names = choice.look.model.header.class_names
-    if names and len(names) <= 20:
+    if names and len(names) <= FEW_CLASSES:
         st.caption(f"It knows {len(names)} classes: {', '.join(map(plain, names))}.")
+    elif names:
+        any_class(choice.look.model, probabilities)
+
+
+def any_class(model: Model, probabilities: np.ndarray) -> None:
+    """All classes in a list that can be searched, and how sure it is of the chosen one."""
+    index: dict[str, int] = {}
+    for i in range(len(probabilities)):
+        index.setdefault(model.class_name(i), i)
+    if st.session_state.get("explore_class") not in index:  # of another network
+        st.session_state["explore_class"] = None
+    chosen = st.selectbox(
+        f"All {len(probabilities):,} classes",
+        sorted(index, key=str.casefold),
+        index=None,
+        placeholder="Search for a class",
+        key="explore_class",
+    )
+    if chosen in index:
+        share = float(probabilities[index[chosen]])
+        rank = int((probabilities > share).sum()) + 1
+        st.caption(f"{plain(chosen)}: {share:.2%} sure, number {rank:,} of its answers.")
 
 
 @st.fragment
@@ -104,7 +130,7 @@ def cost(choice: controls.Choice) -> None:
     """FLOPs by block, and the time it took masked against dense."""
     run = choice.run
     st.header("What did it cost?", anchor=False)
-    names, executed, dense = views.cost(run)
+    names, executed, dense = views.cost(run, choice.look.model.plan)
     st.plotly_chart(
         figures.flops_by_block(names, executed, dense),
         key="explore_cost",

@@ -15,7 +15,10 @@ def film(choice: controls.Choice) -> None:
     """Which positions are still active, unit by unit."""
     run = choice.run
     st.header("Watch it think", anchor=False)
-    stages, active = views.film(run.result)
+    config = choice.look.model.config
+    shown = views.deciding(config)
+    stages, active = views.film(run.result, shown)
+    st.session_state["explore_units"] = len(stages)
     left, right = st.columns([1, 1], gap="large")
     with left:
         unit = (
@@ -58,7 +61,9 @@ def film(choice: controls.Choice) -> None:
             "no position is active."
         )
         st.plotly_chart(
-            figures.active_share(choice.look.model.config.units_per_block, active, unit, 330),
+            figures.active_share(
+                {i + 1: config.units_per_block[i] for i in shown}, active, unit, 330
+            ),
             key="explore_active",
             config=views.QUIET,
             alt=f"Share of positions active in every unit; {stages[unit].label}",

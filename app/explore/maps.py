@@ -173,7 +173,9 @@ def why(choice: controls.Choice) -> None:
             "to 1 before that unit is the **remainder** (orange); **ponder cost = units run + "
             "remainder**."
         )
-    for block, cell in zip(run.result.blocks, st.columns(len(run.result.blocks)), strict=True):
+    shown = views.deciding(choice.look.model.config)
+    for i, cell in zip(shown, st.columns(len(shown)), strict=True):
+        block = run.result.blocks[i]
         with cell:
             trace = views.trace(block, (row, column), run.result.input_size)
             st.markdown(f"**{views.block_name(block.name)}** · {trace.sentence}")

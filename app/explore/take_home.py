@@ -19,12 +19,15 @@ def blocks(choice: controls.Choice) -> None:
     metric = st.session_state.get("explore_metric", "ponder_cost")
     scale = st.session_state.get("explore_scale", "fixed")
     st.header("Block by block", anchor=False)
+    shown = views.deciding(config)
+    rest = len(config.units_per_block) - len(shown)
     st.markdown(
         "Every block works at a resolution of its own and decides anew. The ponder map above is "
-        "the sum of these."
+        "the sum of these"
+        + (f", and of the {rest} of one unit, which never halt." if rest else ".")
     )
     layers = views.layers(run.result, metric)
-    for i, cell in enumerate(st.columns(len(layers))):
+    for i, cell in zip(shown, st.columns(len(shown)), strict=True):
         height, width = layers[i].values.shape
         cell.markdown(f"**{layers[i].name.capitalize()}** · {width} × {height} positions")
         cell.plotly_chart(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
@@ -98,16 +98,16 @@ def predictions(
 
 
 def active_share(
-    units_per_block: Sequence[int], active: np.ndarray, stage: int, height: int = 260
+    units: Mapping[int, int], active: np.ndarray, stage: int, height: int = 260
 ) -> go.Figure:
     """Draw which share of positions every unit of the network works on.
 
     Parameters
     ----------
-    units_per_block : sequence of int
-        Units of each block.
+    units : mapping of int to int
+        Units of each block that is shown, by its number.
     active : np.ndarray [shape=(units,)]
-        In [0, 1], all blocks one after another.
+        In [0, 1], these blocks one after another.
     stage : int
         Unit that is framed, from 0.
     height : int
@@ -115,22 +115,22 @@ def active_share(
     """
     figure = go.Figure()
     first = 0
-    for i, units in enumerate(units_per_block):
-        number = np.arange(first, first + units)
+    for i, (block, count) in enumerate(units.items()):
+        number = np.arange(first, first + count)
         figure.add_bar(
             x=number + 1,
             y=active[number],
-            name=f"Block {i + 1}",
+            name=f"Block {block}",
             marker={
                 "color": CATEGORIES[(0, 2, 3, 4)[i % 4]],
                 "opacity": [1.0 if n == stage else 0.55 for n in number],
                 "line": {"width": [3 if n == stage else 0 for n in number], "color": ORANGE},
             },
             customdata=number - first + 1,
-            hovertemplate=f"block {i + 1}, unit %{{customdata}}<br><b>%{{y:.1%}}</b> of positions "
+            hovertemplate=f"block {block}, unit %{{customdata}}<br><b>%{{y:.1%}}</b> of positions "
             "active<extra></extra>",
         )
-        first += units
+        first += count
     figure.update_xaxes(title="unit, all blocks", fixedrange=True, dtick=1 if first <= 20 else None)
     figure.update_yaxes(
         title="positions active", tickformat=".0%", range=[0, 1.03], fixedrange=True

@@ -74,8 +74,9 @@ def first_checkpoint(
 ) -> str | None:
     """Name of the checkpoint that shows best what this is about; None without any.
 
-    A network that halts by position, for photographs if there is one, that runs
-    about two thirds of its units on average: bright and dark are both seen.
+    A network that halts by position, for photographs if there is one, of those that know
+    the most classes one that runs about two thirds of its units on average: bright and dark
+    are both seen.
 
     Parameters
     ----------
@@ -90,15 +91,16 @@ def first_checkpoint(
         names = [name for name in names if name in shipped]
         names = [name for name in names if shipped[name].config.facts.images == images]
 
-    def rank(name: str) -> tuple[bool, bool, bool, float]:
+    def rank(name: str) -> tuple[bool, bool, int, bool, float]:
         found = shipped.get(name)
         if found is None or not found.config.by_position:
-            return True, True, True, 0.0
+            return True, True, 0, True, 0.0
         metrics = found.header.provenance.get("metrics")
         share = metrics.get("flops_share") if isinstance(metrics, dict) else None
         known = isinstance(share, int | float)
         distance = abs(share - 0.7) if isinstance(share, int | float) else 0.0
-        return False, not found.config.facts.photographs, not known, distance
+        config = found.config
+        return False, not config.facts.photographs, -config.num_classes, not known, distance
 
     return min(names, key=rank) if names else None
 

@@ -28,7 +28,6 @@ badge(choice)
 halts = choice.look.model.config.halts
 if halts:
     why(choice)
-    st.session_state["explore_units"] = sum(choice.look.model.config.units_per_block)
     film(choice)
 left, right = st.columns(2, gap="large")
 with left:

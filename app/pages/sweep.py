@@ -20,7 +20,8 @@ def choose() -> tuple[Family, Picture, controls.Fitting, float | None]:
     """A family of checkpoints, or one that takes any tau and its tau, and an image."""
     models = loaders.shipped_models()
     found = [*families.any_tau(models), *families.families(models)]
-    found.sort(key=lambda family: family.kind != "photographs")  # stable: any tau first
+    # As `loaders.first_checkpoint` chooses; stable: any tau first.
+    found.sort(key=lambda f: (f.kind != "photographs", -f.models[0].config.num_classes))
     if not found:
         st.info(
             "Put checkpoints that differ in τ only into the folder pretrained/ to see a sweep. "

@@ -122,7 +122,7 @@ class Explorer {
     for (const each of this.sides.children) each.ariaPressed = String(Number(each.value) === state.side)
     this.opacity.parentElement.hidden = scene.sides.length > 1
     this.unit.parentElement.hidden = !side.halts
-    this.unit.max = side.blocks.reduce((sum, block) => sum + block.numUnits, 0)
+    this.unit.max = deciding(side).reduce((sum, block) => sum + block.numUnits, 0)
     if (this.viewer.timer) this.viewer.pause()
     this.viewer.sent = undefined
     this.viewer.update({
@@ -182,17 +182,18 @@ class Explorer {
     }
   }
 
-  // The film: one stage a unit of a block.
+  // The film: one stage a unit of a block that decides.
   stages(first) {
-    return this.side.blocks.flatMap((block, i) =>
-      Array.from({ length: block.numUnits }, (_, unit) => ({ map: first + i, unit, label: "", short: `${block.name}, unit ${unit + 1}` }))
+    this.film = first
+    return deciding(this.side).flatMap((block) =>
+      Array.from({ length: block.numUnits }, (_, unit) => ({ map: first + this.side.blocks.indexOf(block), unit, label: "", short: `${block.name}, unit ${unit + 1}` }))
     )
   }
 
   label() {
     const stage = this.viewer.data.stages?.[this.viewer.unit]
     if (!stage) return
-    const block = this.side.blocks[stage.map - this.viewer.data.stages[0].map]
+    const block = this.side.blocks[stage.map - this.film]
     const share = block.activeShare(this.side.frame, stage.unit)
     stage.label = `${capital(block.name)}, unit ${stage.unit + 1} of ${block.numUnits}: ${percent(share, 0)} of positions active`
   }
@@ -287,7 +288,7 @@ class Explorer {
     this.where.row.value = row
     this.where.column.value = column
     this.why.replaceChildren(
-      ...(side.halts ? side.blocks : []).map((block) => {
+      ...(side.halts ? deciding(side) : []).map((block) => {
         const index = block.index(row, column, this.scene.size)
         const trace = block.trace(side.frame, index)
         const how = trace.units === block.numUnits && trace.units > 1 ? `ran all ${trace.units} units` : `stopped after ${trace.units} of ${block.numUnits} units`
@@ -306,6 +307,12 @@ class Explorer {
     this.command.textContent = this.doc.command
     this.commandBox.hidden = !this.doc.command
   }
+}
+
+// Blocks that decide anything, those of more than one unit; all where none has more.
+function deciding(side) {
+  const found = side.blocks.filter((block) => block.numUnits > 1)
+  return found.length ? found : side.blocks
 }
 
 const METRICS = { ponder_cost: "Ponder cost", num_units: "Units run" }
