@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ class Point:
             metrics["Total Flops/mean"] / 1e6,
             metrics.get("Total Flops/std", 0.0) / 1e6,
             tuple(v for k, v in sorted(metrics.items()) if k.endswith("/num_units_mean")),
-            metrics["count"],
+            metrics["count"] if "count" in metrics else metrics["num_examples"],
             tau,
         )
 
@@ -91,6 +92,8 @@ class File:
     rises: str = ""  # for how many images of the curve more tau meant more work
     ms: dict[Timing, float] = field(default_factory=dict)
     seeds: tuple[Seed, ...] = ()
+    by_size: Mapping[int, Point] = field(default_factory=dict)  # by side of the input in pixels
+    curves: Mapping[int, tuple[Point, ...]] = field(default_factory=dict)  # at further sizes
 
     @property
     def all_seeds(self) -> tuple[Seed, ...]:
@@ -164,7 +167,9 @@ def read_files(folder: Path, results: Path) -> list[File]:
         }
         point, (curve, rises) = Point.of(metrics, tau), _curve(path, header)
         seeds = tuple(_seed(each, tau) for each in sorted(folder.glob(f"{path.stem}.seed*.json")))
-        found.append(File(path.name, header, point, curve, rises, ms, seeds))
+        others = _curves(path, header)
+        sizes = _sizes(path, header)
+        found.append(File(path.name, header, point, curve, rises, ms, seeds, sizes, others))
     return sorted(found, key=lambda file: file.point.mflops)
 
 
@@ -198,9 +203,34 @@ def _seed(path: Path, tau: float | None) -> Seed:
         raise ValueError(f"{path.name} holds no figures of a seed: {error!r}") from None
 
 
-def _curve(path: Path, header: Header) -> tuple[tuple[Point, ...], str]:
+def _sizes(path: Path, header: Header) -> dict[int, Point]:
+    """What a network reaches at other sizes of its input, where that was measured."""
+    beside = path.with_suffix(".sizes.json")
+    if not beside.exists():
+        return {}
+    try:
+        [values] = json.loads(beside.read_text())["networks"]
+        content_hash, rows = values["content_hash"], values["sizes"]
+        points = {int(row["image_size"]): Point.of(row, None) for row in rows}
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{beside.name} holds no sizes of one network: {error!r}") from None
+    if content_hash != header.content_hash:
+        raise ValueError(f"{beside.name} belongs to another {path.name}: measure the sizes again")
+    return points
+
+
+def _curves(path: Path, header: Header) -> dict[int, tuple[Point, ...]]:
+    """Curves at further sizes of the input, ``NAME.curve-320.json`` and so on."""
+    sides = [int(each.stem.rpartition("-")[2]) for each in path.parent.glob(
+        f"{path.stem}.curve-[0-9]*.json")]  # fmt: skip
+    return {side: _curve(path, header, f".curve-{side}.json")[0] for side in sorted(sides)}
+
+
+def _curve(
+    path: Path, header: Header, suffix: str = ".curve.json"
+) -> tuple[tuple[Point, ...], str]:
     """The curve beside a checkpoint, if there is one, and whether work falls along it."""
-    beside = path.with_suffix(".curve.json")
+    beside = path.with_suffix(suffix)
     if not beside.exists():
         return (), ""
     try:

@@ -9,7 +9,10 @@ row. Three more sources, each named in the tables:
 - Milliseconds come from ``benchmarks/family-*.json`` (``python -m sact_core.benchmark
   family``). A row counts only if it was measured on the very file, by its content hash.
 - A network that takes any tau has a curve, ``NAME.curve.json`` beside ``NAME.h5``:
-  ``python -m sact_core.evaluate --checkpoint NAME.h5 --taus 9 --json > NAME.curve.json``.
+  ``python -m sact_core.evaluate --checkpoint NAME.h5 --taus 9 --json > NAME.curve.json``,
+  and with ``--image-size 320`` for ``NAME.curve-320.json``.
+- What a network reaches on smaller and larger images is ``NAME.sizes.json``, of
+  ``python -m sact_core.evaluate --checkpoint NAME.h5 --sizes 160,192,224 --json``.
 - A SACT file's static rival is the file without halting whose units are the rounded
   mean units of the SACT file.
 """
@@ -38,6 +41,7 @@ TITLES = {
     "cifar10": "CIFAR-10",
     "cifar10 (JPEG copies)": "CIFAR-10, trained on JPEG copies",
     "caltech101": "Caltech-101 photographs",
+    "imagenet2012": "ImageNet, a thousand classes",
 }
 
 #: Published figures that ours are compared with: name, MFLOPs, accuracy.
@@ -65,6 +69,8 @@ def section(data_set: str, files: list[File]) -> str:
     title = TITLES.get(data_set, data_set)
     parts = [f"## {title}", f"![Accuracy against FLOPs]({plot_name(data_set)})"]
     parts.append(family_table(files))
+    notes = dict.fromkeys(_counted(file) for file in files)
+    parts += [note for note in notes if note]
     columns = list(dict.fromkeys(timing for file in files for timing in file.ms))
     parts += [f"*{_ms_title(columns, timing)}*: {timing.text}." for timing in columns]
     rivals = worth_table(files)
@@ -116,15 +122,31 @@ def section(data_set: str, files: list[File]) -> str:
         if file.curve:
             parts += [
                 f"### One file, every tau: `{file.name}`",
-                curve_table(file),
+                curve_table(file.curve),
                 file.rises,
             ]
+            for side, curve in file.curves.items():
+                parts += [f"The same at {side} pixels:", curve_table(curve)]
             specialists = specialists_table(file, files)
             if specialists:
                 parts += [
                     "Beside the networks trained for one tau, at equal FLOPs (between two taus "
                     "of the curve, on a straight line):",
                     specialists,
+                ]
+    for file in files:
+        if file.by_size:
+            parts += [
+                f"### The rival that costs nothing: `{file.name}` on other sizes",
+                "Whoever wants fewer FLOPs can give the same network a smaller image.",
+                sizes_table(file),
+            ]
+            rivals = resized_table(file, files)
+            if rivals:
+                parts += [
+                    "A network for any tau beside it at equal FLOPs, between two sizes on a "
+                    "straight line. " + noise(files),
+                    rivals,
                 ]
     parts += ["### How each was made", "\n".join(_made(file) for file in files)]
     return "\n\n".join(part for part in parts if part)
@@ -296,9 +318,52 @@ def rival_of(file: File, files: list[File]) -> File | None:
     return None
 
 
-def curve_table(file: File) -> str:
+def sizes_table(file: File) -> str:
+    """A row for every size of the input."""
+    return _table(
+        ["pixels", "accuracy", "top-5", "MFLOPs"],
+        [
+            [
+                str(side),
+                f"{point.accuracy:.2%} of {point.count:,}",
+                NONE if point.top5 is None else f"{point.top5:.2%}",
+                f"{point.mflops:.1f}",
+            ]
+            for side, point in sorted(file.by_size.items())
+        ],
+    )
+
+
+def resized_table(dense: File, files: list[File]) -> str:
+    """Networks for any tau beside a dense one on smaller images; empty without any."""
+    sizes = tuple(dense.by_size.values())
+    lines = []
+    for file in (file for file in files if file.curve):
+        own = file.header.preprocessing.image_size
+        for side, curve in sorted({own: file.curve, **file.curves}.items()):
+            for point in curve:
+                line = [f"`{file.name}`", str(side), _tau(point.tau), f"{point.mflops:.1f}"]
+                lines.append([*line, f"{point.accuracy:.2%}", *_beside(point, sizes)])
+    head = ["any tau", "pixels", "tau", "MFLOPs", "accuracy", "dense, smaller image"]
+    return _table([*head, "any tau less that, points"], lines) if lines else ""
+
+
+def _counted(file: File) -> str:
+    """What the accuracy of a file was counted on, where that wants saying."""
+    metrics = file.header.provenance.get("metrics", {})
+    if not metrics.get("note"):
+        return ""
+    side = metrics.get("image_size", file.header.preprocessing.image_size)
+    return (
+        f"Accuracy on {metrics['count']:,} {metrics['split']} images, {metrics['note']}, at "
+        f"{side} pixels: the network chooses among all that it knows, and the figure says nothing "
+        "of the other classes."
+    )
+
+
+def curve_table(curve: tuple[Point, ...]) -> str:
     """A row for every tau of a file that takes any."""
-    top5 = any(point.top5 is not None for point in file.curve)
+    top5 = any(point.top5 is not None for point in curve)
     return _table(
         ["tau", "accuracy", *(["top-5"] if top5 else []), "MFLOPs mean ± std", "mean units"],
         [
@@ -309,7 +374,7 @@ def curve_table(file: File) -> str:
                 f"{point.mflops:.1f} ± {point.spread:.1f}",
                 " / ".join(f"{u:.2f}" for u in point.units) or NONE,
             ]
-            for point in file.curve
+            for point in curve
         ],
     )
 
@@ -375,6 +440,16 @@ def plot(path: Path, data_set: str, files: list[File]) -> None:
         ("v-", "#CC79A7", f"any tau: {file.name}", [(p, f"{p.tau:.2g}", 0.0) for p in file.curve])
         for file in files
         if file.curve
+    ]
+    lines += [
+        (
+            "x:",
+            "#555555",
+            f"{file.name} on other sizes",
+            [(p, f"{side} px", 0.0) for side, p in file.by_size.items()],
+        )
+        for file in files
+        if file.by_size
     ]
     for style, colour, label, points in lines:
         if not points:
@@ -454,6 +529,8 @@ def _made(file: File) -> str:
     packages = ", ".join(f"{k} {v}" for k, v in record.get("packages", {}).items())
     where, command = record.get("hardware", "unknown hardware"), record.get("command", "unknown")
     line = f"- `{file.name}`: `{command}` on {where}; {packages or 'packages unknown'}."
+    if origin := record.get("origin"):
+        line += f" {origin['source']}; {origin['licence']}; see [NOTICE](NOTICE)."
     return "\n".join([line, *(f"  - {_part(each)}" for each in file.averaged)])
 
 

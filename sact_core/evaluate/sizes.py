@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sact_core.checkpoint import read_header
 from sact_core.data.records import Unreadable
 from sact_core.extras import need
 from sact_core.files import written_beside
@@ -54,6 +55,7 @@ class Curve:
         source = self.job.source
         return {
             "checkpoint": self.file,
+            "content_hash": read_header(self.file).content_hash,
             "network": self.job.net.config.name,
             "precision": self.job.net.precision,
             "dataset": source.name,
