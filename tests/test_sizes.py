@@ -70,6 +70,7 @@ def test_each_size_is_an_evaluation_of_its_own(folder, files, capsys):
     assert [one["network"] for one in found] == ["ResNet-29 SACT", "ResNet-29"]
     for file, curve in zip(files, found, strict=True):
         assert [row["image_size"] for row in curve["sizes"]] == [32, 64]
+        assert curve["content_hash"] == checkpoints.read_header(file).content_hash
         for row in curve["sizes"]:
             argv = ["--checkpoint", file, "--dataset", folder, "--image-size", row["image_size"]]
             alone = json.loads(run(capsys, *argv, "--json"))

@@ -402,7 +402,7 @@ class TestViews:
 
     def test_film_ends_with_the_units_run(self, app_env):
         model, _, run = example_run()
-        stages, active = views.film(run.result)
+        stages, active = views.film(run.result, range(len(run.result.blocks)))
 
         assert len(stages) == sum(model.config.units_per_block)
         assert active[0] == 1.0
