@@ -98,6 +98,18 @@ def curve(model: Model) -> list[Point]:
     return found
 
 
+def resized(model: Model) -> list[Point]:
+    """What a network was measured to do on images of other sizes: the rival that costs nothing."""
+    found = []
+    for row in stated.sizes(model):
+        flops, accuracy = row.get("Total Flops/mean"), row.get("eval/Accuracy")
+        if flops is not None and accuracy is not None:
+            side = f"{row['image_size']:.0f} px"
+            group = f"{_name(model).rstrip(',')}, other image sizes"
+            found.append(Point(group, side, flops, accuracy, short=side))
+    return found
+
+
 def points(family: Family, models: list[Model]) -> list[Point]:
     """The family, its static baselines, its relatives and the authors' figures.
 
@@ -117,7 +129,8 @@ def points(family: Family, models: list[Model]) -> list[Point]:
         if model.tau_range is not None:
             found += curve(model)
         elif not model.config.halts:
-            found.append(_point(model, "static ResNet", None))
+            found.append(_point(model, f"static {model.config.name.split('-')[0]}", None))
+            found += resized(model)
         elif model.digest in groups:
             found.append(_point(model, groups[model.digest], model.tau))
     known = [point for point in found if point is not None]

@@ -104,6 +104,26 @@ def curve(model: Model) -> list[dict[str, float]]:
     return sorted((row for row in rows if row.get("tau", 0) > 0), key=lambda row: row["tau"])
 
 
+def sizes(model: Model) -> list[dict[str, float]]:
+    """What a network was measured to do on images of other sizes; empty where unknown.
+
+    From ``NAME.sizes.json`` beside the checkpoint, where it was measured on these very
+    parameters: rows with ``image_size`` and the authors' metrics.
+    """
+    if not isinstance(model.source, Path):
+        return []
+    try:
+        text = model.source.with_suffix(".sizes.json").read_text(encoding="utf-8")
+        [stored] = from_json(text)["networks"]
+        if stored["content_hash"] != model.digest:
+            return []
+        rows = [{k: float(v) for k, v in row.items() if _is_number(v)} for row in stored["sizes"]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return []
+    found = [row for row in rows if row.get("image_size", 0) > 0]
+    return sorted(found, key=lambda row: row["image_size"])
+
+
 def mean_share(model: Model, tau: float | None = None) -> float | None:
     """Mean share of dense FLOPs on the test images, where the checkpoint says.
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 
-from app import loaders, stated, views
+from app import families, loaders, stated, views
 from app.controls.sizes import describe
 from app.records import Look
 from sact_core.checkpoint import write
@@ -81,6 +82,27 @@ def test_the_film_is_of_blocks_that_decide(imagenet_env):
     assert [stage.layer for stage in stages] == [1, 1, 4, 4, 4, 5, 5]
     assert len(active) == 7
     assert views.cost(run, model.plan)[0][0] == "stem, head, logits"
+
+
+def test_the_sweep_shows_the_rival_that_costs_nothing(imagenet_env):
+    dense = loaders.model("mobile")
+    rows = [
+        {"image_size": side, "Total Flops/mean": 1e4 * side, "eval/Accuracy": side / 500}
+        for side in (64, 32)
+    ]
+    beside = imagenet_env / "mobile.sizes.json"
+    stored = {"content_hash": dense.digest, "sizes": rows}
+    beside.write_text(json.dumps({"networks": [stored]}))
+
+    family = families.any_tau([loaders.model("mobile_anytau")])[0]
+    found = [p for p in families.points(family, loaders.shipped_models()) if "sizes" in p.group]
+    assert [(p.short, p.flops, p.accuracy) for p in found] == [
+        ("32 px", 32e4, 0.064),
+        ("64 px", 64e4, 0.128),
+    ]
+    stored["content_hash"] = "another"
+    beside.write_text(json.dumps({"networks": [stored]}))
+    assert not stated.sizes(dense)
 
 
 def test_every_class_can_be_looked_up(imagenet_env):
