@@ -432,7 +432,11 @@ def plot(path: Path, data_set: str, files: list[File]) -> None:
     lines = [
         (
             *styles[kind],
-            [(file.point, _label(file), _error(file)) for file in files if file.kind == kind],
+            [
+                (file.point, _label(file), _error(file))
+                for file in files
+                if file.kind == kind and not file.by_size  # drawn with its other sizes
+            ],
         )
         for kind in styles
     ]
