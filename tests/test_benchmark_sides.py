@@ -55,10 +55,11 @@ def test_a_side_answers_as_the_reference(rng, monkeypatch, family, name):
 
 
 @pytest.mark.parametrize("kernel", [1, 3])
-@pytest.mark.parametrize("family", ["cifar", "imagenet", "toy"])
+@pytest.mark.parametrize("family", ["cifar", "imagenet", "mobile", "toy"])
 def test_gathering_computes_the_same(rng, monkeypatch, family, kernel):
     monkeypatch.setitem(FAMILIES, "toy", TOY)
-    units = {"cifar": (4, 2, 3), "imagenet": (2, 2, 3, 2), "toy": (3, 3)}[family]
+    units = {"cifar": (4, 2, 3), "imagenet": (2, 2, 3, 2), "toy": (3, 3)}
+    units = (units | {"mobile": (1, 2, 2, 1, 3, 2, 1)})[family]
     net = random_net(
         rng, family=family, units_per_block=units, base_channels=4, num_classes=5,
         halting="sact", halting_bias=0.0, sact_kernel_size=kernel,

@@ -96,6 +96,7 @@ def test_the_authors_networks(reference_dir, name):
         ("cifar", (2, 3, 1), [(8, 8), (4, 12)]),
         # Odd sizes, where pads of strided convolutions and of the pooling differ by side.
         ("imagenet", (2, 1, 2, 1), [(33, 47), (32, 18), (1, 2)]),
+        ("mobile", (1, 2, 2, 1, 3, 1, 1), [(33, 47), (64, 50)]),
         ("toy", (2, 3), [(31, 18), (9, 14), (3, 2)]),
     ],
 )

@@ -27,7 +27,10 @@ def build_parser() -> argparse.ArgumentParser:
     net = parser.add_argument_group("network")
     about = "; ".join(f"{name}: {family.about}" for name, family in FAMILIES.items())
     net.add_argument("--family", choices=FAMILIES, help=about)
-    net.add_argument("--units", help="units per block: 5, 1_2_3, or 101, 3_4_6_3 (imagenet)")
+    net.add_argument(
+        "--units",
+        help="units per block: 5, 1_2_3, or 101, 3_4_6_3 (imagenet), or 1 for Lite1 (mobile)",
+    )
     for each in settings(NetworkConfig).values():
         if each.group == "network":
             add_setting(net, each, _defaults(each))
