@@ -225,11 +225,13 @@ def _append(out: h5py.File, part: MapFile, start: int, total: int) -> Iterator[N
                 raise MapError(f"{part.path} does not fit the other parts: it adds {name}")
             kind = np.dtype(object) if isinstance(source, Texts) else source.dtype
             _create(out, name, total, kind, sides)
-        if out[name].shape[1:] != sides:
+        # Held open: HDF5 packs a chunk anew whenever the data set that it is of is closed.
+        target = out[name]
+        if target.shape[1:] != sides:
             raise MapError(f"{part.path} does not fit the other parts: {name} {sides}")
         for row in range(0, part.num_images, BLOCK_IMAGES):
             block = part.read_rows(source, row, min(row + BLOCK_IMAGES, part.num_images))
-            out[name][start + row : start + row + len(block)] = block
+            target[start + row : start + row + len(block)] = block
             yield
 
 
