@@ -23,7 +23,7 @@ def film(choice: controls.Choice) -> None:
     with left:
         unit = (
             st.slider(
-                "Unit of the network",
+                "Unit, block after block",
                 1,
                 len(stages),
                 1,

@@ -122,7 +122,7 @@ def active_share(
             y=active[number],
             name=f"Block {block}",
             marker={
-                "color": CATEGORIES[(0, 2, 3, 4)[i % 4]],
+                "color": CATEGORIES[(0, 2, 3, 4, 5)[i % 5]],
                 "opacity": [1.0 if n == stage else 0.55 for n in number],
                 "line": {"width": [3 if n == stage else 0 for n in number], "color": ORANGE},
             },
@@ -131,7 +131,9 @@ def active_share(
             "active<extra></extra>",
         )
         first += count
-    figure.update_xaxes(title="unit, all blocks", fixedrange=True, dtick=1 if first <= 20 else None)
+    figure.update_xaxes(
+        title="unit, block after block", fixedrange=True, dtick=1 if first <= 15 else None
+    )
     figure.update_yaxes(
         title="positions active", tickformat=".0%", range=[0, 1.03], fixedrange=True
     )
