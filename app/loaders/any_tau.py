@@ -17,7 +17,7 @@ from app.folders import InputError, sentence
 from app.loaders import warming
 from app.loaders.checkpoints import net
 from app.loaders.costs import cost, require_memory
-from app.loaders.running import ENGINE, forward
+from app.loaders.running import ENGINE, forward, see
 from app.records import Look, Model, Run
 from sact_core.backends import Net
 
@@ -159,7 +159,7 @@ def find_tau(look: Look, target: float) -> Found:
     require_memory(look)
     network = net(look.model, warming.backend())
     try:
-        x = network.see(look.picture.pixels, look.image_size, look.fit).x
+        x = see(network, look).x
         with ENGINE:
             budget = network.find_tau([x], target)
     except (ValueError, MemoryError) as error:
@@ -176,7 +176,7 @@ def _dial(
     _net: Net,
     _look: Look,
 ) -> Dial:
-    x = _net.see(_look.picture.pixels, _look.image_size, _look.fit).x
+    x = see(_net, _look).x
     parts = []
     for begin in range(0, len(taus), together):
         some = np.array(taus[begin : begin + together])

@@ -10,6 +10,7 @@ import pytest
 from app import families, loaders, stated, views
 from app.controls.sizes import describe
 from app.records import Look
+from sact_core.backends import Net
 from sact_core.checkpoint import write
 from sact_core.config import NetworkConfig, Preprocessing
 from sact_core.data.imagenet import imagenet_classes
@@ -103,6 +104,25 @@ def test_the_sweep_shows_the_rival_that_costs_nothing(imagenet_env):
     stored["content_hash"] = "another"
     beside.write_text(json.dumps({"networks": [stored]}))
     assert not stated.sizes(dense)
+
+
+def test_an_image_is_made_ready_once_for_its_map_and_for_every_tau(imagenet_env, monkeypatch):
+    look = Look(loaders.model("mobile_anytau"), loaders.example("Rocket"), 96)
+    seen = []
+    made = Net.see
+
+    def see(self, *args, **options):
+        seen.append(args)
+        return made(self, *args, **options)
+
+    monkeypatch.setattr(Net, "see", see)
+    first = loaders.run(look)
+    loaders.dial(look)
+    loaders.run(replace(look, tau=0.05))
+    assert len(seen) == 1
+    other = loaders.run(replace(look, image_size=64))
+    assert len(seen) == 2
+    assert other.seen.pixels.shape != first.seen.pixels.shape
 
 
 def test_every_class_can_be_looked_up(imagenet_env):
