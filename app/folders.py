@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sact_core.resources import memory_sentence
 from sact_core.shipped import networks_dir
+from sact_core.texts import told
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "app" / "examples"
@@ -33,7 +34,7 @@ def data_dir() -> Path:
 
 def sentence(error: BaseException) -> str:
     """What went wrong, without the folders of this machine."""
-    text = memory_sentence(error) or str(error) or type(error).__name__
+    text = memory_sentence(error) or told(error) or type(error).__name__
     for folder in (str(ROOT), str(pretrained_dir()), str(runs_dir())):
         text = text.replace(folder + os.sep, "")
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

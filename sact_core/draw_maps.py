@@ -34,7 +34,7 @@ import numpy as np
 
 from sact_core.commands import parse, progress, run
 from sact_core.extras import need
-from sact_core.files import write_bytes
+from sact_core.files import make_folder, write_bytes, written_in
 from sact_core.maps import drawing
 from sact_core.maps.drawing import COLOUR_MAPS
 
@@ -164,9 +164,12 @@ def _swapped(out: Path) -> Iterator[Path]:
     Renaming takes no time beside drawing. A folder that was made for it goes again if not.
     """
     made = [folder for folder in (out, *out.parents) if not folder.exists()]
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     try:
-        with tempfile.TemporaryDirectory(prefix=".draw_maps-", suffix=".tmp", dir=out) as name:
+        with contextlib.ExitStack() as stack:
+            with written_in(out):
+                lent = tempfile.TemporaryDirectory(prefix=".draw_maps-", suffix=".tmp", dir=out)
+            name = stack.enter_context(lent)
             yield Path(name)
             old = list(_drawn_before(out))
             new = {path.name for path in Path(name).iterdir()}

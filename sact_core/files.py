@@ -81,6 +81,38 @@ def clear_leftovers(folder: Path, wanted: Callable[[str], object]) -> None:
             path.unlink(missing_ok=True)
 
 
+def make_folder(path: str | Path) -> None:
+    """Make a folder and those above it, where they are not there yet.
+
+    Raises
+    ------
+    OSError
+        If it is a file or cannot be made; the message names it.
+    """
+    with written_in(path):
+        Path(path).mkdir(parents=True, exist_ok=True)
+
+
+@contextlib.contextmanager
+def written_in(folder: str | Path) -> Iterator[None]:
+    """Inside, an error of the system says that this folder cannot be written, and why.
+
+    Raises
+    ------
+    OSError
+        Of the error's kind.
+    """
+    folder = Path(folder)
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        if folder.exists() and not folder.is_dir():
+            raise type(error)(f"cannot write {folder}: it is a file, not a folder") from error
+        raise type(error)(f"cannot write {folder}: {_reason(error, folder)}") from error
+
+
 def require_writable(path: str | Path) -> None:
     """Refuse now what `written_beside` would refuse when a long work is done.
 
@@ -119,8 +151,10 @@ def _open_beside(path: Path) -> tuple[int, Path]:
 
 
 def _reason(error: OSError, path: Path) -> str:
-    if error.errno == errno.ENOENT:
+    if error.errno == errno.ENOENT and not path.parent.exists():
         return f"the folder {path.parent} does not exist"
+    if error.errno == errno.ENOENT:  # it is there, but as /proc is
+        return f"{path.parent} takes no files"
     if error.errno == errno.ENOTDIR:
         return f"{path.parent} is no folder"
     if error.errno == errno.ENOSPC:

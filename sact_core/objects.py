@@ -41,6 +41,7 @@ from sact_core.commands import (
 from sact_core.data.images import ImageError
 from sact_core.measures.boxes import Boxes, inside_mask, names_in, read_boxes
 from sact_core.measures.gaze import auc_judd, centre_map
+from sact_core.texts import told
 
 if TYPE_CHECKING:
     from sact_core.backends import Net
@@ -155,7 +156,7 @@ def measure(
         except NotFinite:
             raise  # not this image's fault
         except ValueError as error:
-            left_out[name] = str(error).partition("\n")[0]
+            left_out[name] = told(error).partition("\n")[0]
         done()
     return found, left_out | dict.fromkeys(missing, "it is not among the images")
 
@@ -291,7 +292,7 @@ def _decoded(record: Record | ImageError, units: str) -> Image:
             raise record
         return record.name, record.pixels(said=smaller)
     except ImageError as error:
-        return error.name or "an example", str(error)
+        return error.name or "an example", told(error)
 
 
 def _cells(one: Mapping[str, float]) -> str:

@@ -51,10 +51,10 @@ from sact_core.commands import (
 )
 from sact_core.config import FITS
 from sact_core.extras import need
-from sact_core.files import require_writable
+from sact_core.files import make_folder, require_writable
 from sact_core.maps.drawing import COLOUR_MAPS
 from sact_core.processes import Processes
-from sact_core.texts import shown
+from sact_core.texts import shown, told
 
 if TYPE_CHECKING:
     from sact_core.backends import Net
@@ -305,7 +305,7 @@ def _ponder_all(args: argparse.Namespace, command: str) -> int:
     net = spend_target(net, args, lambda: _readable(args.images), fit)
     provenance = _provenance(net, args, command)
     if args.out is not None:
-        Path(args.out).mkdir(parents=True, exist_ok=True)
+        make_folder(args.out)
     if args.html is None:
         return _ponder_each(args, net, fit, stems, provenance, between, None)
     from sact_core.handout import Gathering
@@ -373,7 +373,7 @@ def _ponder_each(
         except NotFinite:
             raise  # not this photograph's fault
         except (ValueError, OSError) as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {told(error)}", file=sys.stderr)
             num_failed += 1
             continue
         print(describe(net, pondered), flush=True)

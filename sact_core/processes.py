@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from sact_core import rendezvous
 from sact_core.resources import cores
-from sact_core.texts import shown
+from sact_core.texts import shown, told
 
 T = TypeVar("T")
 
@@ -191,7 +191,7 @@ class Processes:
         try:
             made.append(prepare())
         except (ValueError, OSError) as error:
-            problem = str(error)
+            problem = told(error)
         problems = [text for text in self.gather(problem) if text is not None]
         if problems:
             raise Agreed(problems[0])

@@ -47,6 +47,7 @@ from sact_core.commands import (
 )
 from sact_core.measures.cat2000 import Stimulus, read_stimulus, stimuli
 from sact_core.measures.gaze import auc_judd, blur, centre_map, mix, post_process
+from sact_core.texts import told
 
 if TYPE_CHECKING:
     from sact_core.backends import Net
@@ -140,7 +141,7 @@ def score(
             except NotFinite:
                 raise  # not this photograph's fault
             except (ValueError, OSError) as error:
-                skipped[stimulus.name] = str(error).partition("\n")[0]
+                skipped[stimulus.name] = told(error).partition("\n")[0]
             done()
 
     rest, num_chosen_on = list(found), 0

@@ -23,6 +23,9 @@ SHORT_NAMES: Mapping[str, str] = {
 }
 
 
+_FOR_EXAMPLE = '"cifar10-anytau"'
+
+
 def home() -> Path:
     """Folder of ``streamlit_app.py``, ``app`` and ``pretrained``."""
     beside = Path(__file__).resolve().parents[1]
@@ -66,7 +69,16 @@ def find_network(source: str | Path | bytes) -> str | Path | bytes:
     ------
     FileNotFoundError
         If it can only be a name, being neither there nor a path, and is none.
+    TypeError, ValueError
+        If it is nothing of that kind, or an empty text.
     """
+    if not isinstance(source, str | os.PathLike | bytes):
+        raise TypeError(
+            f"give the file of a network, its contents or its name as {_FOR_EXAMPLE}; "
+            f"got {type(source).__name__}"
+        )
+    if source == "":
+        raise ValueError(f"give the file of a network or its name as {_FOR_EXAMPLE}; got no text")
     if isinstance(source, bytes) or (os.path.lexists(source) and not os.path.isdir(source)):
         return source
     text = os.fspath(source)
@@ -78,7 +90,7 @@ def find_network(source: str | Path | bytes) -> str | Path | bytes:
         for each, path in found.items():
             if stem in (each, _plain(path.stem)):
                 return path
-    if text.endswith(".h5") or os.path.isdir(source):
+    if os.path.isdir(source):
         return source
     listed = ", ".join(map(shown, found)) or f"none in {shown(networks_dir())}"
     raise FileNotFoundError(

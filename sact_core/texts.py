@@ -10,6 +10,7 @@ opens a file has its path as it is; whatever is said or written of it goes throu
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from pathlib import Path
@@ -23,6 +24,9 @@ MAX_LINES, MAX_LINE = 30, 1000
 _CONTROL = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
+
+#: What only writing runs into.
+_UNWRITABLE = (errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 
 #: What a byte that is not UTF-8 is shown as.
 _BYTE = re.compile(r"\\x([89a-f][0-9a-f])")
@@ -81,16 +85,44 @@ def plain(text: object, most_lines: int = MAX_LINES, most: int = MAX_LINE) -> st
     Parameters
     ----------
     text : object
-        A text, or what makes one, such as an error.
+        A text, or what makes one, such as an error; one of the system is put in words.
     most_lines, most : int
         Lines that are kept of it, and characters of each. Where more lines go, the last
         one says how many.
     """
-    lines = str(text).split("\n")
+    lines = (told(text) if isinstance(text, BaseException) else str(text)).split("\n")
     more = len(lines) - most_lines
     if more > 1:
         lines[most_lines:] = [f"… and {more:,} more lines"]
     return "\n".join(shown(cut(line, most)) for line in lines)
+
+
+def told(error: BaseException) -> str:
+    """Put an error of the system in words: ``there is no file cat.jpg``.
+
+    Parameters
+    ----------
+    error : BaseException
+        An OSError of the system has a number and a path; any other error says already what
+        is wrong.
+    """
+    if not isinstance(error, OSError) or error.errno is None:
+        return str(error)
+    name = error.filename
+    if not isinstance(name, str | bytes | os.PathLike):
+        return str(error)
+    path = os.fsdecode(name)
+    if error.errno == errno.ENOENT:
+        kind = "file" if os.path.splitext(path)[1] else "file or folder"
+        return f"there is no {kind} {path}"
+    if error.errno == errno.EISDIR:
+        return f"{path} is a folder, not a file"
+    if error.errno in (errno.ENOTDIR, errno.EEXIST) and os.path.lexists(path):
+        return f"{path} exists" if os.path.isdir(path) else f"{path} is a file, not a folder"
+    if error.errno == errno.ENOTDIR:
+        return f"there is no file {path}: a part of its path is no folder"
+    verb = "write" if error.errno in _UNWRITABLE else "open"
+    return f"cannot {verb} {path}: {(error.strerror or 'no reason given').lower()}"
 
 
 def shown_values(values: Any) -> Any:

@@ -39,6 +39,24 @@ def test_bad_input_is_one_sentence(error, capsys):
     assert capsys.readouterr() == ("", f"error (process 1): {error}\n")
 
 
+def test_an_error_of_the_system_is_put_in_words(tmp_path, capsys):
+    (tmp_path / "plain").write_bytes(b"")
+    for act, said in (
+        ((tmp_path / "no.jpg").read_bytes, f"there is no file {tmp_path / 'no.jpg'}"),
+        (lambda: os.scandir(tmp_path / "no"), f"there is no file or folder {tmp_path / 'no'}"),
+        (tmp_path.read_bytes, f"{tmp_path} is a folder, not a file"),
+        (lambda: os.scandir(tmp_path / "plain"), f"{tmp_path / 'plain'} is a file, not a folder"),
+        (lambda: os.mkdir(tmp_path), f"{tmp_path} exists"),
+    ):
+        assert run(act) == 2
+        assert capsys.readouterr() == ("", f"error: {said}\n")
+
+
+def test_a_folder_is_not_replaced(tmp_path):
+    with pytest.raises(IsADirectoryError, match="it is a folder"):
+        commands.refuse_existing(tmp_path, force=False)
+
+
 def test_long_messages_are_cut_and_steer_no_terminal(capsys):
     def work(message):
         raise ValueError(message)

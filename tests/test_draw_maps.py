@@ -156,7 +156,7 @@ def test_partial_files_say_so(tmp_path, capsys):
 
 def test_mistakes_are_one_sentence(tmp_path, capsys):
     out = tmp_path / "out"
-    assert "No such file" in fails(capsys, tmp_path / "no.h5", "--out", out)
+    assert "there is no file" in fails(capsys, tmp_path / "no.h5", "--out", out)
     (tmp_path / "a.h5").write_text("hello")
     assert "is no HDF5 file" in fails(capsys, tmp_path / "a.h5", "--out", out)
     (tmp_path / "plain").write_text("")

@@ -571,7 +571,7 @@ def test_mistakes_are_one_sentence(tmp_path, checkpoint, folder, capsys):
     data = ["--dataset", folder]
     assert "give photographs, or a data set" in fails(capsys, *net, *out)
     assert "give photographs, or a data set" in fails(capsys, folder, *net, *out, *data)
-    assert "No such file" in fails(capsys, tmp_path / "no.jpg", *net, *out)
+    assert "there is no file" in fails(capsys, tmp_path / "no.jpg", *net, *out)
     (tmp_path / "empty").mkdir()
     assert "there are no photographs in" in fails(capsys, tmp_path / "empty", *net, *out)
     assert "has no split 'train'" in fails(capsys, *net, *out, *data, "--split", "train")

@@ -184,7 +184,7 @@ def test_a_curve_beside_a_checkpoint_is_taken_and_must_be_its_own(net, tmp_path,
         (["maps", "{photo}", "--checkpoint", "{net}", "--taus", "7", "--out", "f.svg"], "tau 7"),
         (["maps", "{photo}", "--checkpoint", "{plain}", "--out", "f.svg"], "is a vanilla network"),
         (["maps", *["{photo}"] * 25, "--checkpoint", "{net}", "--out", "f.svg"], "room for 24"),
-        (["maps", "no.jpg", "--checkpoint", "{net}", "--out", "f.svg"], "No such file"),
+        (["maps", "no.jpg", "--checkpoint", "{net}", "--out", "f.svg"], "there is no file"),
         (["maps", "{photo}", "--checkpoint", "{net}", "--out", "no/f.svg"], "no does not exist"),
         (
             ["maps", "{photo}", "--checkpoint", "{net}", "--limits", "2", "1", "--out", "f.svg"],

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from sact_core.files import clear_leftovers, write_bytes, written_beside
+from sact_core.files import clear_leftovers, make_folder, write_bytes, written_beside
 
 
 def test_replaces_a_file_and_leaves_nothing_beside(tmp_path):
@@ -146,6 +146,22 @@ def test_a_bad_place_is_named(tmp_path):
         write_bytes(tmp_path / "plain" / "a", b"")
     with pytest.raises(IsADirectoryError, match="it is a folder"):
         write_bytes(tmp_path, b"")
+    if os.path.isdir("/proc"):  # a folder that is there, but in which none can be made
+        with pytest.raises(FileNotFoundError, match="cannot write /proc/x: /proc takes no files"):
+            write_bytes("/proc/x", b"")
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path, monkeypatch):
+    (tmp_path / "plain").write_bytes(b"")
+    with pytest.raises(FileExistsError, match=r"cannot write .*plain: it is a file, not a folder$"):
+        make_folder(tmp_path / "plain")
+
+    def refuse(path, *args, **options):
+        raise PermissionError(errno.EPERM, "Operation not permitted", str(path))
+
+    monkeypatch.setattr("pathlib.Path.mkdir", refuse)
+    with pytest.raises(PermissionError, match=r"cannot write .*new: operation not permitted$"):
+        make_folder(tmp_path / "new")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

@@ -619,7 +619,9 @@ def test_mistakes_are_one_sentence(tmp_path, prefix, capsys):
     assert "eps must be from 0 to 1" in fails(capsys, prefix, "--out", out, "--eps", "2")
     assert "image_size must be" in fails(capsys, prefix, "--out", out, "--image-size", "0")
     assert "does not exist" in fails(capsys, prefix, "--out", tmp_path / "no" / "m.h5")
-    assert "No such file" in fails(capsys, prefix, "--out", out, "--class-names", tmp_path / "no")
+    assert "there is no file" in fails(
+        capsys, prefix, "--out", out, "--class-names", tmp_path / "no"
+    )
     (tmp_path / "names").write_text("one\ntwo\n")
     assert "class_names has 2 names for 10 classes" in fails(
         capsys, prefix, "--out", out, "--class-names", tmp_path / "names"

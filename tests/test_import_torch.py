@@ -315,8 +315,8 @@ def test_one_tensor_is_no_two_parameters(saved, tmp_path, capsys):
 
 def test_mistakes_are_one_sentence(saved, tmp_path, capsys):
     path, names = tmp_path / "net.pth", ["--names", tmp_path / "names.json"]
-    assert "No such file" in sentence(capsys, tmp_path / "absent.pth")
-    assert "No such file" in sentence(capsys, path, "--names", tmp_path / "absent.json")
+    assert "there is no file" in sentence(capsys, tmp_path / "absent.pth")
+    assert "there is no file" in sentence(capsys, path, "--names", tmp_path / "absent.json")
     assert "eps must be from 0 to 1" in sentence(capsys, path, *names, "--eps", "2")
     assert "image_size must be" in sentence(capsys, path, *names, "--image-size", "0")
     assert "units must look like" in sentence(capsys, path, *names, "--units", "many")

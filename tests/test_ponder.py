@@ -187,7 +187,7 @@ def test_existing_files_are_kept(tmp_path, network, photo, capsys):
 def test_mistakes_are_one_sentence(tmp_path, network, photo, capsys):
     out = ["--out", tmp_path / "out"]
     net = ["--checkpoint", network]
-    assert "No such file" in fails(capsys, photo, "--checkpoint", tmp_path / "no.h5", *out)
+    assert "there is no file" in fails(capsys, photo, "--checkpoint", tmp_path / "no.h5", *out)
     assert "is no HDF5 file" in fails(capsys, photo, "--checkpoint", photo, *out)
     assert "--num-threads must be" in fails(capsys, photo, *net, *out, "--num-threads", "0")
     assert "image_size must be" in fails(capsys, photo, *net, *out, "--image-size", "0")

@@ -60,16 +60,27 @@ def test_a_folder_of_other_networks(elsewhere, monkeypatch):
     assert sact_core.read("mine").config.halts
 
 
-@pytest.mark.parametrize("name", ["cifar10-any", "", "\0", "x" * 5000])
+@pytest.mark.parametrize("name", ["cifar10-any", "cifar10-any.h5", "", "\0", "x" * 5000])
 def test_a_name_that_is_none_lists_those_that_are(elsewhere, name):
     with pytest.raises((FileNotFoundError, ValueError, OSError)) as found:
         sact_core.load(name, "reference")
-    if name == "cifar10-any":
-        assert "there is no file cifar10-any, and no network of that name" in str(found.value)
+    if name.startswith("cifar10-any"):
+        assert f"there is no file {name}, and no network of that name" in str(found.value)
         assert "cifar10, cifar10-anytau, caltech101, caltech101-anytau, " in str(found.value)
 
 
-@pytest.mark.parametrize("path", ["no/cifar10", "./cifar10-anytau", "no.h5"])
+@pytest.mark.parametrize("path", ["no/cifar10", "./cifar10-anytau"])
 def test_a_path_is_no_name(elsewhere, path):
-    with pytest.raises(FileNotFoundError, match="No such file"):
+    with pytest.raises(FileNotFoundError, match=f"there is no file or folder {path}"):
         sact_core.load(path, "reference")
+
+
+def test_what_is_no_source_is_told():
+    for nothing, kind in ((None, TypeError), (3, TypeError), ("", ValueError)):
+        with pytest.raises(kind, match="give the file of a network"):
+            sact_core.load(nothing, "reference")
+
+
+def test_a_folder_is_no_network(tmp_path):
+    with pytest.raises(IsADirectoryError, match=f"^{tmp_path} is a folder, not a file$"):
+        sact_core.load(tmp_path, "reference")

@@ -147,7 +147,11 @@ def refuse_existing(path: str | os.PathLike[str], force: bool) -> None:
     ------
     FileExistsError
         If it is there, or a link of its name.
+    IsADirectoryError
+        If it is a folder, which nothing replaces.
     """
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"cannot write {os.fspath(path)}: it is a folder; name a file")
     if os.path.lexists(path) and not force:
         raise FileExistsError(f"{os.fspath(path)} exists; give --force to replace it")
 

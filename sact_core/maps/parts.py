@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sact_core.data.records import Unreadable
-from sact_core.files import MAX_NAMED, clear_leftovers, write_bytes
+from sact_core.files import MAX_NAMED, clear_leftovers, write_bytes, written_in
 from sact_core.maps.file import MapError, MapFile
 from sact_core.maps.writing import Rows, merge_maps, write_maps
 from sact_core.untrusted_json import from_json
@@ -203,7 +203,8 @@ def alone(out: Path) -> Iterator[None]:
         If the folder cannot be made.
     """
     folder = parts_folder(out)
-    folder.mkdir(parents=True, exist_ok=True)
+    with written_in(folder.parent):  # which people know
+        folder.mkdir(parents=True, exist_ok=True)
     try:
         import fcntl
     except ImportError:  # not on this system

@@ -12,6 +12,8 @@ from typing import Any
 
 import h5py
 
+from sact_core.texts import told
+
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 #: What libhdf5 raises at damaged files, depending on where it stumbles.
 _DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError, OverflowError)
@@ -60,11 +62,10 @@ class Opened:
         if isinstance(self.source, bytes):
             start, self.size = self.source, len(self.source)
         else:
-            kind = stat.S_IFMT(os.stat(self.source).st_mode)
-            if kind not in (stat.S_IFREG, stat.S_IFDIR):  # a pipe would be waited for
-                raise self.error(f"{self.label} is no ordinary file")
-            with open(self.source, "rb") as plain:
-                start, self.size = plain.read(1024), os.fstat(plain.fileno()).st_size
+            try:
+                start, self.size = self._beginning()
+            except OSError as error:
+                raise type(error)(told(error)) from error
         begins = (0, _USER_BLOCK) if self.user_block else (0,)
         if not any(start.startswith(_SIGNATURE, begin) for begin in begins):
             what = "is no HDF5 file" if start else "is empty"
@@ -75,6 +76,14 @@ class Opened:
         except _DAMAGE as error:
             raise self.error(_told(self)) from error
         return self
+
+    def _beginning(self) -> tuple[bytes, int]:
+        """The first bytes, where an HDF5 file says that it is one, and the file's length."""
+        kind = stat.S_IFMT(os.stat(self.source).st_mode)
+        if kind not in (stat.S_IFREG, stat.S_IFDIR):  # a pipe would be waited for
+            raise self.error(f"{self.label} is no ordinary file")
+        with open(self.source, "rb") as plain:
+            return plain.read(1024), os.fstat(plain.fileno()).st_size
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         self.root.close()
