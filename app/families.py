@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from fractions import Fraction
 
 from app import stated
 from app.figures import Point
@@ -165,9 +164,8 @@ def _label(model: Model) -> str:
 
 def _name(model: Model) -> str:
     """Name of a network, with its width where that is not the authors'."""
-    config = model.config
-    width = Fraction(config.base_channels, config.facts.usual_channels)
-    return config.name if width == 1 else f"{config.name}, {width} width,"
+    name = model.config.title
+    return f"{name}," if "," in name else name
 
 
 def _kind(model: Model) -> tuple[object, ...]:

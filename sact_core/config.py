@@ -14,6 +14,7 @@ import dataclasses
 import math
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any, TypeVar
 
 from sact_core.families import FAMILIES, Family
@@ -196,6 +197,12 @@ class NetworkConfig:
         name = self.facts.name_of(self.units_per_block)
         kind = " " + self.halting.upper() if self.halts else ""
         return f"{name}{kind}" + (" any tau" if self.tau_conditioned else "")
+
+    @property
+    def title(self) -> str:
+        """The name, with the width where it is not the authors': ``ResNet-50, 1/4 width``."""
+        width = Fraction(self.base_channels, self.facts.usual_channels)
+        return self.name if width == 1 else f"{self.name}, {width} width"
 
 
 @dataclass(frozen=True)

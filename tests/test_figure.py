@@ -33,14 +33,16 @@ CONFIG = NetworkConfig(
     tau_low=0.001,
     tau_high=0.5,
 )
+TINY = {"dataset": "tiny", "split": "test"}
 METRICS = {"eval/Accuracy": 0.875, "Total Flops/mean": 2.5e6, "Total Flops/std": 5e4, "count": 400}
+RECORD = {"metrics": METRICS | {"split": "test"}, "data_set": {"name": "tiny"}}
 
 
 @pytest.fixture
 def net(tmp_path):
     path = tmp_path / "any_tau.h5"
     params = random_params(np.random.default_rng(3), CONFIG)
-    write(path, Checkpoint(CONFIG, params, Preprocessing(), (), {"metrics": METRICS}))
+    write(path, Checkpoint(CONFIG, params, Preprocessing(), (), RECORD))
     return path
 
 
@@ -106,7 +108,7 @@ def test_every_format_has_the_width_asked_for_and_its_origin(net, photo, tmp_pat
         random_params(np.random.default_rng(3), CONFIG),
         Preprocessing(),
         (),
-        {"metrics": METRICS},
+        RECORD,
     )
     assert network["content_hash"] == content_hash(checkpoint)
     assert (network["tau"], told[0]["image_size"], told[0]["fit"]) == (0.01, 16, "square")
@@ -143,27 +145,34 @@ def test_one_value_for_each_position_where_the_input_divides(side, shape):
 
 def test_tables_hold_what_was_measured(net, tmp_path):
     rows = [METRICS | {"tau": 0.2}, METRICS | {"tau": 0.01, "Total Flops/mean": 2e6}]
-    curve = curve_file(tmp_path / "a.curve.json", rows, image_size=32)
+    curve = curve_file(tmp_path / "a.curve.json", rows, image_size=32, **TINY)
     out = [tmp_path / f"t.{kind}" for kind in ("csv", "tex", "md", "png")]
     assert main(["curve", str(curve), str(net), "--out", *map(str, out)]) == 0
     lines = out[0].read_text().splitlines()
     table = list(csv.reader(line for line in lines if not line.startswith("# ")))
-    assert table[0] == ["network", "tau", "accuracy, %", "MFLOPs, mean", "MFLOPs, std", "images"]
-    assert table[1:3] == [
-        ["A & B $", "0.01", "87.50", "2.0", "0.1", "400"],
-        ["A & B $", "0.2", "87.50", "2.5", "0.1", "400"],
+    assert table[0] == [
+        *("network", "tau", "accuracy, %", "MFLOPs, mean", "MFLOPs, std"),
+        *("data set", "split", "images", "image size"),
     ]
-    assert table[3][0] == CONFIG.name
+    assert table[1:3] == [
+        ["A & B $", "0.01", "87.50", "2.0", "0.1", "tiny", "test", "400", "32"],
+        ["A & B $", "0.2", "87.50", "2.5", "0.1", "tiny", "test", "400", "32"],
+    ]
+    assert table[3][0] == "ResNet-16 SACT any tau, 1/4 width"
+    assert table[3][5:] == ["tiny", "test", "400", "32"]
     about = dict(line[2:].split(": ", 1) for line in lines if line.startswith("# "))
+    for each in json.loads(about["networks"]):
+        assert [each[k] for k in ("data_set", "split", "image_size")] == ["tiny", "test", 32]
+        assert set(each["images"]) == {400}
     hashes = [each["content_hash"] for each in json.loads(about["networks"])]
     assert hashes[0] == "ab"
     assert len(hashes[1]) == 64
     assert about["version"] == __version__
     latex = out[1].read_text()
-    assert r"A \& B \$ & 0.01 & 87.50 & 2.0 & 0.1 & 400 \\" in latex
+    assert r"A \& B \$ & 0.01 & 87.50 & 2.0 & 0.1 & tiny & test & 400 & 32 \\" in latex
     assert r"accuracy, \%" in latex
     assert latex.index(r"\toprule") < latex.index(r"\midrule") < latex.index(r"\bottomrule")
-    assert "| A & B $ | 0.01 | 87.50 | 2.0 | 0.1 | 400 |" in out[2].read_text()
+    assert "| A & B $ | 0.01 | 87.50 | 2.0 | 0.1 | tiny | test | 400 | 32 |" in out[2].read_text()
 
 
 def test_a_curve_beside_a_checkpoint_is_taken_and_must_be_its_own(net, tmp_path, capsys):
@@ -174,6 +183,66 @@ def test_a_curve_beside_a_checkpoint_is_taken_and_must_be_its_own(net, tmp_path,
     assert "any_tau.curve.json belongs to another network" in capsys.readouterr().err
     curve.unlink()
     assert main([*words[:-1], str(tmp_path / "c.svg")]) == 0
+
+
+def fixed(path, tau, channels=16, **data):
+    """A network that was trained for one tau."""
+    config = NetworkConfig(units_per_block=(1, 1, 1), base_channels=channels, halting="act")
+    data_set = {"name": "tiny"} | data
+    record = RECORD | {"tau": tau, "data_set": data_set}
+    write(path, Checkpoint(config, init_params(build_plan(config)), Preprocessing(), (), record))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({"name": "other"}, "b.h5 of other test"),
+        ({"note": "JPEG copies"}, "b.h5 of tiny (JPEG copies) test"),
+        ({"name": None}, "b.h5 of unknown data set test"),
+    ],
+)
+def test_networks_of_other_images_share_no_axis(tmp_path, capsys, data, said):
+    files = [fixed(tmp_path / "a.h5", 0.02), fixed(tmp_path / "b.h5", 0.05, **data)]
+    out = tmp_path / "t.md"
+    assert main(["curve", *map(str, files), "--out", str(out)]) == 2
+    told = capsys.readouterr().err
+    assert "do not compare: a.h5 is of tiny test, " in told
+    assert said in told
+    assert told.count("\n") == 1
+    assert not out.exists()
+
+
+def test_other_splits_share_no_axis_and_versions_of_a_data_set_do(tmp_path, capsys):
+    rows = [METRICS | {"tau": 0.2}]
+    one = curve_file(tmp_path / "a.json", rows, **TINY)
+    other = curve_file(tmp_path / "b.json", rows, **TINY | {"split": "train"})
+    again = curve_file(tmp_path / "c.json", rows, **TINY | {"dataset": "Tiny:1.0.0"})
+    words = ["--out", str(tmp_path / "t.csv")]
+    assert main(["curve", str(one), str(other), *words]) == 2
+    assert "b.json of tiny train" in capsys.readouterr().err
+    assert main(["curve", str(one), str(again), *words]) == 0
+
+
+def test_legends_and_titles_tell_networks_apart(photo, tmp_path, monkeypatch):
+    files = [
+        fixed(tmp_path / "a.h5", 0.02),
+        fixed(tmp_path / "b.h5", 0.05),
+        fixed(tmp_path / "c.h5", 0.05, channels=8),
+        fixed(tmp_path / "d.h5", 0.02),
+    ]
+    monkeypatch.setitem(matplotlib.rcParams, "svg.fonttype", "none")  # text as text
+    curve, out = tmp_path / "f.svg", tmp_path / "m.svg"
+    assert main(["curve", *map(str, files), "--out", str(curve)]) == 0
+    for name in (
+        *("ResNet-8 ACT, τ = 0.02 (a.h5)", "ResNet-8 ACT, τ = 0.02 (d.h5)"),
+        *("ResNet-8 ACT, τ = 0.05", "ResNet-8 ACT, 1/2 width, τ = 0.05"),
+    ):
+        assert f">{name}<" in curve.read_text()
+    words = ["maps", photo, "--checkpoint", *files, "--backend", "reference", "--out", out]
+    assert main([*map(str, words)]) == 0
+    for name in ("τ = 0.02", "τ = 0.05", "a.h5", "d.h5", "ResNet-8 ACT, 1/2 width"):
+        assert f">{name}<" in out.read_text()
 
 
 @pytest.mark.parametrize(

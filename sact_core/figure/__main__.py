@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,8 +110,10 @@ def _draw(args: argparse.Namespace, command: str) -> None:
 
 def _draw_curve(args: argparse.Namespace, paths: list[Path], about: dict[str, Any]) -> None:
     from sact_core.figure import curve, saving
+    from sact_core.figure.measured import read_measured
 
-    networks = [curve.read_measured(source) for source in args.networks]
+    networks = [read_measured(source) for source in args.networks]
+    curve.refuse_others(networks)
     title = "accuracy against FLOPs"
     about = {"title": title, "networks": curve.about(networks), **about}
     for path in paths:
@@ -176,6 +179,7 @@ def _networks(
     """Columns of the grid: what is above each, its network at its price, and its record."""
     from sact_core.checkpoint import read
     from sact_core.checkpoint.writing import content_hash
+    from sact_core.figure.measured import trained_at
 
     found = []
     for file in args.checkpoint:
@@ -188,9 +192,9 @@ def _networks(
         if args.target_flops is not None:
             at = [spend_target(net, args, images, fit)]
         for each in at:
-            words = [net.config.name] * (len(args.checkpoint) > 1)
-            words += [f"τ = {each.tau:.4g}"] * (each.tau is not None)
-            tau = each.tau if each.tau is not None else checkpoint.provenance.get("tau")
+            tau = each.tau if each.tau is not None else trained_at(checkpoint)
+            words = [net.config.title] * (len(args.checkpoint) > 1)
+            words += [f"τ = {tau:.4g}"] * (tau is not None)
             record = {
                 "name": net.config.name,
                 "file": shown(Path(file).name),
@@ -199,8 +203,12 @@ def _networks(
                 "backend": net.backend,
                 "precision": net.precision,
             }
-            found.append(("\n".join(words or [net.config.name]), each, record))
-    return found
+            found.append(("\n".join(words or [net.config.title]), each, record))
+    often = Counter(title for title, *_ in found)
+    return [
+        (f"{title}\n{record['file']}" if often[title] > 1 else title, each, record)
+        for title, each, record in found
+    ]
 
 
 if __name__ == "__main__":
