@@ -32,6 +32,15 @@ def net(rng):
     return Net.from_checkpoint(checkpoint_of(rng), "reference")
 
 
+def test_a_network_is_shown_in_a_line(rng, net):
+    assert repr(net) == (
+        "<Net ResNet-12 SACT, cifar family: 3 classes, units (2, 1, 2), reference backend>"
+    )
+    shown = repr(checkpoint_of(rng))
+    assert "NetworkConfig" in shown
+    assert "made" not in shown  # nor what may be as long as a page
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_load_on_every_backend(rng, tmp_path, backend):
     checkpoint = checkpoint_of(rng)

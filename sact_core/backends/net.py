@@ -138,6 +138,13 @@ class Net:
             precision,
         )
 
+    def __repr__(self) -> str:
+        tau = "" if self.tau is None else f", tau {self.tau:g}"
+        return (
+            f"<Net {self.config.name}, {self.config.family} family: {self.config.num_classes:,} "
+            f"classes, units {self.config.units_per_block}{tau}, {self.computed_by}>"
+        )
+
     @property
     def computed_by(self) -> str:
         """Backend and precision in words, such as ``masked backend in bfloat16``."""

@@ -47,8 +47,8 @@ class Header:
 
     config: NetworkConfig
     preprocessing: Preprocessing
-    class_names: tuple[str, ...]
-    provenance: dict[str, Any]
+    class_names: tuple[str, ...] = field(repr=False)
+    provenance: dict[str, Any] = field(repr=False)
     content_hash: str
 
 
@@ -73,5 +73,5 @@ class Checkpoint:
     config: NetworkConfig
     params: dict[str, np.ndarray] = field(repr=False)
     preprocessing: Preprocessing
-    class_names: tuple[str, ...] = ()
-    provenance: dict[str, Any] = field(default_factory=dict)
+    class_names: tuple[str, ...] = field(default=(), repr=False)  # as long as a page
+    provenance: dict[str, Any] = field(default_factory=dict, repr=False)
