@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 #: What only networks have that halt so.
 BRANCHES = {"sact": "/local_conv/weight", "act": "/global_conv/weight"}
 Shapes = Mapping[str, tuple[int, ...]]
+MAX_PROBLEMS = 8  # that are listed
 
 _LITE = {
     "source": "EfficientNet-Lite of Google (TensorFlow, models/official/efficientnet/lite), "
@@ -108,8 +109,8 @@ def import_state_dict(
     Raises
     ------
     ValueError
-        If the file is no state dict, or of another network: all missing and unknown names
-        and wrong shapes and types are listed.
+        If the file is no state dict, or of another network: the first missing and unknown
+        names and wrong shapes and types are listed, or the published network that it is.
     OSError
         If it cannot be opened.
     """
@@ -120,15 +121,15 @@ def import_state_dict(
         )
     state = read_state_dict(path)
     shapes = {name: tuple(value.shape) for name, value in state.items()}
-    if published is None:
-        table = Table() if table is None else table
-        config = _config(kind, table, shapes, units, eps)
-    else:
-        table = Table(published.rows)
-        config = _published_config(published, shapes, eps)
-    plan = build_plan(config)
-    names = table.names(plan)
-    _check(plan, names, state)
+    try:
+        config, names = _fitted(kind, state, shapes, table, units, eps)
+    except ValueError:
+        for other in PUBLISHED:
+            if other != kind and _fits_as(other, state, shapes):
+                raise ValueError(
+                    f"{path} looks like {other}, not {kind}: give --as {other}"
+                ) from None
+        raise
     params = {ours: _array(theirs, state[theirs]) for ours, theirs in names.items()}
     preprocessing = default_preprocessing(config.family)
     if image_size is None and published is not None:
@@ -142,6 +143,37 @@ def import_state_dict(
     if published is not None:
         provenance |= {"origin": dict(published.about)}
     return Checkpoint(config, params, preprocessing, class_names, provenance)
+
+
+def _fitted(
+    kind: str,
+    state: Mapping[str, Tensor],
+    shapes: Shapes,
+    table: Table | None,
+    units: tuple[int, ...] | None,
+    eps: float,
+) -> tuple[NetworkConfig, dict[str, str]]:
+    """The network that tensors make up exactly, and their names by ours."""
+    published = PUBLISHED.get(kind)
+    if published is None:
+        table = Table() if table is None else table
+        config = _config(kind, table, shapes, units, eps)
+    else:
+        table = Table(published.rows)
+        config = _published_config(published, shapes, eps)
+    plan = build_plan(config)
+    names = table.names(plan)
+    _check(plan, names, state)
+    return config, names
+
+
+def _fits_as(kind: str, state: Mapping[str, Tensor], shapes: Shapes) -> bool:
+    """Whether tensors are exactly those of a published network."""
+    try:
+        _fitted(kind, state, shapes, None, None, 0.01)
+    except ValueError:
+        return False
+    return True
 
 
 def _published_config(published: Published, shapes: Shapes, eps: float) -> NetworkConfig:
@@ -202,7 +234,7 @@ def _config(
 
 
 def _check(plan: Plan, names: Mapping[str, str], state: Mapping[str, Tensor]) -> None:
-    """Refuse a state dict that is not exactly the network's; list all that is wrong."""
+    """Refuse a state dict that is not exactly the network's; list what is wrong."""
     wanted = {names[ours]: shape for ours, shape in plan.param_shapes.items()}
     problems = [f"missing: {n} {_torch_shape(s)}" for n, s in wanted.items() if n not in state]
     problems += [
@@ -221,7 +253,9 @@ def _check(plan: Plan, names: Mapping[str, str], state: Mapping[str, Tensor]) ->
         if count > 1
     ]
     if problems:
-        lines = "\n".join(f"- {shown(problem)}" for problem in problems)
+        more = len(problems) - MAX_PROBLEMS
+        listed = [f"- {shown(problem)}" for problem in problems[:MAX_PROBLEMS]]
+        lines = "\n".join(listed + ([f"… and {more:,} more"] if more > 0 else []))
         raise ValueError(
             f"the tensors do not make up a network {plan.config.name} ({plan.config.family}, units "
             f"{plan.config.units_per_block}):\n{lines}"
