@@ -32,6 +32,24 @@ from tests.training import TINY, batch, draw_images, flags
 # --- recipes ---
 
 
+@pytest.mark.parametrize(
+    ("folder", "said"),
+    [
+        ("val/cat", "has the split val and no train: put the images to train on in "),
+        ("cat/indoors", "has one class, cat: a network learns to tell two or more apart"),
+    ],
+)
+def test_one_class_is_no_data_set(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], folder: str, said: str
+) -> None:
+    data = tmp_path / "data"
+    (data / folder).mkdir(parents=True)
+    for i in range(5):
+        (data / folder / f"{i}.png").write_bytes(b"")  # listed, never opened
+    assert command.main(["--dataset", str(data), "--run-dir", str(tmp_path / "run")]) == 2
+    assert f"error: {data} {said}" in capsys.readouterr().err
+
+
 def test_authors_recipe_is_the_published_one() -> None:
     config = TrainingConfig(**preset("authors"))
     assert (config.learning_rate, config.momentum, config.nesterov) == (0.1, 0.9, False)

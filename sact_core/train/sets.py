@@ -7,9 +7,13 @@ from pathlib import Path
 
 from sact_core.checkpoint import read_header
 from sact_core.data.source import Source
-from sact_core.data.splits import open_split
+from sact_core.data.splits import open_split, path_of
 from sact_core.data.unlabelled import JOINT, names_of, open_unlabelled
+from sact_core.data.walk import sub_folders
 from sact_core.train.recipes import TrainingConfig
+
+#: What others call the folder of a split that is not trained on.
+_SPLITS = ("val", "valid", "validation", "dev", "eval", "test")
 
 
 @dataclass(frozen=True)
@@ -36,9 +40,9 @@ def open_sets(config: TrainingConfig, data_dir: str | Path | None) -> Sets:
     Raises
     ------
     ValueError
-        If one is absent or cannot be read, or their classes differ; without labels, if the
-        checkpoint to start from knows other classes than the teacher; if the maps of a
-        teacher are to be matched and are of another kind.
+        If one is absent or cannot be read, their classes differ or are one alone; without
+        labels, if the checkpoint to start from knows other classes than the teacher; if the
+        maps of a teacher are to be matched and are of another kind.
     """
     if config.match_maps:
         _refuse_other_maps(config)
@@ -65,7 +69,20 @@ def open_sets(config: TrainingConfig, data_dir: str | Path | None) -> Sets:
             f"the classes of {config.train_split} and {config.eval_split} of {config.dataset} "
             f"differ: {_difference(train.class_names, test.class_names)}"
         )
+    if len(train.class_names) == 1:
+        raise ValueError(_one_class(config.dataset, train.class_names[0]))
     return Sets(train, test, len(train.class_names))
+
+
+def _one_class(dataset: str, name: str) -> str:
+    """What to say of a data set in which nothing is to be told apart."""
+    split = path_of(dataset) / name
+    if name.lower() in _SPLITS and split.is_dir() and sub_folders(split):
+        return (
+            f"{dataset} has the split {name} and no train: put the images to train on in "
+            f"{dataset}/train, or give the folder {split}, of which a share is held out"
+        )
+    return f"{dataset} has one class, {name}: a network learns to tell two or more apart"
 
 
 def _refuse_others(teacher: str, known: tuple[int, tuple[str, ...]], start: str) -> None:
