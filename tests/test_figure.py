@@ -172,6 +172,13 @@ def test_tables_hold_what_was_measured(net, tmp_path):
     assert r"A \& B \$ & 0.01 & 87.50 & 2.0 & 0.1 & tiny & test & 400 & 32 \\" in latex
     assert r"accuracy, \%" in latex
     assert latex.index(r"\toprule") < latex.index(r"\midrule") < latex.index(r"\bottomrule")
+    for text in (out[1].read_text(), out[2].read_text()):  # to be pasted back
+        assert f"command: {about['command']}\n" in text
+    assert " --out " in about["command"]
+    fenced = out[2].read_text().split("```")
+    assert len(fenced) == 3
+    assert "content_hash" in fenced[1]
+    assert "<!--" not in out[2].read_text()
     assert "| A & B $ | 0.01 | 87.50 | 2.0 | 0.1 | tiny | test | 400 | 32 |" in out[2].read_text()
 
 

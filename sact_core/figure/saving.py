@@ -93,7 +93,8 @@ def write_table(
     rows : sequence of sequence of str
         The cells.
     about : mapping
-        As in `write_figure`, in lines of comment that come first.
+        As in `write_figure`, word for word: in lines of comment that come first, of Markdown
+        in a block of code that comes last.
 
     Raises
     ------
@@ -140,6 +141,8 @@ def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]], about: Seque
     def line(cells: Sequence[str]) -> str:
         return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
-    comment = "\n".join(text.replace("--", "- -") for text in about)
     ruler = line(["---", *("--:" for _ in header[1:])])
-    return "\n".join([f"<!--\n{comment}\n-->", line(header), ruler, *map(line, rows), ""])
+    # In a fence all is text and stays as it is, which a comment would not allow of "--". No line
+    # closes it: each begins with a name.
+    origin = ["<details><summary>Origin</summary>", "", "```text", *about, "```", "", "</details>"]
+    return "\n".join([line(header), ruler, *map(line, rows), "", *origin, ""])
