@@ -71,7 +71,7 @@ def _train(args: argparse.Namespace, argv: list[str], processes: Processes) -> i
     need("train", "training")
     run_dir, config, load = _prepare(args, config, amp, processes, processes.command("train", argv))
     from sact_core.train.loop import Diverged, Interrupted, Trainer
-    from sact_core.train.report import Bar, summary
+    from sact_core.train.report import Bar
 
     say: Callable[[str], None] = _print if processes.is_first else lambda text: None
     try:
@@ -98,7 +98,13 @@ def _train(args: argparse.Namespace, argv: list[str], processes: Processes) -> i
             f"{trainer.dense_flops / 1e6:.1f} MFLOPs when every unit runs, "
             f"{'bfloat16' if config.amp == 'bf16' else 'float32'}; in {run_dir.path}"
         )
-        bar = Bar(trainer.num_steps, trainer.steps_per_epoch, trainer.global_step)
+        labelled = trainer.config.labels != "none"
+        bar = Bar(
+            trainer.num_steps,
+            trainer.steps_per_epoch,
+            trainer.global_step,
+            labelled=labelled,
+        )
         try:
             row = trainer.run(bar if processes.is_first else None)
         finally:
@@ -123,7 +129,7 @@ def _train(args: argparse.Namespace, argv: list[str], processes: Processes) -> i
         run_dir.close()
     for line in trainer.feed.skipped():
         say(line)
-    say(f"done: {summary(row)}; {run_dir.path / 'last.h5'}")
+    say(f"done: {trainer.summary(row)}; {run_dir.path / 'last.h5'}")
     return 0
 
 

@@ -273,7 +273,7 @@ class Trainer:
         if self.processes.is_first:
             self._keep(row)
             say = self.say if bar is None else bar.say
-            say(report.summary(row))
+            say(self.summary(row))
             for line in [*warnings, *report.warnings(self.learner.plan, row)]:
                 say(f"warning: {line}")
         self._save()
@@ -282,6 +282,11 @@ class Trainer:
         """Evaluate on the test images, as `evaluation.measure`."""
         teacher = self.learner.teacher if self.config.labels == "none" else None
         return evaluation.measure(self.learner.shown, self.config, self.feed, teacher)
+
+    def summary(self, row: dict[str, Any]) -> str:
+        """Say an epoch's metrics in one line."""
+        held_out = self.feed.counts()[1] if self.config.labels == "none" else None
+        return report.summary(row, held_out)
 
     def _keep(self, row: dict[str, Any]) -> None:
         """Write the epoch's checkpoint and metrics."""

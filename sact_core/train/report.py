@@ -14,17 +14,31 @@ from sact_core.network import Plan
 TOLD = {"Accuracy": "test accuracy", "Agreement": "agreement with the teacher"}
 
 
-def summary(row: dict[str, Any]) -> str:
-    """Say an epoch's metrics in one line."""
+#: What training tells of its crops: with labels, and without them.
+TRAINED = {True: "accuracy", False: "agreement with the teacher on training crops"}
+
+
+def summary(row: dict[str, Any], held_out: int | None = None) -> str:
+    """Say an epoch's metrics in one line.
+
+    Parameters
+    ----------
+    row : dict
+        The epoch's metrics.
+    held_out : int, optional
+        Of a run without labels, where what the teacher answers is right: how many images it
+        is tested on.
+    """
     text = f"epoch {row['epoch']}: loss {row['train/Total Loss']:.4f}, " + (
-        f"accuracy {row['train/Accuracy']:.2%}"
+        f"{TRAINED[held_out is None]} {row['train/Accuracy']:.2%}"
     )
     kind = next((name for name in ("Accuracy", "Agreement") if f"eval/{name}" in row), None)
     if kind is not None:
         units = " / ".join(f"{v:.2f}" for k, v in row.items() if k.endswith("num_units_mean"))
         text += (
-            f"; {TOLD[kind]} {row[f'eval/{kind}']:.2%}, "
-            f"{row['Total Flops/mean'] / 1e6:.1f} MFLOPs ({row['flops_share']:.1%} of dense)"
+            f"; {TOLD[kind]} {row[f'eval/{kind}']:.2%}"
+            + (f" of {held_out:,} held-out images" if held_out is not None else "")
+            + f", {row['Total Flops/mean'] / 1e6:.1f} MFLOPs ({row['flops_share']:.1%} of dense)"
             + (f", units {units}" if units else "")
         )
         for end in _ends(row):
@@ -89,11 +103,19 @@ class Bar:
         Steps taken before.
     shown : bool, optional
         Whether to show it; by default where stderr is a terminal.
+    labelled : bool
+        Whether labels are what is right, rather than what the teacher answers.
     """
 
     def __init__(
-        self, num_steps: int, steps_per_epoch: int, done: int, shown: bool | None = None
+        self,
+        num_steps: int,
+        steps_per_epoch: int,
+        done: int,
+        shown: bool | None = None,
+        labelled: bool = True,
     ) -> None:
+        self._right = "accuracy" if labelled else "agreement"
         self.num_epochs = -(-num_steps // steps_per_epoch)
         self._bar = progress(num_steps, "steps", done, shown)
 
@@ -103,8 +125,8 @@ class Bar:
         if not self._bar.disable:
             self._bar.set_description_str(f"epoch {epoch + 1}/{self.num_epochs}", refresh=False)
             self._bar.set_postfix_str(
-                f"{running['images/s']:.0f} images/s, loss {running['loss']:.3f}, accuracy "
-                f"{running['accuracy']:.1%}, FLOPs {running['flops']:.0%} of dense",
+                f"{running['images/s']:.0f} images/s, loss {running['loss']:.3f}, "
+                f"{self._right} {running['accuracy']:.1%}, FLOPs {running['flops']:.0%} of dense",
                 refresh=False,
             )
 
