@@ -110,7 +110,8 @@ def written_in(folder: str | Path) -> Iterator[None]:
             raise
         if folder.exists() and not folder.is_dir():
             raise type(error)(f"cannot write {folder}: it is a file, not a folder") from error
-        raise type(error)(f"cannot write {folder}: {_reason(error, folder)}") from error
+        inside = folder / "new" if folder.is_dir() else folder
+        raise type(error)(f"cannot write {folder}: {_reason(error, inside)}") from error
 
 
 def require_writable(path: str | Path) -> None:

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from sact_core.files import clear_leftovers, make_folder, write_bytes, written_beside
+from sact_core.files import clear_leftovers, make_folder, write_bytes, written_beside, written_in
 
 
 def test_replaces_a_file_and_leaves_nothing_beside(tmp_path):
@@ -149,6 +149,9 @@ def test_a_bad_place_is_named(tmp_path):
     if os.path.isdir("/proc"):  # a folder that is there, but in which none can be made
         with pytest.raises(FileNotFoundError, match="cannot write /proc/x: /proc takes no files"):
             write_bytes("/proc/x", b"")
+        said = "cannot write /proc: /proc takes no files"
+        with pytest.raises(FileNotFoundError, match=said), written_in("/proc"):
+            os.mkdir("/proc/x")
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path, monkeypatch):
