@@ -116,6 +116,18 @@ def test_every_format_has_the_width_asked_for_and_its_origin(net, photo, tmp_pat
     assert told[0]["command"].startswith("python -m sact_core.figure maps ")
 
 
+@pytest.mark.filterwarnings("error")
+def test_the_least_width_is_named_and_drawn(net, photo, tmp_path, capsys):
+    out = tmp_path / "f.png"
+    more = ["--taus", 0.01, 0.1, "--out", out, "--width"]
+    assert run_maps(net, photo, *more, 1) == 2
+    told = capsys.readouterr().err
+    assert "--width 1 is too narrow for 2 maps in a row" in told
+    assert told.count("\n") == 1
+    assert not out.exists()
+    assert run_maps(net, photo, *more, re.search(r"at least (\S+),", told)[1]) == 0
+
+
 def test_the_same_command_gives_the_same_bytes(net, photo, tmp_path):
     made = []
     for _ in range(2):

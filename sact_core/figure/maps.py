@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -88,12 +89,24 @@ def draw(
         As on the command line.
     width : float
         In inches.
+
+    Raises
+    ------
+    ValueError
+        If the columns have no room for what stands below each map.
     """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     line = matplotlib.rcParams["font.size"] / 72
+    # Below a map "100% of dense", 7.5 times the size of type; beside all, the bar of colours.
+    least = math.ceil(10 * line * (7 + 7.8 * (1 + len(columns)))) / 10
+    if width < least:
+        raise ValueError(
+            f"--width {width:g} is too narrow for {len(columns)} maps in a row beside their image: "
+            f"give at least {least:g}, or a smaller --font-size"
+        )
     tall = [image.shape[0] / image.shape[1] for image in images]
     across = max((width - 7 * line) / (1 + len(columns)) - line, 0.1)  # inches of one picture
     height = sum(across * each + 2.2 * line for each in tall) + 2 * line
