@@ -278,13 +278,15 @@ def test_an_engine_may_be_shared_between_callers(rng):
 def test_read_only_input_compiles_nothing(rng):
     plan = make_plan()
     x = image_with(np.full((8, 8), 2), rng)
+    masked.Engine(plan, init_params(plan)).forward(x)
+    before = len(network.run_batch.signatures)  # one for each precision that tests here had
     x.flags.writeable = False
     masked.Engine(plan, init_params(plan)).forward(x)
     proba = rng.random((5, 3)).astype(np.float32)
     proba.flags.writeable = False
     masked.halt(proba)
     if not cpu.INTERPRETED:
-        assert len(network.run_batch.signatures) == 1
+        assert len(network.run_batch.signatures) == before
         assert len(halting_kernels.halt_positions.signatures) == 1
 
 

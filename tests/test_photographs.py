@@ -378,7 +378,7 @@ def test_a_run_goes_on_with_the_same_images_only(
 
 
 def test_little_is_kept_where_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    for free, kept in ((None, 1 << 30), (1 << 40, 1 << 30), (1 << 28, 1 << 26)):
+    for free, kept in ((None, 1 << 32), (1 << 40, 1 << 32), (1 << 28, 1 << 26)):
         monkeypatch.setattr(decoding, "available_memory", lambda free=free: free)
         assert (decoding.bytes_to_keep(1), decoding.bytes_to_keep(4)) == (kept, kept // 4)
 

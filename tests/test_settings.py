@@ -109,7 +109,9 @@ def test_every_setting_of_training_is_told_and_a_flag():
     assert set(known) == fields - {"network"}
     flags = {flag for a in build_parser()._actions for flag in a.option_strings}
     for name, each in known.items():
-        assert f"--{name.replace('_', '-')}" in flags, name
+        # Two ends of a range are one flag.
+        flag = "--sizes" if name in ("size_low", "size_high") else f"--{name.replace('_', '-')}"
+        assert flag in flags, name
         assert f"    {name} : {each.kind.__name__}" in TrainingConfig.__doc__, name
         if each.kind in (int, float) and each.choices is None:
             assert each.low is not None, name
@@ -127,7 +129,10 @@ def test_help_says_what_holds_where_a_flag_is_left_out(capsys):
     with pytest.raises(SystemExit):
         build_parser().parse_args(["--help"])
     said = " ".join(capsys.readouterr().out.split())
-    assert "the highest of the schedule (default: 0.1, fast: 0.2, finetune: 0.05)" in said
+    assert (
+        "the highest of the schedule (default: 0.1, fast: 0.2, finetune: 0.05, teach: 0.001)"
+        in said
+    )
     assert "in place of epochs (authors: 100000)" in said
-    assert "differ in size (imagenet: 224)" in said
+    assert "differ in size (imagenet: 224, mobile: 224)" in said
     assert "mirror half of the images (default: yes)" in said

@@ -221,7 +221,7 @@ def test_the_anchor_prices_the_distance_to_the_start() -> None:
             torch.testing.assert_close(
                 added, 3 * (value.detach() - start[name]), rtol=1e-3, atol=1e-6
             )
-    assert max(float((now[name] - start[name]).abs().max()) for name in start) > 1e-3
+    assert max(float((now[name] - start[name]).detach().abs().max()) for name in start) > 1e-3
 
 
 def test_matched_maps() -> None:

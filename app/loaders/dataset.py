@@ -245,7 +245,7 @@ def images(
 
 def _folders(root: Path, depth: int = 3) -> tuple[tuple[str, int], ...]:
     """When files came to a folder and those within it, or left them: it is listed anew then."""
-    found, level = [], [root]
+    found, level = [], [root] if root.is_dir() else []  # if not, opening it says so
     for _ in range(depth):
         below = []
         for folder in level:
