@@ -155,7 +155,7 @@ def test_units_are_told_where_names_do_not(rng, tmp_path, capsys):
     torch.save(state, path)
     (tmp_path / "names.json").write_text(json.dumps(PUBLISHED["efficientnet-lite0"].rows))
     flags = ["--names", tmp_path / "names.json"]
-    assert "names do not tell the units of the 7 blocks" in sentence(
+    assert "looks like efficientnet-lite0, not mobile: give --as efficientnet-lite0" in sentence(
         capsys, path, *flags, kind="mobile"
     )
     flags += ["--units", "0", "--class-names", "imagenet", "--image-size", "256"]
