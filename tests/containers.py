@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,7 +85,7 @@ def read_dockerfile(path: Path = ROOT / "Dockerfile") -> list[Stage]:
 def main() -> int:
     """Build and start; 1 where a step fails or the app does not get well."""
     parser = argparse.ArgumentParser(prog="python -m tests.containers", description=__doc__)
-    parser.add_argument("--work", type=Path, default=Path("/tmp/sact-container"))
+    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "sact-container")
     parser.add_argument("--torch-index", help="instead of the Dockerfile's TORCH_INDEX")
     parser.add_argument("--built", action="store_true", help="start what --work has from before")
     parser.add_argument("--inside", help=argparse.SUPPRESS)
