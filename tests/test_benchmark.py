@@ -352,7 +352,7 @@ def test_halting_rows(tmp_path):
         (["train", "--batch-size", "1048577"], "--batch-size must be from 1 to 1048576"),
         (["infer", "--seconds", "-1"], "--seconds must be above 0 and at most 3600"),
         (["infer", "--sides", "masked", "sact"], "masked and one of vanilla, compiled, frozen"),
-        (["halting", "--out", "{file}/x"], "Not a directory"),
+        (["halting", "--out", "{file}/x"], "a part of its path is no folder"),
         (["report", "--out", "{empty}"], "holds no results: no infer-*.json, family-*.json"),
     ],
 )
