@@ -7,7 +7,7 @@ import pytest
 
 import sact_core
 from sact_core.backends import BACKENDS, Net, backend_module, load, memory
-from sact_core.checkpoint import Checkpoint, CheckpointError, write
+from sact_core.checkpoint import Checkpoint, CheckpointError, read_header, write
 from sact_core.config import NetworkConfig, Preprocessing
 from sact_core.plans import build_plan
 from sact_core.preprocess import normalise, prepare
@@ -39,6 +39,14 @@ def test_a_network_is_shown_in_a_line(rng, net):
     shown = repr(checkpoint_of(rng))
     assert "NetworkConfig" in shown
     assert "made" not in shown  # nor what may be as long as a page
+
+
+def test_a_network_of_a_file_says_its_content_hash(rng, tmp_path):
+    write(tmp_path / "net.h5", checkpoint_of(rng))
+    for source in (tmp_path / "net.h5", (tmp_path / "net.h5").read_bytes()):
+        net = load(source, "reference")
+        assert net.content_hash == read_header(source).content_hash
+        assert repr(net).endswith(f"reference backend, content hash {net.content_hash[:12]}…>")
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -23,7 +23,7 @@ from sact_core.backends.checks import (
     image_batches,
 )
 from sact_core.backends.precision import PRECISIONS, choose_precision
-from sact_core.checkpoint import Checkpoint, read
+from sact_core.checkpoint import Checkpoint, read_hashed
 from sact_core.config import NetworkConfig, Preprocessing
 from sact_core.extras import need
 from sact_core.flops import dense_flops
@@ -80,6 +80,8 @@ class Net:
         conditioned on it.
     precision : str
         What its convolutions multiply, one of `sact_core.PRECISIONS`.
+    content_hash : str, optional
+        Of the checkpoint, where it was read from a file.
     """
 
     config: NetworkConfig
@@ -91,6 +93,7 @@ class Net:
     engine: Engine = field(repr=False)
     tau: float | None = None
     precision: str = "float32"
+    content_hash: str | None = None
 
     @classmethod
     def from_checkpoint(
@@ -140,9 +143,10 @@ class Net:
 
     def __repr__(self) -> str:
         tau = "" if self.tau is None else f", tau {self.tau:g}"
+        hashed = "" if self.content_hash is None else f", content hash {self.content_hash[:12]}…"
         return (
             f"<Net {self.config.name}, {self.config.family} family: {self.config.num_classes:,} "
-            f"classes, units {self.config.units_per_block}{tau}, {self.computed_by}>"
+            f"classes, units {self.config.units_per_block}{tau}, {self.computed_by}{hashed}>"
         )
 
     @property
@@ -483,7 +487,9 @@ def load(
     """
     backend_module(backend)
     choose_precision(precision, backend)  # refused before anything is read
-    return Net.from_checkpoint(read(path), backend, precision, **options)
+    checkpoint, content_hash = read_hashed(path)
+    net = Net.from_checkpoint(checkpoint, backend, precision, **options)
+    return replace(net, content_hash=content_hash)
 
 
 def backend_module(backend: str) -> ModuleType:

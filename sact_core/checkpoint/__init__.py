@@ -16,7 +16,7 @@ elsewhere in it, external, virtual, compressed and partly written storage are
 refused; sizes are checked against the config before memory is taken.
 """
 
-from sact_core.checkpoint.reading import read, read_header
+from sact_core.checkpoint.reading import read, read_hashed, read_header
 from sact_core.checkpoint.records import Checkpoint, CheckpointError, Header
 from sact_core.checkpoint.writing import content_hash, write
 
@@ -26,6 +26,7 @@ __all__ = [
     "Header",
     "content_hash",
     "read",
+    "read_hashed",
     "read_header",
     "write",
 ]

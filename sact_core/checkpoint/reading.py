@@ -53,6 +53,14 @@ def read(source: str | Path | bytes) -> Checkpoint:
     OSError
         If there is no such file or it cannot be opened.
     """
+    return read_hashed(source)[0]
+
+
+def read_hashed(source: str | Path | bytes) -> tuple[Checkpoint, str]:
+    """Read a checkpoint, and give the content hash that it was found to have.
+
+    Parameters, errors: as `read`.
+    """
     with untrusted_hdf5.Opened(find_network(source), CheckpointError) as file:
         problems: list[str] = []
         header, texts = _read_attributes(file, problems)
@@ -63,9 +71,10 @@ def read(source: str | Path | bytes) -> Checkpoint:
             )
         raise_all(file.label, problems)
         assert header is not None
-    return Checkpoint(
+    checkpoint = Checkpoint(
         header.config, params, header.preprocessing, header.class_names, header.provenance
     )
+    return checkpoint, header.content_hash
 
 
 def read_header(source: str | Path | bytes) -> Header:
