@@ -59,6 +59,7 @@ from sact_core.texts import shown, told
 if TYPE_CHECKING:
     from sact_core.backends import Net
     from sact_core.handout import Gathering
+    from sact_core.network import Conv
     from sact_core.preprocess import Seen
     from sact_core.result import Result
 
@@ -120,7 +121,7 @@ def ponder(
 
 def describe(net: Net, pondered: Pondered) -> str:
     """Tell what a network did with a photograph, in a few lines."""
-    from sact_core.flops import dense_flops
+    from sact_core.flops import count_flops, dense_flops
 
     result = pondered.result
     height, width = result.input_size
@@ -133,12 +134,19 @@ def describe(net: Net, pondered: Pondered) -> str:
     lines.append(
         f"  {'':8} {'MFLOPs':>10}  {'of dense':>9}  units run, mean (least to most) of all"
     )
-    for block, planned in zip(result.blocks, net.plan.blocks, strict=True):
+    ran, plan = count_flops(net.plan, result.positions), net.plan
+
+    def line(conv: Conv) -> str:
+        return _flops_line(conv.name, ran.layers[conv.name][0], dense.layers[conv.name][0], "")
+
+    lines.append(line(plan.stem))
+    for block, planned in zip(result.blocks, plan.blocks, strict=True):
         units = ""
         if block.num_units is not None:
             run = block.num_units
             units = f"{run.mean():.2f} ({run.min()} to {run.max()}) of {len(planned.units)}"
         lines.append(_flops_line(block.name, block.flops[0], dense.block(block.name)[0], units))
+    lines += [line(conv) for conv in (plan.head, plan.logits) if conv is not None]
     lines.append(_flops_line("network", result.flops[0], dense.total[0], ""))
     return "\n".join(lines)
 
@@ -337,6 +345,8 @@ def _check(args: argparse.Namespace) -> list[Path | None]:
         if args.resume:
             raise ValueError("--resume goes on with --out; --html is written whole: leave one out")
         refuse_existing(args.html, args.force)
+        if Path(args.html).suffix.lower() != ".html":
+            raise ValueError(f"--html {shown(args.html)} must end in .html")
     if not 0 <= args.opacity <= 1:
         raise ValueError(f"--opacity {args.opacity:g} does not lie between 0 and 1")
     if args.out is None:

@@ -219,6 +219,8 @@ def test_mistakes_are_one_sentence(tmp_path, photo, any_tau, capsys):
     assert "give --out DIR, --html FILE or both" in fails(capsys, *net)
     said = fails(capsys, *net, "--html", tmp_path / "new.html", "--out", tmp_path, "--resume")
     assert "--resume goes on with --out" in said
+    said = fails(capsys, *net, "--html", tmp_path / "cat.txt")
+    assert said == f"error: --html {tmp_path / 'cat.txt'} must end in .html\n"
     said = fails(capsys, *net, "--html", tmp_path / "no" / "x.html")
     assert said.count("\n") == 1
     assert "does not exist" in said

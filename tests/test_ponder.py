@@ -74,8 +74,12 @@ def test_everything_is_written_and_printed(tmp_path, photo, capsys, family, size
     assert lines[1].split() == [f"{result.probabilities[0, best]:.2%}", ("cat", "dog", "owl")[best]]
     dense = dense_flops(net.plan, (size, size)).total[0]
     assert lines[-1].split()[::2] == ["network", f"{result.flops[0] / dense:.1%}"]
+    rows = {line.split()[0]: line.split()[1] for line in lines[5:]}
+    assert [*rows] == ["stem", *(block.name for block in result.blocks), "logits", "network"]
+    spent = [round(10 * float(value.replace(",", ""))) for value in rows.values()]
+    assert abs(sum(spent[:-1]) - spent[-1]) <= len(rows) / 2  # each rounded to a tenth
     units = result.blocks[0].num_units
-    assert lines[5].endswith(f"{units.mean():.2f} ({units.min()} to {units.max()}) of 2")
+    assert lines[6].endswith(f"{units.mean():.2f} ({units.min()} to {units.max()}) of 2")
 
 
 @pytest.mark.parametrize(
