@@ -107,6 +107,28 @@ def test_flags_steer_no_terminal(capsys):
     assert "unrecognized arguments: --\\x1b[2J \\u202e" in capsys.readouterr().err
 
 
+def test_lists_have_commas_or_spaces():
+    parser = argparse.ArgumentParser()
+    parts = parser.add_subparsers()
+    part = parts.add_parser("draw")
+    part.add_argument("--taus", nargs="+", type=float)
+    part.add_argument("--range", nargs=2, type=int)
+    part.add_argument("--sides", nargs="+", choices=["a", "b"])
+    part.add_argument("--out", nargs="+")
+    part.add_argument("--one", type=int)
+    part.add_argument("images", nargs="*")
+    for words in ("0.1 0.2 -3", "0.1,0.2,-3", "0.1, 0.2, -3", "0.1 0.2,-3"):
+        args = commands.parse(parser, ["draw", "--taus", *words.split(), "--one", "1"])
+        assert args.taus == [0.1, 0.2, -3]
+    words = ["draw", "--range", "1,2", "x,y.jpg", "--sides=b,a", "--out", "p,q.svg", "r.svg"]
+    args = commands.parse(parser, words)
+    assert (args.range, args.images, args.sides) == ([1, 2], ["x,y.jpg"], ["b", "a"])
+    assert args.out == ["p,q.svg", "r.svg"]  # names may have commas
+    for words in (["--taus", "0.1,x"], ["--taus", ","], ["--range", "1"], ["--one", "1,2"]):
+        with pytest.raises(SystemExit):
+            commands.parse(parser, ["draw", *words])
+
+
 def test_a_mistake_of_ours_is_no_bad_input():
     with pytest.raises(ZeroDivisionError):
         run(lambda: 1 // 0)

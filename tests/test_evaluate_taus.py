@@ -177,6 +177,7 @@ def test_processes_share_a_curve(job: Job, monkeypatch: pytest.MonkeyPatch) -> N
 def test_taus_are_parsed() -> None:
     assert parse_taus("3", ANY) == [LOW, 0.02, HIGH]
     assert parse_taus("0.01,0.002, 0.01", ANY) == [LOW, 0.01]
+    assert parse_taus(["0.01", "0.002,", "0.01"], ANY) == [LOW, 0.01]
     assert parse_taus("1,0.01", ANY, clamp=True) == [0.01, HIGH]
     with pytest.raises(ValueError, match="not conditioned"):
         parse_taus("3", NetworkConfig())

@@ -150,7 +150,8 @@ def test_table_and_plot(folder, files, tmp_path, capsys, suffix):
 
 
 def test_sizes_are_read_once_each():
-    assert parse_sizes("224, 128,160,128") == [128, 160, 224]
-    for text in ("", "a", "1,", "-3", "0", "12.5", "²"):
+    for given in ("224, 128,160,128", ["224,", "128", "160,128"], "224 128 160"):
+        assert parse_sizes(given) == [128, 160, 224]
+    for text in ("", "a", ",", "-3", "0", "12.5", "²"):
         with pytest.raises(ValueError, match="--sizes takes sizes in pixels such as 128,160,224"):
             parse_sizes(text)

@@ -34,11 +34,12 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpar
     """Read a command line; its numbers are finite and within bounds.
 
     What cannot be read is said in one line, and ends the command with exit code 2. A flag's
-    own bounds, where they are closer, are whoever's who reads it.
+    own bounds, where they are closer, are whoever's who reads it. Flags that take several
+    numbers or choices take them with commas or spaces between.
     """
     _bound(parser)
     with escaping():
-        return parser.parse_args(argv)
+        return parser.parse_args(_spread(parser, sys.argv[1:] if argv is None else argv))
 
 
 def at_least_one(args: argparse.Namespace, *names: str) -> None:
@@ -57,6 +58,39 @@ def at_least_one(args: argparse.Namespace, *names: str) -> None:
         if value < 1 and most != MAX_THREADS:
             raise ValueError(f"{flag} must be at least 1, got {value}")
         raise ValueError(f"{flag} must be from 1 to {most}, got {value}")
+
+
+def _spread(parser: argparse.ArgumentParser, argv: Sequence[str]) -> list[str]:
+    """Words in which every item of a list stands by itself."""
+    lists, found, left = _lists(parser), [], 0
+    for word in argv:
+        flag, is_one, value = word.partition("=")
+        if flag in lists:
+            left = lists[flag]
+            found.append(flag)
+            word = value
+            if not is_one:
+                continue
+        elif re.match(r"-\D", word):
+            left = 0
+        items = [item for item in word.split(",") if item] if left > 0 else [word]
+        found += items
+        left -= len(items)
+    return found
+
+
+def _lists(parser: argparse.ArgumentParser) -> dict[str, int]:
+    """Flags of several numbers or choices, and how many they take at most."""
+    found: dict[str, int] = {}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for part in action.choices.values():
+                found |= _lists(part)
+        elif action.choices or action.type in (_whole, _number):
+            most = sys.maxsize if action.nargs == "+" else action.nargs
+            if isinstance(most, int) and most > 1:
+                found |= dict.fromkeys(action.option_strings, most)
+    return found
 
 
 def _say(parser: argparse.ArgumentParser, message: str) -> NoReturn:

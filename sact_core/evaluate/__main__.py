@@ -117,7 +117,7 @@ def build_parser() -> argparse.ArgumentParser:
         choices=FITS,
         help="crop, the central square, or keep the aspect: N is the longer side",
     )
-    add("--sizes", metavar="N,N,…", help="evaluate at each of these sizes")
+    add("--sizes", nargs="+", metavar="N", help="evaluate at each of these sizes")
     add(
         "--rival",
         metavar="FILE",
@@ -132,7 +132,10 @@ def build_parser() -> argparse.ArgumentParser:
         "a network trained for a range of tau runs at it",
     )
     tau.add_argument(
-        "--taus", metavar="N", help="evaluate at N taus of the range, or at each of T,T,…"
+        "--taus",
+        nargs="+",
+        metavar="N",
+        help="evaluate at N taus of the range, or at each of T T …",
     )
     add("--json", action="store_true", help="print one JSON object")
     return parser

@@ -73,15 +73,16 @@ class Curve:
         }
 
 
-def parse_sizes(text: str) -> list[int]:
-    """Read sizes such as ``128,160,224``; give each once, the smallest first.
+def parse_sizes(given: str | Sequence[str]) -> list[int]:
+    """Read sizes such as ``128,160,224``, in one word or several; give each once, rising.
 
     Raises
     ------
     ValueError
         If there is none, or one is no whole number above 0.
     """
-    words = [word.strip() for word in text.split(",")]
+    text = given if isinstance(given, str) else " ".join(given)
+    words = text.replace(",", " ").split() or [text]
     if not all(word.isascii() and word.isdigit() and int(word) for word in words):
         raise ValueError(f"--sizes takes sizes in pixels such as 128,160,224, got {text!r}")
     return sorted({int(word) for word in words})

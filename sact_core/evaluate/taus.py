@@ -110,14 +110,16 @@ class TauCurve:
         }
 
 
-def parse_taus(text: str, config: NetworkConfig, clamp: bool = False) -> list[float]:
+def parse_taus(
+    given: str | Sequence[str], config: NetworkConfig, clamp: bool = False
+) -> list[float]:
     """Read taus such as ``0.002,0.02,0.2``, or how many to spread over the range, ``9``.
 
     Parameters
     ----------
-    text : str
-        A single whole number above 1 is a count; they are spread evenly in the
-        logarithm, both ends included.
+    given : str or sequence of str
+        In one word or several. A single whole number above 1 is a count; they are spread
+        evenly in the logarithm, both ends included.
     config : NetworkConfig
         Whose range counts.
     clamp : bool
@@ -135,6 +137,7 @@ def parse_taus(text: str, config: NetworkConfig, clamp: bool = False) -> list[fl
         conditioned on tau.
     """
     low, high = tau_range(config)
+    text = given if isinstance(given, str) else " ".join(given)
     word = text.strip()
     if word.isascii() and word.isdigit() and int(word) > 1:
         if int(word) > MOST_TAUS:
@@ -143,7 +146,7 @@ def parse_taus(text: str, config: NetworkConfig, clamp: bool = False) -> list[fl
         # Rounded as far as they are printed, but for the ends.
         return [low, *(float(f"{tau:.4g}") for tau in spread[1:-1]), high]
     try:
-        taus = np.array([float(part) for part in text.split(",")])
+        taus = np.array([float(part) for part in text.replace(",", " ").split() or [text]])
     except ValueError:
         raise ValueError(
             f"--taus takes taus such as 0.002,0.02,0.2, or how many to spread over the range, "
