@@ -122,10 +122,26 @@ def test_the_least_width_is_named_and_drawn(net, photo, tmp_path, capsys):
     more = ["--taus", 0.01, 0.1, "--out", out, "--width"]
     assert run_maps(net, photo, *more, 1) == 2
     told = capsys.readouterr().err
-    assert "--width 1 is too narrow for 2 maps in a row" in told
+    assert "a width of 1 inches has no room for 2 maps in a row" in told
     assert told.count("\n") == 1
     assert not out.exists()
     assert run_maps(net, photo, *more, re.search(r"at least (\S+),", told)[1]) == 0
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("side", ["width", "height"])
+@pytest.mark.parametrize("font", [6, 12])
+def test_the_least_size_of_a_curve_is_named_and_drawn(net, tmp_path, capsys, side, font):
+    out = tmp_path / "f.png"
+    more = ["curve", str(net), "--out", str(out), "--font-size", str(font), f"--{side}"]
+    assert main([*more, "0.6"]) == 2
+    told = capsys.readouterr().err
+    assert f"a {side} of 0.6 inches has no room for the names in the figure" in told
+    assert told.count("\n") == 1
+    assert not out.exists()
+    least = re.search(r"at least (\S+),", told)[1]
+    beside = [] if side == "height" else ["--height", "3"]
+    assert main([*more, least, *beside]) == 0
 
 
 def test_the_same_command_gives_the_same_bytes(net, photo, tmp_path):

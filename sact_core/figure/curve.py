@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
 
     from sact_core.figure.measured import Measured
 
@@ -82,6 +85,11 @@ def draw(networks: Sequence[Measured], width: float, height: float) -> Figure:
         Each a line, or a mark where it has one point.
     width, height : float
         In inches.
+
+    Raises
+    ------
+    ValueError
+        If what stands beside the axes and in them has no room.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -102,8 +110,34 @@ def draw(networks: Sequence[Measured], width: float, height: float) -> Figure:
     axes.set_xlabel("MFLOPs per image, mean")
     axes.set_ylabel("accuracy, %")
     axes.grid(alpha=0.3, linewidth=0.5)
-    axes.legend()
+    _require_room(figure, axes.legend(), width, height)
     return figure
+
+
+def _require_room(figure: Figure, legend: Legend, width: float, height: float) -> None:
+    """Refuse a figure in which the legend or the name of an axis is larger than the axes."""
+    from matplotlib import rcParams
+
+    (axes,) = figure.axes
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that nothing has room, which is what is asked here
+        figure.draw_without_rendering()
+    line = rcParams["font.size"] / 72
+    inside, below, beside = (
+        artist.get_window_extent().transformed(figure.dpi_scale_trans.inverted())
+        for artist in (legend, axes.xaxis.label, axes.yaxis.label)
+    )
+    # Beside the axes their name and numbers of three digits, below them those of one line.
+    least = {
+        "width": (width, max(inside.width, below.width) + 6 * line),
+        "height": (height, max(inside.height, beside.height) + 5 * line),
+    }
+    for name, (given, needed) in least.items():
+        if given < needed:
+            raise ValueError(
+                f"a {name} of {given:.3g} inches has no room for the names in the figure: give at "
+                f"least {math.ceil(10 * needed) / 10:g}, or a smaller font size"
+            )
 
 
 def about(networks: Sequence[Measured]) -> list[Mapping[str, Any]]:

@@ -104,8 +104,8 @@ def draw(
     least = math.ceil(10 * line * (7 + 7.8 * (1 + len(columns)))) / 10
     if width < least:
         raise ValueError(
-            f"--width {width:g} is too narrow for {len(columns)} maps in a row beside their image: "
-            f"give at least {least:g}, or a smaller --font-size"
+            f"a width of {width:.3g} inches has no room for {len(columns)} maps in a row beside "
+            f"their image: give at least {least:g}, or a smaller font size"
         )
     tall = [image.shape[0] / image.shape[1] for image in images]
     across = max((width - 7 * line) / (1 + len(columns)) - line, 0.1)  # inches of one picture
