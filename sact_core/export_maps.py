@@ -189,7 +189,9 @@ def build_parser() -> argparse.ArgumentParser:
     add_network(parser)
     parser.add_argument("--out", required=True, metavar="FILE.h5", help="file to write")
     add_data_set(parser, default="photographs")
-    parser.add_argument("--num-examples", type=int, metavar="N", help="the first N only")
+    parser.add_argument(
+        "--num-examples", type=int, metavar="N", help="N only, of every class or folder its share"
+    )
     parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="default: 32")
     parser.add_argument("--image-size", type=int, metavar="N", help="side of the square input")
     parser.add_argument(
@@ -220,7 +222,7 @@ def _export(args: argparse.Namespace, command: str, processes: Processes) -> Non
     first = range(min(args.num_examples or len(source), len(source)))
 
     def images() -> Iterator[np.ndarray]:
-        return (image for image, _, _ in source.readable(first, Unreadable()))
+        return (image for image, _, _ in source.spread().readable(first, Unreadable()))
 
     net = spend_target(net, args, images, "crop", processes)
     num_images, left_out = export(
@@ -259,6 +261,8 @@ def _open(args: argparse.Namespace, processes: Processes) -> tuple[Net, Source]:
         source = photographs(args.images)
     else:
         source = open_data_set(args, read_header(args.checkpoint).provenance)
+    if args.num_examples is not None:
+        source = source.spread()
     net = open_network(args, processes)
     net.preprocessing_for(args.image_size, "crop")
     return net, source

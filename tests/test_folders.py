@@ -13,7 +13,8 @@ from PIL import Image
 
 from sact_core.data.folders import default_splits, list_folder, photographs
 from sact_core.data.records import DataError
-from sact_core.data.splits import open_split, splits_of
+from sact_core.data.splits import evaluation_split, open_split, splits_of
+from sact_core.data.unlabelled import open_unlabelled
 from tests.conftest import ROOT
 
 
@@ -88,6 +89,43 @@ def test_a_split_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) 
         open_split(str(bare), "held-out:20%")
     with pytest.raises(DataError, match="a share of 100% cannot be held out"):
         open_split(str(bare), "held-out:100%")
+
+
+def test_what_is_evaluated_on_goes_by_the_splits_that_are_there(tmp_path: Path) -> None:
+    def folder(name: str, *splits: str) -> str:
+        for split in splits:
+            write_folder(tmp_path / name / split, cat=2, dog=2)
+        return str(tmp_path / name)
+
+    for splits, found in (
+        (["val"], "val"),
+        (["train", "val"], "val"),
+        (["train", "val", "test"], "test"),
+        (["validation", "valid"], "valid"),
+        (["train"], "test"),  # whose lack is told
+    ):
+        name = folder("-".join(splits), *splits)
+        assert evaluation_split({}, name) == (name, found)
+    # Classes of these names, whatever is in them.
+    for bare in (folder("nested", "val", "cat/big"), str(write_folder(tmp_path / "b", val=2, x=2))):
+        assert evaluation_split({}, bare) == (bare, "held-out:20%")
+
+
+def test_first_examples_stand_for_all(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "pets", ant=4, bee=8, cow=4)
+    whole = open_split(str(root), "all")
+    spread = whole.spread()
+    every = range(16)
+    found = [record.label for record in spread.records.get(every)]
+    assert found != [record.label for record in whole.records.get(every)]
+    for count, each in ((4, [1, 2, 1]), (8, [2, 4, 2]), (16, [4, 8, 4])):
+        assert np.bincount(found[:count], minlength=3).tolist() == each
+    assert whole.digest != spread.digest == whole.spread().digest
+    before, after = ({r.name for r in source.records.get(every)} for source in (whole, spread))
+    assert before == after
+    several = open_unlabelled(f"{root} + {write_folder(tmp_path / 'more', dog=8)}", "all")
+    first = [each.name.partition("/")[0] for each in several.spread().records.get(range(6))]
+    assert sorted(first) == ["ant", "bee", "bee", "cow", "dog", "dog"]
 
 
 def litter(root: Path) -> Path:

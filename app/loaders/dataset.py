@@ -257,7 +257,7 @@ def _folders(root: Path, depth: int = 3) -> tuple[tuple[str, int], ...]:
 
 @st.cache_resource(max_entries=4, show_spinner="Opening the data set …")
 def _open(name: str, split: str, folder: str, folders: tuple[tuple[str, int], ...]) -> Source:
-    return open_split(name, split, folder)
+    return open_split(name, split, folder).spread()  # any first part stands for all
 
 
 @st.cache_data(max_size="64MB", show_spinner=False)

@@ -141,7 +141,7 @@ def run_family(args: argparse.Namespace) -> None:
         together.setdefault(chosen, []).append(file)
     rows: list[dict[str, Any]] = []
     for (name, split), files in together.items():
-        source = open_split(name, split, args.data_dir)
+        source = open_split(name, split, args.data_dir).spread()
         found = family.measure_family(
             files, source, args.num_images, threads, args.rounds, args.seconds
         )

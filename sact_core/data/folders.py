@@ -38,6 +38,10 @@ from sact_core.data.source import Source
 from sact_core.data.walk import File, once, sub_folders, walk
 from sact_core.texts import shown
 
+#: What people call the folders of splits that are not trained on; the first that is there is
+#: evaluated on.
+EVALUATED = ("test", "val", "valid", "validation", "dev", "eval")
+
 #: Share held out of a folder that has no splits, unless told otherwise.
 HOLDOUT = 0.2
 
@@ -158,6 +162,20 @@ def list_folder(root: Path, split: str) -> tuple[tuple[str, ...], FileRecords]:
             raise DataError(f"no class of {where} has enough images for the split {split!r}")
     named = [(path, label, shown(path.relative_to(where))) for path, label in files]
     return tuple(map(shown, classes)), FileRecords(named)
+
+
+def evaluated_split(root: Path) -> str | None:
+    """Name the split of a folder that is to be evaluated on; None where it has no splits.
+
+    A folder of another name than ``test`` is one beside ``train``, or where there is nothing
+    but splits.
+    """
+    known = {*EVALUATED, "train"}
+    found = [name for name in EVALUATED if _has_images(root / name)]
+    if _has_images(root / "train") or "test" in found:
+        return found[0] if found else EVALUATED[0]
+    whole = all(path.name in known for path in sub_folders(root))
+    return found[0] if found and whole else None
 
 
 def default_splits(root: Path, holdout: float | None) -> tuple[str, str] | None:

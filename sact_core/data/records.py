@@ -8,10 +8,11 @@ and counted by whoever reads: see `Unreadable`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -124,6 +125,27 @@ class Unreadable:
         )
 
 
+@runtime_checkable
+class Grouped(Records, Protocol):
+    """Records that stand group by group, such as class by class."""
+
+    def groups(self) -> Sequence[Hashable]:
+        """What each record belongs to."""
+
+    def ordered(self, order: Sequence[int]) -> Records:
+        """The same records in another order, each named once."""
+
+
+def spread_order(groups: Sequence[Hashable]) -> list[int]:
+    """An order in which any first part has of every group about what the whole has."""
+    sizes, before = Counter(groups), Counter[Hashable]()
+    places = []
+    for group in groups:
+        places.append((before[group] + 0.5) / sizes[group])
+        before[group] += 1
+    return sorted(range(len(groups)), key=places.__getitem__)
+
+
 @dataclass(frozen=True)
 class FileRecords:
     """Images of files.
@@ -149,6 +171,14 @@ class FileRecords:
     def get(self, indices: Sequence[int]) -> list[Record | ImageError]:
         """Name the files; they are opened when they are decoded."""
         return [Record(*self.files[index]) for index in indices]
+
+    def groups(self) -> list[Hashable]:
+        """The class of each file; its folder where there are no classes."""
+        return [label if label >= 0 else name.rpartition("/")[0] for _, label, name in self.files]
+
+    def ordered(self, order: Sequence[int]) -> FileRecords:
+        """The same files in another order."""
+        return FileRecords([self.files[index] for index in order])
 
 
 def num_bytes(path: Path) -> int | None:

@@ -7,8 +7,9 @@ them smaller makes each one smaller before the next one is decoded.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,14 @@ import numpy as np
 from sact_core.backends.memory import available_memory
 from sact_core.config import Preprocessing
 from sact_core.data.images import ImageError
-from sact_core.data.records import DataError, Record, Records, Unreadable
+from sact_core.data.records import (
+    DataError,
+    Grouped,
+    Record,
+    Records,
+    Unreadable,
+    spread_order,
+)
 from sact_core.preprocess import fit_image
 
 Example = tuple[np.ndarray, int, str]  # image [shape=(h, w, 3), uint8], label, name
@@ -91,6 +99,18 @@ class Source:
             "size": len(self),
             **({"digest": self.digest} if self.digest else {}),
         }
+
+    def spread(self) -> Source:
+        """The same examples, in an order whose first ones stand for all.
+
+        A folder has one class after another; then they take turns. What a data set of TFDS has
+        is shuffled already.
+        """
+        if not isinstance(self.records, Grouped):
+            return self
+        order = spread_order(self.records.groups())
+        digest = hashlib.sha256(f"{self.digest} spread".encode()).hexdigest()
+        return replace(self, records=self.records.ordered(order), digest=digest)
 
     def encoded(
         self, indices: Sequence[int] | None = None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sact_core.config import Preprocessing
-from sact_core.data.folders import default_splits, list_folder
+from sact_core.data.folders import default_splits, evaluated_split, list_folder
 from sact_core.data.records import DataError
 from sact_core.data.source import Examples, Source, load_source
 from sact_core.data.tfds import open_tfds
@@ -126,8 +126,8 @@ def evaluation_split(
         own where left out, CIFAR-10 where it does not say.
     split : str, optional
         If one is asked for. Where left out, the split that the checkpoint was
-        evaluated on; of another data set ``test``, and of a folder without splits
-        what training would hold out.
+        evaluated on; of another data set ``test``, of a folder with splits ``test`` or
+        ``val``, and of one without what training would hold out.
 
     Returns
     -------
@@ -142,9 +142,11 @@ def evaluation_split(
         return dataset, recorded
     if not is_folder(dataset):
         return dataset, AUTHORS[1]
-    splits = splits_of(dataset)
+    root = path_of(dataset)
+    own = evaluated_split(root) if root.is_dir() else None
+    splits = None if own is not None else splits_of(dataset)
     if splits is None:
-        return dataset, AUTHORS[1]
+        return dataset, own or AUTHORS[1]
     # The folder may be its own, moved: what it held out then is held out still.
     if recorded is not None and recorded.startswith("held-out:"):
         return dataset, recorded

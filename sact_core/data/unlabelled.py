@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
 from sact_core.data.folders import drawn, photographs
 from sact_core.data.images import ImageError
-from sact_core.data.records import DataError, FileRecords, Record, Records
+from sact_core.data.records import DataError, FileRecords, Grouped, Record, Records
 from sact_core.data.source import Source
 from sact_core.data.splits import is_folder
 from sact_core.data.tfds import open_tfds
@@ -53,6 +53,18 @@ class Joined:
         for part, run in groupby((self.places[i] for i in indices), lambda place: place[0]):
             found += self.parts[part].get([index for _, index in run])
         return [each if isinstance(each, ImageError) else replace(each, label=-1) for each in found]
+
+    def groups(self) -> list[Hashable]:
+        """Part of each record, and what it belongs to there."""
+        inside = [part.groups() if isinstance(part, Grouped) else None for part in self.parts]
+        return [
+            (part, None if (known := inside[part]) is None else known[index])
+            for part, index in self.places
+        ]
+
+    def ordered(self, order: Sequence[int]) -> Joined:
+        """The same records in another order."""
+        return Joined(self.parts, [self.places[index] for index in order])
 
 
 def names_of(dataset: str) -> list[str]:

@@ -109,7 +109,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="count as right what this network answers, on photographs in any folder: agreement",
     )
-    add("--num-examples", type=int, help="the first N only")
+    add("--num-examples", type=int, help="N only, of every class its share")
     add("--batch-size", type=int, default=BATCH, help=f"default: {BATCH}")
     add("--image-size", type=int, metavar="N", help="side of the input (default: the checkpoint's)")
     add(

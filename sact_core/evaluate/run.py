@@ -41,7 +41,7 @@ class Job:
     tau, regularization : float
         As in `evaluate`.
     num_examples : int
-        How many images, the first ones.
+        How many images, the first ones, see `sact_core.data.source.Source.spread`.
     batch_size : int
         As in `evaluate`.
     unit_prices : UnitPrices, optional
@@ -297,11 +297,11 @@ def prepare_job(checkpoint: Checkpoint, args: argparse.Namespace, processes: Pro
         tau = net.tau
     judge = None
     if args.labels_from is None:
-        source = open_data_set(args, checkpoint.provenance)
+        source = open_data_set(args, checkpoint.provenance).spread()
         classes_of(net, source)
     else:
         judge = _read_judge(net, args, processes)
-        source = _open_photographs(checkpoint, args)
+        source = _open_photographs(checkpoint, args).spread()
     num_examples = min(args.num_examples or len(source), len(source))
     prices = trained_prices(checkpoint)
     job = Job(net, source, tau, regularization, num_examples, args.batch_size, prices, judge)

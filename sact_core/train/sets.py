@@ -6,14 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sact_core.checkpoint import read_header
+from sact_core.data.folders import EVALUATED
 from sact_core.data.source import Source
 from sact_core.data.splits import open_split, path_of
 from sact_core.data.unlabelled import JOINT, names_of, open_unlabelled
 from sact_core.data.walk import sub_folders
 from sact_core.train.recipes import TrainingConfig
-
-#: What others call the folder of a split that is not trained on.
-_SPLITS = ("val", "valid", "validation", "dev", "eval", "test")
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ def open_sets(config: TrainingConfig, data_dir: str | Path | None) -> Sets:
 def _one_class(dataset: str, name: str) -> str:
     """What to say of a data set in which nothing is to be told apart."""
     split = path_of(dataset) / name
-    if name.lower() in _SPLITS and split.is_dir() and sub_folders(split):
+    if name.lower() in EVALUATED and split.is_dir() and sub_folders(split):
         return (
             f"{dataset} has the split {name} and no train: put the images to train on in "
             f"{dataset}/train, or give the folder {split}, of which a share is held out"
