@@ -125,6 +125,20 @@ def told(error: BaseException) -> str:
     return f"cannot {verb} {path}: {(error.strerror or 'no reason given').lower()}"
 
 
+def lasting(seconds: float) -> str:
+    """Say how long something takes, for people: ``40 s``, ``12 min``, ``3 h 20 min``."""
+    minutes = round(seconds / 60)
+    if minutes < 2:
+        return f"{max(round(seconds), 1)} s"
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 10:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    hours = round(seconds / 3600)
+    return f"{hours} h" if hours < 48 else f"{hours // 24} days {hours % 24} h"
+
+
 def shown_values(values: Any) -> Any:
     """Make every text in plain JSON values one that a file takes, as `shown` does.
 

@@ -312,7 +312,7 @@ def training(
             mode="lines+markers" if len(epochs) < 40 else "lines",
             line={"width": 2, "color": CATEGORIES[i % len(CATEGORIES)]},
             marker={"size": 6},
-            hovertemplate="epoch %{x}<br><b>%{y"
+            hovertemplate="epoch %{x:.4~g}<br><b>%{y"
             + (":.2%" if percent else ":.4g")
             + "}</b><extra>%{fullData.name}</extra>",
         )

@@ -19,14 +19,16 @@ from app.texts import MAX_TEXT, short
 from sact_core.checkpoint import read_header
 from sact_core.data.folders import files_in
 from sact_core.texts import cut, escaped, shown
-from sact_core.train import is_training, read_metrics
+from sact_core.train import is_training, read_metrics, read_points
 
 MAX_FILE_BYTES = 16 << 20
 #: Where no lock tells, a run whose files are younger, in seconds, is taken to be on.
 LIVE_SECONDS = 300.0
 #: What is shown of a run that may be anybody's: characters of its command, lines of its
-#: recipe, lines of one chart, and the largest number.
-MAX_COMMAND, MAX_SETTINGS, MAX_BLOCKS, MAX_NUMBER = 8000, 500, 8, 1e15
+#: recipe, lines of one chart, points of one line, and the largest number.
+MAX_COMMAND, MAX_SETTINGS, MAX_BLOCKS, MAX_POINTS, MAX_NUMBER = 8000, 500, 8, 600, 1e15
+#: What lines are called that have points within epochs; the epoch's own mean elsewhere.
+TRAINED = ("train/Total Loss", "train/Cross Entropy", "train/Accuracy", "train/flops_share")
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,10 @@ class TrainingRun:
         What started it, and what goes on; may be empty.
     rows : list of dict
         Metrics, one an epoch.
+    points : list of dict
+        Of training within epochs, whose ``epoch`` is a fraction.
+    left : float, optional
+        Seconds that it will take yet, where it is on and that is known.
     done : bool
         Whether it has taken all of its steps.
     live : bool
@@ -58,6 +64,8 @@ class TrainingRun:
     command: str
     resume: str
     rows: list[dict[str, Any]]
+    points: list[dict[str, Any]]
+    left: float | None
     done: bool
     live: bool
     problems: tuple[str, ...]
@@ -96,6 +104,12 @@ def read(name: str) -> TrainingRun | None:
         rows = []
         problems.append("metrics.jsonl cannot be read.")
     try:
+        points = [_numbers(row) for row in read_points(path)]
+        points = [point for point in points if math.isfinite(point.get("epoch", math.inf))]
+    except (ValueError, OSError, TypeError, RecursionError):
+        points = []
+        problems.append("points.jsonl cannot be read.")
+    try:
         command = cut(escaped(_text(path / "command.txt").strip(), keep="\n"), MAX_COMMAND)
     except (ValueError, OSError):
         command = ""
@@ -109,6 +123,8 @@ def read(name: str) -> TrainingRun | None:
         command,
         resume,
         rows,
+        points,
+        _left(points) if on and not done else None,
         done,
         on and not done,
         tuple(problems),
@@ -121,15 +137,19 @@ def read(name: str) -> TrainingRun | None:
 
 
 def charts(found: Sequence[TrainingRun], many: bool) -> dict[str, go.Figure]:
-    """Loss, accuracy, FLOPs and units per block over epochs, by title."""
+    """Loss, accuracy, FLOPs and units per block over epochs, by title.
 
-    def series(keys: dict[str, str]) -> dict[str, tuple[list[float], list[float]]]:
+    What is drawn of training beside tests is of one kind: cross-entropy of labels where the
+    run has it, else the total loss, as evaluation has that too.
+    """
+
+    def series(
+        keys: dict[str, str], of: Sequence[TrainingRun] = found
+    ) -> dict[str, tuple[list[float], list[float]]]:
         lines = {}
-        for run in found:
+        for run in of:
             for key, label in keys.items():
-                pairs = [
-                    (row["epoch"], row[key]) for row in run.rows if key in row and "epoch" in row
-                ]
+                pairs = _line(run, key)
                 if pairs:
                     name = f"{run.name}: {label}" if many else label
                     lines[name] = ([float(e) for e, _ in pairs], [float(v) for _, v in pairs])
@@ -138,24 +158,48 @@ def charts(found: Sequence[TrainingRun], many: bool) -> dict[str, go.Figure]:
     blocks = sorted(
         {key for run in found for row in run.rows for key in row if key.endswith("num_units_mean")}
     )[:MAX_BLOCKS]
-    made = {
-        "Loss": figures.training(
-            series(
-                {"train/Total Loss": "train, total", "eval/Cross Entropy": "test, cross-entropy"}
-            ),
-            "loss",
-        ),
+    made = {}
+    telling = [run for run in found if _line(run, "train/Cross Entropy")]
+    if telling:
+        keys = {"train/Cross Entropy": "train", "eval/Cross Entropy": "test"}
+        made["Cross-entropy"] = figures.training(series(keys, telling), "cross-entropy")
+    others = [run for run in found if run not in telling]
+    if others:
+        keys = {"train/Total Loss": "train", "eval/Mean Loss": "test"}
+        made["Total loss"] = figures.training(series(keys, others), "loss")
+    made |= {
         "Accuracy": figures.training(
             series({"train/Accuracy": "train", "eval/Accuracy": "test"}), "right", percent=True
         ),
         "FLOPs": figures.training(
-            series({"flops_share": "of dense"}), "share of dense", percent=True, top=1.05
+            series({"train/flops_share": "train", "flops_share": "test"}),
+            "share of dense",
+            percent=True,
+            top=1.05,
         ),
     }
     units = series({key: re.sub(r"^block_?(\d+)/.*", r"block \1", key) for key in blocks})
     if units:
         made["Units run, by block"] = figures.training(units, "units, mean")
     return made
+
+
+def _line(run: TrainingRun, key: str) -> list[tuple[float, float]]:
+    """Epochs and values of a metric; within epochs where training tells, thinned out."""
+    points = [(p["epoch"], p[key]) for p in run.points if key in p] if key in TRAINED else []
+    first = points[0][0] if points else math.inf
+    whole = [(row["epoch"], row[key]) for row in run.rows if key in row and "epoch" in row]
+    step = -(-len(points) // MAX_POINTS)
+    lots = [points[i : i + step] for i in range(0, len(points), step or 1)]
+    means = [(lot[-1][0], math.fsum(value for _, value in lot) / len(lot)) for lot in lots]
+    return [pair for pair in whole if pair[0] < first] + means
+
+
+def _left(points: list[dict[str, Any]]) -> float | None:
+    """Seconds from now to the end, as the last point foresaw it; None where it is too old."""
+    last = points[-1] if points else {}
+    left = last.get("seconds_left", math.inf) - (time.time() - last.get("time", math.inf))
+    return max(left, 1.0) if -60 < left < MAX_NUMBER else None
 
 
 def _progress(recipe: dict[str, str], rows: list[dict[str, Any]]) -> tuple[str, float, float]:
@@ -181,7 +225,7 @@ def _is_done(path: Path, recipe: dict[str, str], rows: list[dict[str, Any]]) -> 
 
 def _touched(path: Path) -> float:
     times = [0.0]
-    for file in ("metrics.jsonl", "state.pt", "config.json"):
+    for file in ("metrics.jsonl", "points.jsonl", "state.pt", "config.json"):
         try:
             times.append((path / file).stat().st_mtime)
         except OSError:

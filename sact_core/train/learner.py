@@ -35,11 +35,13 @@ class Seen:
     """A forward pass over a batch.
 
     ``objective`` is what the gradient is taken of: the loss without its L2 part,
-    which the optimiser adds. ``total`` has all parts.
+    which the optimiser adds. ``total`` has all parts; ``cross_entropy`` is that of the
+    labels alone, not smoothed, mixed or distilled, as evaluation has it.
     """
 
     objective: Tensor
     total: float
+    cross_entropy: float
     accuracy: float
     ponder: float
     traces: list[dense.BlockTrace]
@@ -52,6 +54,7 @@ class Passed:
 
     objective: Tensor
     total: Tensor
+    cross_entropy: Tensor
     accuracy: Tensor
     ponder: Tensor
     traces: list[dense.BlockTrace]
@@ -131,8 +134,10 @@ class Learner:
             mixed = next(parts), next(parts)
         target = None if self._answers is None else self._kept(x, batch, self._answers)
         found = self.forward(x, labels, taus, target, larger=larger, mixed=mixed)
-        numbers = float(found.total), float(found.accuracy), float(found.ponder)
-        return Seen(found.objective, *numbers, found.traces, (len(x), x.shape[2], x.shape[3]))
+        scalars = found.total, found.cross_entropy, found.accuracy, found.ponder
+        total, entropy, accuracy, ponder = map(float, scalars)
+        size = len(x), x.shape[2], x.shape[3]
+        return Seen(found.objective, total, entropy, accuracy, ponder, found.traces, size)
 
     def forward(
         self,
@@ -202,8 +207,9 @@ class Learner:
             if config.optimiser == "sgd":  # of AdamW's decay there is no loss
                 squares = torch.nn.utils.get_total_norm(self._weights).square()
                 total = total + config.l2 / 2 * squares
+            entropy = F.cross_entropy(logits.float(), labels)
             accuracy = (logits.argmax(1) == labels).float().mean()
-        return Passed(objective, total, accuracy, parts.ponder.detach(), traces)
+        return Passed(objective, total, entropy, accuracy, parts.ponder.detach(), traces)
 
     def learn(self, seen: Seen, rate_factor: float) -> None:
         """Take a step at a share of the peak learning rate."""

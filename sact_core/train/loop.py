@@ -29,6 +29,7 @@ from sact_core.train.batches import Augmenter
 from sact_core.train.events import EventWriter
 from sact_core.train.feed import Feed
 from sact_core.train.learner import Learner
+from sact_core.train.points import Points
 from sact_core.train.recipes import TrainingConfig
 from sact_core.train.run_dir import RunDir
 from sact_core.train.schedule import count_steps, learning_rate_factor
@@ -73,6 +74,7 @@ class Progress:
         steps, seconds = max(sums.get("steps", 0), 1), max(sums.get("seconds", 0), 1e-9)
         return {
             "loss": sums.get("loss", 0) / steps,
+            "entropy": sums.get("entropy", 0) / max(sums.get("entropy_steps", 0), 1),
             "accuracy": sums.get("accuracy", 0) / steps,
             "images/s": sums.get("images", 0) / seconds,
             "flops": sums.get("flops_shares", 0) / max(sums.get("flops_steps", 0), 1),
@@ -156,6 +158,7 @@ class Trainer:
             self.progress = Progress(**state["progress"])
             self.feed.load(state)
         self._events = EventWriter(run_dir.path, self.global_step + 1 if self.resumed else 0)
+        self._points = Points(run_dir.path, self.steps_per_epoch, self.num_steps, self.global_step)
 
     def _answers(self, teacher: checkpoints.Checkpoint) -> Answers | None:
         """What the teacher answers, kept for all runs beside this one where the recipe says so."""
@@ -186,7 +189,7 @@ class Trainer:
             If something cannot be written; the state before it is kept.
         """
         progress = self.progress
-        with self._signals(), contextlib.closing(self._events):
+        with self._signals(), contextlib.closing(self._events), contextlib.closing(self._points):
             while progress.epoch * self.steps_per_epoch < self.num_steps:
                 self._epoch(bar)
                 self._finish_epoch(bar)
@@ -207,7 +210,8 @@ class Trainer:
                 progress.add(seconds=now - begin, waited=ahead.waited - waited)
                 begin, waited = now, ahead.waited
                 if bar is not None:
-                    bar.update(epoch, self.global_step, progress.running())
+                    left = self._points.left(self.global_step)
+                    bar.update(epoch, self.global_step, progress.running(), left)
                 if stop:
                     self._save()
                     raise Interrupted
@@ -221,17 +225,26 @@ class Trainer:
         """Take a step; say whether any process was asked to stop."""
         learner, progress = self.learner, self.progress
         seen = learner.look(batch)
-        loss, accuracy, ponder, stop = self.processes.mean(
-            [seen.total, seen.accuracy, seen.ponder, float(self.stop_asked)], learner.device
+        loss, entropy, accuracy, ponder, stop = self.processes.mean(
+            [
+                *(seen.total, seen.cross_entropy, seen.accuracy, seen.ponder),
+                float(self.stop_asked),
+            ],
+            learner.device,
         )
         if not math.isfinite(loss):
             raise Diverged
         learner.learn(seen, learning_rate_factor(self.config, self.global_step, self.num_steps))
         images = len(batch.labels) * self.processes.world
-        progress.add(loss=loss, accuracy=accuracy, ponder=ponder, images=images, steps=1)
+        found = {"loss": loss, "accuracy": accuracy, "ponder": ponder, "images": images, "steps": 1}
+        if self.config.labels == "given":  # without, evaluation has none to set beside it
+            found |= {"entropy": entropy, "entropy_steps": 1}
         if progress.step % FLOPS_EVERY == 0:
-            progress.add(flops_shares=learner.flops_share(seen), flops_steps=1)
+            found |= {"flops_shares": learner.flops_share(seen), "flops_steps": 1}
+        progress.add(**found)
         progress.step += 1
+        if self.processes.is_first:
+            self._points.add(self.global_step, found)
         if self.processes.is_first and self.global_step % EVENTS_EVERY == 0:
             now = {"batch/Total Loss": loss, "batch/Accuracy": accuracy}
             self._events.write(
@@ -249,6 +262,7 @@ class Trainer:
             "step": self.global_step,
             "train/Total Loss": running["loss"],
             "train/Accuracy": running["accuracy"],
+            **self._entropy(running),
             "train/images_per_second": running["images/s"],
             "train/share_waiting_for_data": running["waited"],
             "train/hours": progress.seconds / 3600,
@@ -273,10 +287,16 @@ class Trainer:
         if self.processes.is_first:
             self._keep(row)
             say = self.say if bar is None else bar.say
-            say(self.summary(row))
+            left = None if over else self._points.left(self.global_step)
+            say(self.summary(row) + report.time_left(left))
             for line in [*warnings, *report.warnings(self.learner.plan, row)]:
                 say(f"warning: {line}")
         self._save()
+
+    def _entropy(self, running: dict[str, float]) -> dict[str, float]:
+        """Cross-entropy of the epoch, where it is of labels."""
+        given = self.progress.sums.get("entropy_steps")
+        return {"train/Cross Entropy": running["entropy"]} if given else {}
 
     def evaluate(self) -> dict[str, Any]:
         """Evaluate on the test images, as `evaluation.measure`."""

@@ -9,6 +9,10 @@ from typing import Any
 from sact_core.commands import progress
 from sact_core.measures.metrics import authors_block_name
 from sact_core.network import Plan
+from sact_core.texts import lasting
+
+#: Seconds between lines within an epoch where no bar is shown.
+SAY_SECONDS = 300.0
 
 #: What tests tell: of labels, and without them.
 TOLD = {"Accuracy": "test accuracy", "Agreement": "agreement with the teacher"}
@@ -52,6 +56,11 @@ def summary(row: dict[str, Any], held_out: int | None = None) -> str:
     )
 
 
+def time_left(seconds: float | None) -> str:
+    """Say how long a run will take yet, as the end of a line; nothing where unknown."""
+    return "" if seconds is None else f"; {lasting(seconds)} left"
+
+
 def warnings(plan: Plan, row: dict[str, Any]) -> list[str]:
     """Say which blocks' halting is dead after an evaluation, and what to try."""
     found = []
@@ -93,7 +102,7 @@ def _same(one: float, other: float) -> bool:
 
 
 class Bar:
-    """A progress bar over the whole run on a terminal; elsewhere nothing.
+    """A progress bar over the whole run on a terminal; elsewhere a line every few minutes.
 
     Parameters
     ----------
@@ -117,21 +126,35 @@ class Bar:
     ) -> None:
         self._right = "accuracy" if labelled else "agreement"
         self.num_epochs = -(-num_steps // steps_per_epoch)
+        self._num_steps, self._said = num_steps, time.monotonic()
         self._bar = progress(num_steps, "steps", done, shown)
 
-    def update(self, epoch: int, step: int, running: dict[str, float]) -> None:
-        """Show the steps so far and the means of the epoch so far; tqdm adds the ETA."""
+    def update(
+        self, epoch: int, step: int, running: dict[str, float], left: float | None = None
+    ) -> None:
+        """Show the steps so far and the means of the epoch so far; tqdm adds the ETA.
+
+        Where no bar is shown, ``left`` is said, the seconds that are left.
+        """
+        now = time.monotonic()
+        if self._bar.disable and now - self._said < SAY_SECONDS:
+            return
+        place = f"epoch {epoch + 1}/{self.num_epochs}"
+        means = (
+            f"loss {running['loss']:.3f}, {self._right} {running['accuracy']:.1%}, "
+            f"FLOPs {running['flops']:.0%} of dense"
+        )
+        if self._bar.disable:
+            self._said = now
+            self.say(f"{place}, step {step:,} of {self._num_steps:,}: {means}{time_left(left)}")
+            return
         self._bar.update(step - self._bar.n)
-        if not self._bar.disable:
-            self._bar.set_description_str(f"epoch {epoch + 1}/{self.num_epochs}", refresh=False)
-            self._bar.set_postfix_str(
-                f"{running['images/s']:.0f} images/s, loss {running['loss']:.3f}, "
-                f"{self._right} {running['accuracy']:.1%}, FLOPs {running['flops']:.0%} of dense",
-                refresh=False,
-            )
+        self._bar.set_description_str(place, refresh=False)
+        self._bar.set_postfix_str(f"{running['images/s']:.0f} images/s, {means}", refresh=False)
 
     def say(self, text: str) -> None:
         """Print a line above the bar, with the time of day."""
+        self._said = time.monotonic()
         self._bar.write(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stdout)
         sys.stdout.flush()
 

@@ -6,16 +6,18 @@
     images.json        how many images each split had at the start, and which
     command.txt        the command that started it
     metrics.jsonl      one JSON object an epoch, under the authors' names
+    points.jsonl       the same of training within epochs, see `sact_core.train.points`
     state.pt           last state: parameters, optimiser, place in the run
     last.h5, best.h5   checkpoints: after the last epoch, and of the best test accuracy
     events.*           the same metrics for TensorBoard
     watch.jsonl        what sact_core.evaluate --watch found, one JSON object a checkpoint
 
-Every file but the events is written beside and renamed. ``state.pt`` loads with
+Every file but the events and the points is written beside and renamed. ``state.pt`` loads with
 ``torch.load(weights_only=True)``, which executes nothing.
 
 ``train/Total Loss`` is a mean over an epoch while the weights move, with label
-smoothing, distillation and L2; ``eval/…``, ``Total Flops/…`` and the blocks'
+smoothing, distillation and L2; ``train/Cross Entropy`` that of the labels alone, as
+``eval/Cross Entropy`` is, on crops; ``eval/…``, ``Total Flops/…`` and the blocks'
 metrics are those of `sact_core.measures.metrics` after the epoch.
 """
 

@@ -1011,7 +1011,7 @@ class TestTrainingRuns:
         assert run.resume.endswith("--tau 0.01 --resume")
         assert run.live
         assert set(run_dir.charts([run], False)) == {
-            "Loss",
+            "Total loss",
             "Accuracy",
             "FLOPs",
             "Units run, by block",

@@ -1282,7 +1282,7 @@ class TestRuns:
         at.run()  # as the first wait does
         assert not at.exception
         assert len(at.get("plotly_chart")) == 3
-        assert every["curves"] == every["recipe"] == "5s"
+        assert every["curves"] == every["recipe"] == every["watch"] == "5s"
         assert at.metric[0].value == "2"
 
     def test_no_runs(self, app_env):
@@ -1333,7 +1333,50 @@ class TestRuns:
         at = run_page("runs")
 
         assert not at.exception
-        assert "No epoch has been finished" in at.info[0].value
+        assert "Nothing has been measured yet" in at.info[0].value
+
+    def test_points_within_the_first_epoch(self, app_env, tmp_path):
+        import json
+        import time
+
+        make_run(tmp_path / "runs", "one", rows=0)
+        point = {"epoch": 0.25, "step": 25, "time": time.time(), "seconds_left": 900.0}
+        point |= {"train/Cross Entropy": 2.0, "train/Accuracy": 0.2, "train/flops_share": 0.9}
+        lines = [point, point | {"epoch": 0.5, "step": 50, "seconds_left": 600.0}]
+        file = tmp_path / "runs" / "one" / "points.jsonl"
+        file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        at = run_page("runs")
+
+        assert not at.exception
+        assert "one is running: epoch 0.5 of 9, about 10 min left" in texts(at)
+        drawn = [json.loads(chart.proto.spec)["data"] for chart in at.get("plotly_chart")]
+        assert [[len(line["x"]) for line in chart] for chart in drawn] == [[2], [2], [2]]
+
+    def test_a_new_run_appears_by_itself(self, app_env, tmp_path, monkeypatch):
+        make_run(tmp_path / "runs", "one")
+        at = run_page("runs")
+        make_run(tmp_path / "runs", "two")
+        assert at.run().multiselect[0].value == ["one"]  # one that was seen before is no news
+        at.session_state["runs_new"] = ["two"]  # as the fragment leaves it
+        at.run()
+
+        assert not at.exception
+        assert at.multiselect[0].options == ["two", "one"] or at.multiselect[0].options == [
+            "one", "two"
+        ]  # fmt: skip
+        assert at.multiselect[0].value == ["two", "one"]
+        assert "A new run: two" in [toast.value for toast in at.toast]
+
+    def test_a_new_run_does_not_take_what_was_chosen(self, app_env, tmp_path):
+        make_run(tmp_path / "runs", "one")
+        at = run_page("runs")
+        at.multiselect[0].set_value([]).run()
+        make_run(tmp_path / "runs", "two")
+        at.session_state["runs_new"] = ["two"]
+        at.run()
+
+        assert at.multiselect[0].value == []
+        assert "Choose a run above." in texts(at)
 
     def test_damaged_recipe(self, app_env, tmp_path):
         make_run(tmp_path / "runs", "one")
