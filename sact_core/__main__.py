@@ -32,6 +32,7 @@ COMMANDS = {
     "saliency": "maps against where people looked",
     "train": "train a network",
     "average": "average networks that were fine-tuned from one",
+    "calibrate": "find the scales by which a network is computed in int8",
     "prepare": "prepare a data set of its archive",
     "import-tf": "import a TensorFlow checkpoint of the authors' code",
     "import-torch": "import a network from a state dict of PyTorch",

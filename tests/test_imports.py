@@ -38,7 +38,7 @@ LEVELS = [
     ],
     ["config", "halting"],
     ["network", "result", "taus"],
-    ["flops", "parameters", "plans"],
+    ["flops", "parameters", "plans", "quantisation"],
     ["checkpoint"],
     ["preprocess"],
     ["backends"],

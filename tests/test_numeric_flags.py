@@ -28,6 +28,7 @@ CALLS: dict[str, list[str]] = {
     "saliency": ["DATA/train", "--checkpoint", "NET"],
     "draw_maps": ["absent.h5", "--out", "OUT"],
     "average": ["NET", "NET", "--out", "OUT/average.h5"],
+    "calibrate": ["NET", "--dataset", "DATA", "--out", "OUT/a.h5"],
     "import_tf": ["absent", "--out", "OUT/a.h5"],
     "import_torch": ["absent", "--as", "cifar", "--out", "OUT/a.h5"],
     "app": [],

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -26,6 +27,9 @@ from sact_core.taus import require_prices
 __all__ = ["Engine", "halt"]
 
 Params = dict[str, np.ndarray]
+
+#: Is shown what a convolution of a unit, or the head, reads [shape=(positions, channels)].
+Observer = Callable[[Conv, np.ndarray], None]
 
 
 class Engine:
@@ -50,6 +54,7 @@ class Engine:
         keep_outputs: bool = False,
         keep_seconds: bool = False,
         taus: np.ndarray | None = None,
+        observe: Observer | None = None,
     ) -> Result:
         """Run a batch.
 
@@ -64,6 +69,9 @@ class Engine:
         taus : np.ndarray [shape=(n,), float64], optional
             Price of a unit for each image; given if and only if the network is
             conditioned on it.
+        observe : callable, optional
+            Is shown, for every convolution of a unit and for the head, what it reads at
+            the positions where it is needed.
 
         Returns
         -------
@@ -77,10 +85,15 @@ class Engine:
         """
         # A network may overflow: its caller is told by the results, not by warnings.
         with np.errstate(over="ignore", invalid="ignore"):
-            return self._forward(x, keep_outputs, keep_seconds, taus)
+            return self._forward(x, keep_outputs, keep_seconds, taus, observe)
 
     def _forward(
-        self, x: np.ndarray, keep_outputs: bool, keep_seconds: bool, taus: np.ndarray | None
+        self,
+        x: np.ndarray,
+        keep_outputs: bool,
+        keep_seconds: bool,
+        taus: np.ndarray | None,
+        observe: Observer | None,
     ) -> Result:
         plan, params = self.plan, self.params
         n, *input_size = x.shape[:3]
@@ -93,11 +106,13 @@ class Engine:
             x = max_pool(x)
         blocks = []
         for block in plan.blocks:
-            x, result, counted = self._run_block(block, x, taus, keep_seconds)
+            x, result, counted = self._run_block(block, x, taus, keep_seconds, observe)
             positions |= counted
             blocks.append(replace(result, output=x) if keep_outputs else result)
 
         if plan.head is not None:
+            if observe is not None:
+                observe(plan.head, x.reshape(-1, x.shape[3]))
             x = conv_same(x, plan.head, params)
             positions[plan.head.name] = _everywhere(x)
         if plan.postnorm is not None and plan.head_first == "bn":
@@ -118,7 +133,12 @@ class Engine:
         )
 
     def _run_block(
-        self, block: Block, x: np.ndarray, taus: np.ndarray | None, keep_seconds: bool
+        self,
+        block: Block,
+        x: np.ndarray,
+        taus: np.ndarray | None,
+        keep_seconds: bool,
+        observe: Observer | None,
     ) -> tuple[np.ndarray, BlockResult, dict[str, np.ndarray]]:
         """Run the units of a block; give its output, its result and its positions."""
         config = self.plan.config
@@ -135,6 +155,8 @@ class Engine:
             began = time.perf_counter()
             active = state.active
             positions |= count_positions(unit, config.by_image, active, x.shape)
+            if observe is not None:
+                _show_inputs(x, unit, self.params, active, observe)
             x = residual_unit(x, unit, self.params, active if unit.masked else None)
             if config.halts:
                 proba = None
@@ -418,6 +440,23 @@ def _pad(x: np.ndarray, pads: Pads, value: float) -> np.ndarray:
     if not any(map(any, pads)):
         return x
     return np.pad(x, ((0, 0), *pads, (0, 0)), constant_values=value)
+
+
+def _show_inputs(
+    x: np.ndarray, unit: Unit, params: Params, active: np.ndarray, observe: Observer
+) -> None:
+    """Show what the convolutions of a unit read at the positions where they are needed."""
+    read = x if unit.preact is None else batch_norm(x, unit.preact, params)
+    if isinstance(unit.shortcut, Conv):
+        observe(unit.shortcut, read.reshape(-1, read.shape[3]))
+    for conv, halo in zip(unit.convs, unit.halos, strict=True):
+        if unit.masked:
+            shown = read[grow(active, halo + max(conv.weight_shape[:2]) // 2)]
+        else:  # a first unit, all of an image or nothing
+            shown = (read[active] if active.ndim == 1 else read).reshape(-1, read.shape[3])
+        observe(conv, shown)
+        if conv is not unit.convs[-1]:
+            read = conv_same(read, conv, params)
 
 
 def _everywhere(x: np.ndarray) -> np.ndarray:

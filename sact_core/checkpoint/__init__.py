@@ -10,6 +10,12 @@ Layout of a file, format version 1::
 shape, type and bytes of every parameter, in sorted order. It is verified on
 reading.
 
+A file that was calibrated for int8 says so in one more attribute, ``int8``, JSON text:
+method, images, and hashes of the weights and of the scales, which are attributes of each
+weight, float32: ``int8_scales``, one a channel, and ``int8_input``, scale and zero of what
+it multiplies. The content hash does not cover them, and whoever does not know them reads
+the file as it was before.
+
 A checkpoint may come from anybody, so a file is hostile until proven: it is
 opened read-only; nothing in it is executed; links out of the file, links to
 elsewhere in it, external, virtual, compressed and partly written storage are

@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 
 from sact_core import untrusted_hdf5
+from sact_core.checkpoint import scales
 from sact_core.checkpoint.checks import class_names_problem, digest, raise_all, values_problems
 from sact_core.checkpoint.records import (
     FORMAT,
@@ -49,7 +50,8 @@ def read(source: str | Path | bytes) -> Checkpoint:
         If it is no checkpoint, is truncated or damaged, comes from a newer
         version, holds anything but plain parameters, does not match its content
         hash, or has missing, unexpected, wrongly shaped, wrongly typed, NaN or
-        infinite parameters or negative variances. One error lists all that is wrong.
+        infinite parameters, negative variances or damaged scales. One error lists all
+        that is wrong.
     OSError
         If there is no such file or it cannot be opened.
     """
@@ -64,15 +66,24 @@ def read_hashed(source: str | Path | bytes) -> tuple[Checkpoint, str]:
     with untrusted_hdf5.Opened(find_network(source), CheckpointError) as file:
         problems: list[str] = []
         header, texts = _read_attributes(file, problems)
-        params = _read_params(file, header.config if header else None, problems)
+        found = untrusted_hdf5.find_datasets(file.root, "params", problems)
+        params = _read_params(file, found, header.config if header else None, problems)
         if header and not problems and digest(texts, params) != header.content_hash:
             problems.append(
                 "the content hash does not match: the file was changed or damaged after it was made"
             )
+        quantisation = None
+        if header and not problems:
+            quantisation = scales.read(file.root, found, build_plan(header.config), problems)
         raise_all(file.label, problems)
         assert header is not None
     checkpoint = Checkpoint(
-        header.config, params, header.preprocessing, header.class_names, header.provenance
+        header.config,
+        params,
+        header.preprocessing,
+        header.class_names,
+        header.provenance,
+        quantisation,
     )
     return checkpoint, header.content_hash
 
@@ -177,10 +188,12 @@ def _integer(text: str) -> int:
 
 
 def _read_params(
-    file: untrusted_hdf5.Opened, config: NetworkConfig | None, problems: list[str]
+    file: untrusted_hdf5.Opened,
+    found: dict[str, h5py.h5d.DatasetID],
+    config: NetworkConfig | None,
+    problems: list[str],
 ) -> dict[str, np.ndarray]:
     """Parameters in the order of the plan, each read only where its shape and storage are right."""
-    found = untrusted_hdf5.find_datasets(file.root, "params", problems)
     if config is None:
         return {}
     wanted = build_plan(config).param_shapes

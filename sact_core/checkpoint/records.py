@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from sact_core.config import NetworkConfig, Preprocessing
+from sact_core.quantisation import Quantisation
 
 FORMAT = "sact-explorer checkpoint"
 FORMAT_VERSION = 1
@@ -20,6 +21,11 @@ MAX_JSON_BYTES = {
     "provenance": 1 << 22,
 }
 MAX_PARAMETERS = 1 << 28  # numbers in all; 1 GiB
+
+#: The attribute of a file that tells of its scales for int8, and its most bytes; those of
+#: each weight that hold them: one a channel, and scale and zero of what it multiplies.
+QUANTISATION, MAX_QUANTISATION_BYTES = "int8", 1 << 16
+WEIGHT_SCALES, INPUT_SCALE = "int8_scales", "int8_input"
 
 
 class CheckpointError(ValueError):
@@ -68,6 +74,8 @@ class Checkpoint:
         One per class, or empty where they are unknown.
     provenance : dict
         Plain JSON values, as in `Header`.
+    quantisation : Quantisation, optional
+        Scales for int8, where it was calibrated.
     """
 
     config: NetworkConfig
@@ -75,3 +83,4 @@ class Checkpoint:
     preprocessing: Preprocessing
     class_names: tuple[str, ...] = field(default=(), repr=False)  # as long as a page
     provenance: dict[str, Any] = field(default_factory=dict, repr=False)
+    quantisation: Quantisation | None = field(default=None, repr=False)

@@ -9,12 +9,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from sact_core.checkpoint import scales
 from sact_core.checkpoint.checks import class_names_problem, digest, raise_all, values_problems
 from sact_core.checkpoint.records import FORMAT, FORMAT_VERSION, MAX_JSON_BYTES, Checkpoint
 from sact_core.config import to_dict
 from sact_core.files import write_bytes
 from sact_core.parameters import check_params
 from sact_core.plans import build_plan
+from sact_core.quantisation import scale_problems
 from sact_core.texts import shown_values
 
 
@@ -32,8 +34,9 @@ def write(path: str | Path, checkpoint: Checkpoint) -> None:
     ------
     CheckpointError
         If parameters are missing, unexpected, wrongly shaped, not float32 or not
-        finite, a variance is negative, the class names do not fit, or the provenance
-        is not plain JSON. All of it is listed. Nothing is written.
+        finite, a variance is negative, the class names do not fit, scales for int8
+        cannot be used, or the provenance is not plain JSON. All of it is listed. Nothing
+        is written.
     OSError
         If the folder is missing or cannot be written to, or the disk is full. A
         file that stood there is as it was.
@@ -50,6 +53,8 @@ def write(path: str | Path, checkpoint: Checkpoint) -> None:
         group = file.create_group("params")
         for name, values in params.items():
             group.create_dataset(name, data=values, dtype="<f4", track_times=False)
+        if checkpoint.quantisation is not None:
+            scales.write(file, group, checkpoint.quantisation)
     write_bytes(path, image.getvalue())
 
 
@@ -93,6 +98,8 @@ def _checked(checkpoint: Checkpoint) -> tuple[dict[str, bytes], dict[str, np.nda
             problems.append(
                 f"{name} takes {len(texts[name])} bytes, more than {MAX_JSON_BYTES[name]}"
             )
+    if checkpoint.quantisation is not None:
+        problems += scale_problems(plan, checkpoint.quantisation)
     if not isinstance(checkpoint.provenance, dict):
         problems.append("provenance must be a dict")
     raise_all("the checkpoint cannot be written", problems)

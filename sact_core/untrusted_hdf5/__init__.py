@@ -10,7 +10,12 @@ go through all of a file. Files of other programs hold what they like:
 `numbers` and `texts` look at the one data set that is asked for.
 """
 
-from sact_core.untrusted_hdf5.attributes import int_attribute, ints_attribute, text_attribute
+from sact_core.untrusted_hdf5.attributes import (
+    floats_attribute,
+    int_attribute,
+    ints_attribute,
+    text_attribute,
+)
 from sact_core.untrusted_hdf5.heap import Texts
 from sact_core.untrusted_hdf5.opened import Opened, damage_told
 from sact_core.untrusted_hdf5.pieces import children, holds, node, numbers, texts
@@ -22,6 +27,7 @@ __all__ = [
     "children",
     "damage_told",
     "find_datasets",
+    "floats_attribute",
     "holds",
     "int_attribute",
     "ints_attribute",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import h5py
 import numpy as np
 
@@ -28,6 +30,26 @@ def ints_attribute(root: h5py.File, name: str, count: int) -> tuple[int, ...] | 
     found = np.zeros(count, np.int64)
     attribute.read(found)
     return tuple(map(int, found))
+
+
+def floats_attribute(node: Any, name: str, count: int) -> np.ndarray | None:
+    """So many float32 [shape=(count,)]; None if it is absent, of another kind or length.
+
+    Parameters
+    ----------
+    node : h5py.h5o.ObjectID
+        Such as a data set's.
+    name : str
+    count : int
+    """
+    if not h5py.h5a.exists(node, name.encode()):
+        return None
+    attribute = h5py.h5a.open(node, name.encode())
+    if not attribute.get_type().equal(h5py.h5t.IEEE_F32LE) or attribute.shape != (count,):
+        return None
+    found = np.zeros(count, np.float32)
+    attribute.read(found)
+    return found
 
 
 def text_attribute(root: h5py.File, name: str, most: int) -> bytes | None:
