@@ -29,6 +29,7 @@ COMMANDS = {
     "draw-maps": "draw exported ponder maps, cheapest to dearest",
     "figure": "figures and tables for a paper",
     "objects": "whether maps prefer objects to their background",
+    "doubt": "whether a network thinks longer where people doubt, or errs",
     "saliency": "maps against where people looked",
     "train": "train a network",
     "average": "average networks that were fine-tuned from one",

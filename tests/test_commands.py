@@ -220,6 +220,7 @@ def test_output_that_nobody_reads_ends_a_command_silently():
         ("draw_maps", ["absent.h5", "--out", "drawn"]),
         ("export_maps", ["absent.jpg", "--checkpoint", "absent.h5", "--out", "maps.h5"]),
         ("objects", ["absent", "--checkpoint", "absent.h5", "--boxes", "absent.json"]),
+        ("doubt.__main__", ["--checkpoint", "absent.h5", "--labels", "absent.npy"]),
         ("saliency", ["absent", "--checkpoint", "absent.h5"]),
         ("import_tf.__main__", ["absent", "--out", "out.h5"]),
         ("import_torch.__main__", ["absent", "--as", "cifar", "--out", "out.h5"]),
@@ -270,8 +271,8 @@ def test_ctrl_c_ends_a_command_without_a_traceback(tmp_path):
 
 # --- flags that commands have in common ---
 
-RUNNING = ("evaluate.__main__", "ponder", "export_maps", "objects", "saliency")
-SHOWING = ("evaluate.__main__", "export_maps", "objects", "benchmark.__main__")
+RUNNING = ("evaluate.__main__", "ponder", "export_maps", "objects", "saliency", "doubt.__main__")
+SHOWING = ("evaluate.__main__", "doubt.__main__", "export_maps", "objects", "benchmark.__main__")
 
 
 def flags_of(name, *words):

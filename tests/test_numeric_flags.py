@@ -7,6 +7,7 @@ import importlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sact_core import checkpoint as checkpoints
@@ -25,6 +26,7 @@ CALLS: dict[str, list[str]] = {
     "ponder": ["PHOTO", "--checkpoint", "NET", "--out", "OUT"],
     "export_maps": ["PHOTO", "--checkpoint", "NET", "--out", "OUT/m.h5"],
     "objects": ["PHOTO", "--checkpoint", "NET", "--boxes", "BOXES"],
+    "doubt": ["--checkpoint", "NET", "--dataset", "DATA", "--split", "test", "--labels", "COUNTS"],
     "saliency": ["DATA/train", "--checkpoint", "NET"],
     "draw_maps": ["absent.h5", "--out", "OUT"],
     "average": ["NET", "NET", "--out", "OUT/average.h5"],
@@ -83,11 +85,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     photo = sorted((folder / "data/train").rglob("*.png"))[0]
     (folder / "boxes.json").write_text(json.dumps({"boxes": {photo.name: [[0, 0, 1, 1]]}}))
     (folder / "out").mkdir()
+    np.save(folder / "counts.npy", np.ones((24, 3), int))
     return {
         "NET": str(folder / "net.h5"),
         "DATA": data,
         "PHOTO": str(photo),
         "BOXES": str(folder / "boxes.json"),
+        "COUNTS": str(folder / "counts.npy"),
         "OUT": str(folder / "out"),
     }
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,9 @@ from sact_core.data.tfrecord import Shard, TfrecordRecords, open_shard
 from sact_core.extras import need
 from sact_core.texts import shown
 from sact_core.untrusted_json import from_json
+
+#: Examples that are read together where only small features of them are.
+LOT = 500
 
 
 def open_tfds(name: str, split: str, data_dir: str | Path | None) -> Source:
@@ -40,26 +43,7 @@ def open_tfds(name: str, split: str, data_dir: str | Path | None) -> Source:
     MissingPackage
         If TensorFlow Datasets is not installed.
     """
-    need("data", f"data set {name!r}, of TensorFlow Datasets and no folder,")
-    import absl.logging
-
-    absl.logging.set_verbosity(absl.logging.ERROR)  # it advises OpenCV at every start
-    tfds = load_tfds()
-    root = data_root(data_dir)
-    get = ways_to_get(name, data_dir)
-    base = re.split("[/:]", name)[0]
-    if not (root / base).is_dir() and not is_builder(base):
-        raise DataError(f"{name!r} is neither a TFDS data set nor a folder of class folders")
-    absent = DataError(
-        f"{_absence(name, root)}: download it with {get} or say where it is with --data-dir"
-    )
-    if not (root / base).is_dir():
-        raise absent
-    builder = _builder(name, root, absent, get)
-    if not Path(builder.data_dir).is_dir():
-        raise absent
-    if not builder.info.splits:
-        raise DataError(f"{builder.data_dir} has no dataset_info.json: prepare it anew with {get}")
+    tfds, builder, get = _prepared(name, data_dir)
     try:
         features = builder.info.features
         names = tuple(features["label"].names)
@@ -86,6 +70,51 @@ def open_tfds(name: str, split: str, data_dir: str | Path | None) -> Source:
             f"prepare it as ArrayRecord with {get}"
         )
     return Source(name, split, names, records)
+
+
+def open_features(
+    name: str, split: str, features: Sequence[str], data_dir: str | Path | None
+) -> Iterator[dict[str, Any]]:
+    """Give some features of every example of a split, in the order of the file.
+
+    Parameters
+    ----------
+    name, split, data_dir
+        As in `sact_core.data.splits.open_split`.
+    features : sequence of str
+        Their names.
+
+    Raises
+    ------
+    DataError
+        If the data set, the split or a feature is absent, or cannot be read without TensorFlow.
+    MissingPackage
+        If TensorFlow Datasets is not installed.
+    """
+    tfds, builder, get = _prepared(name, data_dir)
+    lacking = [each for each in features if each not in builder.info.features]
+    if lacking:
+        raise DataError(f"data set {name!r} has no feature {lacking[0]!r}")
+    if builder.info.file_format.value != "array_record":
+        raise DataError(
+            f"{builder.data_dir} is prepared as {builder.info.file_format.value}, of which "
+            f"{features[0]!r} cannot be read without TensorFlow: prepare it as ArrayRecord with "
+            f"{get}"
+        )
+    try:
+        parts = builder.info.splits[split].file_instructions
+    except (ValueError, AssertionError, KeyError) as error:
+        raise DataError(f"cannot open split {split!r} of {name!r}: {_reason(error)}") from None
+    for part in parts:
+        _check_array_record(Path(part.filename), part.examples_in_shard, get)
+    images = {k for k, v in builder.info.features.items() if isinstance(v, tfds.features.Image)}
+    skipped = {name: tfds.decode.SkipDecoding() for name in images - set(features)}
+    source = builder.as_data_source(split=split, decoders=skipped or None)
+    try:
+        for begin in range(0, len(source), LOT):
+            yield from source.__getitems__(list(range(begin, min(begin + LOT, len(source)))))
+    except Exception as error:  # whatever a damaged file makes the reader raise
+        raise DataError(f"{builder.data_dir} cannot be read: {_reason(error)}") from None
 
 
 def download_command(name: str, data_dir: str | Path | None = None) -> str:
@@ -168,6 +197,31 @@ def _record(raw: dict[str, Any], index: int) -> Record:
     if not isinstance(image, bytes):
         image = np.asarray(image, np.uint8)
     return Record(image, int(raw["label"]), name)
+
+
+def _prepared(name: str, data_dir: str | Path | None) -> tuple[Any, Any, str]:
+    """TFDS itself, its description of a prepared data set, and how that is prepared anew."""
+    need("data", f"data set {name!r}, of TensorFlow Datasets and no folder,")
+    import absl.logging
+
+    absl.logging.set_verbosity(absl.logging.ERROR)  # it advises OpenCV at every start
+    tfds = load_tfds()
+    root = data_root(data_dir)
+    get = ways_to_get(name, data_dir)
+    base = re.split("[/:]", name)[0]
+    if not (root / base).is_dir() and not is_builder(base):
+        raise DataError(f"{name!r} is neither a TFDS data set nor a folder of class folders")
+    absent = DataError(
+        f"{_absence(name, root)}: download it with {get} or say where it is with --data-dir"
+    )
+    if not (root / base).is_dir():
+        raise absent
+    builder = _builder(name, root, absent, get)
+    if not Path(builder.data_dir).is_dir():
+        raise absent
+    if not builder.info.splits:
+        raise DataError(f"{builder.data_dir} has no dataset_info.json: prepare it anew with {get}")
+    return tfds, builder, get
 
 
 def _builder(name: str, root: Path, absent: DataError, get: str) -> Any:

@@ -18,6 +18,7 @@ NEEDS: dict[str, list[str]] = {
     "export_maps": ["photos", "--checkpoint", "sact.h5", "--out", "out.h5"],
     "evaluate": ["--checkpoint", "sact.h5", "--dataset", "photos", "--split", "all"],
     "objects": ["photos", "--checkpoint", "sact.h5", "--boxes", "boxes.json"],
+    "doubt": ["--checkpoint", "sact.h5", "--dataset", "photos", "--labels", "counts.npy"],
     "saliency": ["gaze", "--checkpoint", "sact.h5"],
     "draw_maps": ["maps.h5", "--out", "out"],
     "average": ["sact.h5", "sact.h5", "--out", "out.h5"],
@@ -68,6 +69,7 @@ class Flags(Kind):
 
         pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
         write_example(good / "gaze", "Art", 1, pixels, pixels[..., 0] < 99)
+        np.save(good / "counts.npy", pixels[:6, :3, 0])
         self.flags = {name: _flags(name) for name in NEEDS}
         warm()  # Ctrl-C gets lost in Numba's compiler
 
