@@ -62,7 +62,7 @@ def take_tau(page: str, key: str, name: str = "tau") -> None:
     """The slider of tau was let go."""
     tau = viewer.dialled(key, "tau")
     if tau is not None:
-        _choose(f"{page}_{name}", tau)
+        st.session_state[f"{page}_{name}"] = tau
         st.rerun()
 
 
@@ -76,16 +76,10 @@ def take_target(page: str, key: str, look: Look, name: str = "tau") -> None:
     except InputError as error:
         st.session_state[f"{page}_budget"] = str(error)
     else:
-        _choose(f"{page}_{name}", loaders.round_tau(look.model, found.tau))
+        st.session_state[f"{page}_{name}"] = loaders.round_tau(look.model, found.tau)
         if found.warning:
             st.session_state[f"{page}_budget"] = sentence(ValueError(found.warning))
     st.rerun()
-
-
-def _choose(key: str, tau: float) -> None:
-    """Take a tau, and put it into the link: a number folded away does not do it by itself."""
-    st.session_state[key] = tau
-    st.query_params[key] = str(tau)
 
 
 def say_budget(page: str) -> None:

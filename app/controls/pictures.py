@@ -149,9 +149,12 @@ def _keep_picture(page: str, name: str, data: Callable[[], bytes]) -> None:
 
 
 def _take_checkpoint(page: str) -> None:
+    """Take what has come, once: what was let go counts as a change of the uploader later on."""
     file = st.session_state.get(f"{page}_upload_checkpoint")
-    if file is None:
+    taken, key = None if file is None else file.file_id, f"{page}_taken_checkpoint"
+    if file is None or st.session_state.get(key) == taken:
         return
+    st.session_state[key] = taken
     try:
         model = loaders.uploaded_model(file.name, file.getvalue())
     except InputError as error:

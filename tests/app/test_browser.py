@@ -401,9 +401,6 @@ def test_sweep_moves_the_big_map(tab):
     assert tab.viewer("sweep_row").locator("canvas.view").count() == 3
 
 
-@pytest.mark.xfail(
-    strict=True, reason="after a checkpoint is uploaded the page misses what follows: to be mended"
-)
 def test_map_follows_the_drag_of_tau(tab, any_tau):
     tab.open(f"/?{SMALL}&explore_image=Astronaut")
     tab.add("Checkpoint", "anytau.h5", (any_tau / "tiny_sact_anytau.h5").read_bytes())
@@ -450,9 +447,6 @@ def test_map_follows_the_drag_of_tau(tab, any_tau):
     assert abs(share - 85) < 1
 
 
-@pytest.mark.xfail(
-    strict=True, reason="after a checkpoint is uploaded the page misses what follows: to be mended"
-)
 @pytest.mark.parametrize("size", [(1440, 900), (1280, 720), (390, 844)])
 def test_the_first_screen_has_slider_and_whole_map(browser, server, any_tau, size):
     context = browser.new_context(viewport={"width": size[0], "height": size[1]})
@@ -477,9 +471,6 @@ def test_the_first_screen_has_slider_and_whole_map(browser, server, any_tau, siz
     assert len(visible) == 1  # tau stands once
 
 
-@pytest.mark.xfail(
-    strict=True, reason="after a checkpoint is uploaded the page misses what follows: to be mended"
-)
 def test_photograph_goes_to_a_photograph_network(tab, photographs):
     tab.open()
     data = (photographs / "zoo_photos_tau0.01.h5").read_bytes()
