@@ -460,7 +460,7 @@ def test_the_first_screen_has_slider_and_whole_map(browser, server, any_tau, siz
     of_map = canvases.nth(1)  # on a phone it is the first, and the image below it
     shown = [slider, of_map] if size[0] < 640 else [slider, *canvases.all()]
     boxes = [part.bounding_box() for part in shown]
-    prices = tab.page.get_by_text("the price of a unit").all()
+    prices = tab.page.get_by_text("τ, the price of a unit").all()
     errors = list(tab.errors)
     visible = [price for price in prices if price.is_visible()]
     context.close()
