@@ -477,7 +477,7 @@ def test_photograph_goes_to_a_photograph_network(tab, photographs):
     tab.add("Checkpoint", "photos.h5", data)
     tab.page.get_by_text("the mean of its test images at 128 pixels, was expected").wait_for()
     tab.page.get_by_text("Small images", exact=True).click()
-    tab.page.get_by_text("τ = 0.01 · 89.0% right").wait_for()
+    tab.page.get_by_text("τ = 0.01 · knows 10 CIFAR-10 classes · 89.0% right").wait_for()
     tab.settle()
     tab.add("Images", "mine.png", png(200, 300))
     tab.page.get_by_text("the whole 300 × 200 image at 192 pixels").wait_for()
