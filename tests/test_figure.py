@@ -23,6 +23,7 @@ from sact_core.figure import maps, saving
 from sact_core.figure.__main__ import main
 from sact_core.parameters import init_params
 from sact_core.plans import build_plan
+from sact_core.viewer import colour_table
 from tests.networks import random_params
 
 CONFIG = NetworkConfig(
@@ -68,11 +69,7 @@ def run_maps(net, photo, *more):
 def test_a_map_is_the_networks_values_one_sharp_square_each(net, photo, tmp_path):
     out = tmp_path / "f.svg"
     assert run_maps(net, photo, "--taus", "0.002", "0.3", "--limits", 3, 9, "--out", out) == 0
-    texts = re.findall(
-        r"<image [^>]*?xlink:href=\"data:image/png;base64,\s*([^\"]+)\"", out.read_text()
-    )
-    drawn = [np.asarray(Image.open(io.BytesIO(base64.b64decode(text)))) for text in texts]
-    sharp = [each for each in drawn if each.shape[:2] == (32, 32)]
+    sharp = [each for each in images_of(out) if each.shape[:2] == (32, 32)]
     assert len(sharp) == 3  # the image and two maps, none resampled
     pixels = np.asarray(Image.open(photo))
     colours = matplotlib.colormaps["viridis"]
@@ -142,6 +139,58 @@ def test_the_least_size_of_a_curve_is_named_and_drawn(net, tmp_path, capsys, sid
     least = re.search(r"at least (\S+),", told)[1]
     beside = [] if side == "height" else ["--height", "3"]
     assert main([*more, least, *beside]) == 0
+
+
+def images_of(path):
+    """Pixels of the images in an SVG."""
+    texts = re.findall(
+        r"<image [^>]*?xlink:href=\"data:image/png;base64,\s*([^\"]+)\"", path.read_text()
+    )
+    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(text)))) for text in texts]
+
+
+def test_maps_over_the_image_and_their_difference(net, photo, tmp_path):
+    plain, laid, beside = (tmp_path / f"{name}.svg" for name in ("plain", "laid", "beside"))
+    at = [f"{net}@0.002", f"{net}@0.3"]
+    words = [
+        "maps",
+        photo,
+        "--backend",
+        "reference",
+        "--limits",
+        3,
+        9,
+        "--checkpoint",
+        *at,
+        "--out",
+    ]
+    assert main([*map(str, words), str(plain), "--difference"]) == 0
+    assert main([*map(str, words), str(laid), "--opacity", "0.4"]) == 0
+    assert main([*map(str, words), str(beside), "--overlay", "0.4"]) == 0
+    found = load(net, "reference")
+    pixels = np.asarray(Image.open(photo))
+    first, second = (found.run(pixels[None], tau=tau).map()[0] for tau in (0.002, 0.3))
+    drawn = [each for each in images_of(plain) if each.shape[:2] == (32, 32)]
+    assert len(drawn) == 4
+    most = max(1.0, np.abs(second - first).max())
+    table = colour_table("difference")
+    share = (second - first + most) / (2 * most)
+    step = drawn[3][..., :3].astype(int) - table[np.clip((share * 256).astype(int), 0, 255)]
+    assert np.abs(step).max() <= 4  # a step of the table
+    over = [each for each in images_of(laid) if each.shape[:2] == (32, 32)]
+    assert len(over) == 5  # the image, and two maps each over the grey one
+    grey = np.rint(pixels @ np.array([0.299, 0.587, 0.114]))
+    np.testing.assert_array_equal(over[1][..., 0], grey)
+    np.testing.assert_array_equal(over[2][..., :3], drawn[1][..., :3])
+    assert laid.read_text().count('opacity="0.4"') == 2
+    assert len([each for each in images_of(beside) if each.shape[:2] == (32, 32)]) == 7
+    told = json.loads(
+        ElementTree.parse(laid)
+        .getroot()
+        .find(".//{http://purl.org/dc/elements/1.1/}description")
+        .text
+    )
+    assert (told["opacity"], [n["tau"] for n in told["networks"]]) == (0.4, [0.002, 0.3])
 
 
 def test_the_same_command_gives_the_same_bytes(net, photo, tmp_path):
@@ -293,6 +342,10 @@ def test_legends_and_titles_tell_networks_apart(photo, tmp_path, monkeypatch):
         (
             ["maps", "{photo}", "--checkpoint", "{net}", "--limits", "2", "1", "--out", "f.svg"],
             "rise",
+        ),
+        (
+            ["maps", "{photo}", "--checkpoint", "{net}", "--difference", "--out", "f.svg"],
+            "two maps",
         ),
         (["curve", "{net}", "--width", "0", "--out", "f.svg"], "--width must be from 0.5 to 50"),
         (["curve", "{empty}", "--out", "f.svg"], "empty.json holds no points"),

@@ -36,7 +36,7 @@ LEVELS = [
         "untrusted_hdf5",
         "untrusted_json",
     ],
-    ["config", "halting"],
+    ["config", "halting", "tables"],
     ["network", "result", "taus"],
     ["flops", "parameters", "plans", "quantisation"],
     ["checkpoint"],

@@ -41,8 +41,9 @@ from sact_core.commands import (
     refuse_existing,
     run,
 )
-from sact_core.figure.saving import FIGURES, TABLES
+from sact_core.figure.saving import FIGURES
 from sact_core.processes import Processes
+from sact_core.tables import TABLES, write_table
 from sact_core.texts import shown
 
 if TYPE_CHECKING:
@@ -121,8 +122,6 @@ def _doubt(args: argparse.Namespace, command: str) -> None:
     }
     for path in paths:
         if path.suffix.lower() in TABLES:
-            from sact_core.figure.saving import write_table
-
             write_table(path, words.HEADER, words.rows(found), about)
         else:
             from sact_core.doubt.drawing import draw_to

@@ -25,17 +25,18 @@ from sact_core import __version__
 from sact_core.commands import add_network, build_network, parse, refuse_existing, run, spend_target
 from sact_core.config import FITS
 from sact_core.extras import need
-from sact_core.figure.maps import LABELS, MOST_COLUMNS, MOST_ROWS
-from sact_core.figure.saving import FIGURES, TABLES
+from sact_core.figure.maps import FONT_SIZE, LABELS, MOST_COLUMNS, MOST_ROWS, WIDTH
+from sact_core.figure.saving import FIGURES
 from sact_core.processes import Processes
+from sact_core.tables import TABLES
 from sact_core.texts import shown
 
 if TYPE_CHECKING:
     from sact_core.backends import Net
+    from sact_core.figure.maps import Cell
+    from sact_core.result import Result
 
 COLOUR_MAPS = ("viridis", "cividis", "inferno", "magma", "plasma")
-#: Inches; two columns of a usual paper.
-WIDTH = 6.9
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -47,7 +48,11 @@ def build_parser() -> argparse.ArgumentParser:
     maps = kinds.add_parser("maps", help="images and their maps, by tau or by network")
     maps.add_argument("images", nargs="+", metavar="IMAGE", help="photographs, one row each")
     maps.add_argument(
-        "--checkpoint", nargs="+", required=True, metavar="FILE", help="networks, or their names"
+        *("--checkpoint",),
+        nargs="+",
+        required=True,
+        metavar="FILE",
+        help="networks, or their names; FILE@TAU for one price alone",
     )
     price = add_network(maps, checkpoint=False)
     price.add_argument("--taus", nargs="+", type=float, metavar="TAU", help="one column each")
@@ -63,6 +68,22 @@ def build_parser() -> argparse.ArgumentParser:
         help="values of the first and the last colour (default: 0.1th and 99.9th percentile of "
         "all maps)",
     )
+    maps.add_argument(
+        *("--opacity",),
+        type=float,
+        default=1.0,
+        metavar="SHARE",
+        help="lay maps over the grey image, with this share of the map (default: 1, the map alone)",
+    )
+    maps.add_argument(
+        *("--overlay",),
+        type=float,
+        metavar="SHARE",
+        help="beside each map, the map over the grey image, with this share of the map",
+    )
+    maps.add_argument(
+        *("--difference",), action="store_true", help="beside two maps, the second minus the first"
+    )
     curve = kinds.add_parser("curve", help="accuracy against FLOPs")
     curve.add_argument(
         "networks",
@@ -74,7 +95,7 @@ def build_parser() -> argparse.ArgumentParser:
     for each in (maps, curve):
         add = each.add_argument
         add("--width", type=float, default=WIDTH, help=f"in inches (default: {WIDTH})")
-        add("--font-size", type=float, default=8, help="in points (default: 8)")
+        add("--font-size", type=float, default=FONT_SIZE, help=f"in points (default: {FONT_SIZE})")
         ends = " ".join(FIGURES if each is maps else (*FIGURES, *TABLES))
         add("--out", nargs="+", required=True, metavar="FILE", help=f"end in {ends}")
         add("--force", action="store_true", help="replace files")
@@ -109,6 +130,7 @@ def _draw(args: argparse.Namespace, command: str) -> None:
 
 
 def _draw_curve(args: argparse.Namespace, paths: list[Path], about: dict[str, Any]) -> None:
+    from sact_core import tables
     from sact_core.figure import curve, saving
     from sact_core.figure.measured import read_measured
 
@@ -118,11 +140,11 @@ def _draw_curve(args: argparse.Namespace, paths: list[Path], about: dict[str, An
     about = {"title": title, "networks": curve.about(networks), **about}
     for path in paths:
         if path.suffix.lower() in TABLES:
-            saving.write_table(path, curve.HEADER, curve.rows(networks), about)
+            tables.write_table(path, curve.HEADER, curve.rows(networks), about)
             continue
         with saving.style(args.font_size):
             height = args.height or 0.62 * args.width
-            saving.write_figure(path, curve.draw(networks, args.width, height), about)
+            saving.write_figure(path, curve.draw(curve.lines(networks), args.width, height), about)
 
 
 def _draw_maps(args: argparse.Namespace, paths: list[Path], about: dict[str, Any]) -> None:
@@ -144,6 +166,8 @@ def _draw_maps(args: argparse.Namespace, paths: list[Path], about: dict[str, Any
     columns = _networks(args, lambda: images, fit)
     if len(columns) > MOST_COLUMNS:
         raise ValueError(f"a figure has room for {MOST_COLUMNS} maps in a row, got {len(columns)}")
+    if args.difference and len(columns) != 2:
+        raise ValueError(f"--difference is of two maps in a row, got {len(columns)}")
     seen, cells = [], []
     for image in images:
         row = []
@@ -151,7 +175,7 @@ def _draw_maps(args: argparse.Namespace, paths: list[Path], about: dict[str, Any
             one = net.see(image, args.image_size, fit)
             result = net.forward(one.x)
             dense = int(dense_flops(net.plan, result.input_size).total[0])
-            row.append(maps.Cell(maps.positions(result, args.metric), int(result.flops[0]), dense))
+            row.append(_cell(args, net, result, maps.share_note(int(result.flops[0]), dense)))
         seen.append(columns[0][1].see(image, args.image_size, fit).pixels)
         cells.append(row)
     if between is None:
@@ -163,14 +187,23 @@ def _draw_maps(args: argparse.Namespace, paths: list[Path], about: dict[str, Any
         "image_size": args.image_size or columns[0][1].preprocessing.image_size,
         "fit": fit or columns[0][1].preprocessing.fit,
         "limits": list(between),
+        "opacity": args.opacity,
         **about,
     }
-    titles = [title for title, _, _ in columns]
-    look = (args.metric, args.colour_map, args.width)
+    colours = maps.Colours(tuple(between), args.colour_map, LABELS[args.metric])
+    titles, cells = maps.beside([title for title, _, _ in columns], cells, args.overlay)
+    if args.difference:
+        titles, cells = maps.with_difference(titles, cells)
     with saving.style(args.font_size):
-        figure = maps.draw(seen, titles, cells, tuple(between), *look)
+        figure = maps.draw(seen, titles, cells, colours, args.width)
         for path in paths:
             saving.write_figure(path, figure, about)
+
+
+def _cell(args: argparse.Namespace, net: Net, result: Result, note: str) -> Cell:
+    from sact_core.figure import maps
+
+    return maps.Cell(maps.values_of(net.config, result, args.metric), note, args.opacity)
 
 
 def _networks(
@@ -182,19 +215,19 @@ def _networks(
     from sact_core.figure.measured import trained_at
 
     found = []
-    for file in args.checkpoint:
+    for given in args.checkpoint:
+        file, own = _at(given)
         checkpoint = read(file)
         net = build_network(checkpoint, args)
-        if not net.config.halts:
-            raise ValueError(f"{shown(file)} is a vanilla network and has no map")
-        taus = args.taus or [args.tau]
+        taus = [own] if own is not None else args.taus or [args.tau]
+        taus = taus if net.config.halts else [None]
         at = [net if tau is None else net.at_tau(tau, args.clamp_tau) for tau in taus]
-        if args.target_flops is not None:
+        if args.target_flops is not None and own is None:
             at = [spend_target(net, args, images, fit)]
         for each in at:
             tau = each.tau if each.tau is not None else trained_at(checkpoint)
             words = [net.config.title] * (len(args.checkpoint) > 1)
-            words += [f"τ = {tau:.4g}"] * (tau is not None)
+            words += [f"τ = {tau:.4g}"] if tau is not None else []
             record = {
                 "name": net.config.name,
                 "file": shown(Path(file).name),
@@ -204,11 +237,24 @@ def _networks(
                 "precision": net.precision,
             }
             found.append(("\n".join(words or [net.config.title]), each, record))
+    if not any(net.config.halts for _, net, _ in found):
+        raise ValueError(f"{shown(args.checkpoint[0])} is a vanilla network and has no map")
     often = Counter(title for title, *_ in found)
     return [
         (f"{title}\n{record['file']}" if often[title] > 1 else title, each, record)
         for title, each, record in found
     ]
+
+
+def _at(given: str) -> tuple[str, float | None]:
+    """A network and the price that stands behind its name, where one does."""
+    file, _, price = given.rpartition("@")
+    if not file or Path(given).exists():
+        return given, None
+    try:
+        return file, float(price)
+    except ValueError:
+        return given, None
 
 
 if __name__ == "__main__":

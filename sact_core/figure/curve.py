@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,6 +21,35 @@ HEADER = (
 #: Okabe and Ito's colours, and marks, so that networks are told apart without colour too.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 MARKS = "osD^vP"
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A network at one price.
+
+    Attributes
+    ----------
+    flops, spread : float
+        Mean and standard deviation over images.
+    accuracy : float
+        In [0, 1].
+    label : str
+        Above the mark.
+    """
+
+    flops: float
+    accuracy: float
+    spread: float = 0.0
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """Networks that are told as one, from the cheapest to the dearest, joined or not."""
+
+    name: str
+    marks: Sequence[Mark]
+    joined: bool = True
 
 
 def refuse_others(networks: Sequence[Measured]) -> None:
@@ -76,13 +106,21 @@ def rows(networks: Sequence[Measured]) -> list[list[str]]:
     ]
 
 
-def draw(networks: Sequence[Measured], width: float, height: float) -> Figure:
-    """Draw the networks; within `sact_core.figure.saving.style`.
+def lines(networks: Sequence[Measured]) -> list[Line]:
+    """Networks as lines of the figure."""
+    return [
+        Line(name, [Mark(point.flops, point.accuracy) for point in network.points])
+        for name, network in zip(labels(networks), networks, strict=True)
+    ]
+
+
+def draw(shown: Sequence[Line], width: float, height: float) -> Figure:
+    """Draw accuracy against FLOPs; within `sact_core.figure.saving.style`.
 
     Parameters
     ----------
-    networks : sequence of Measured
-        Each a line, or a mark where it has one point.
+    shown : sequence of Line
+        Each a line, or marks.
     width, height : float
         In inches.
 
@@ -91,22 +129,41 @@ def draw(networks: Sequence[Measured], width: float, height: float) -> Figure:
     ValueError
         If what stands beside the axes and in them has no room.
     """
+    from matplotlib import rcParams
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure((width, height), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    for i, (name, network) in enumerate(zip(labels(networks), networks, strict=True)):
+    for i, line in enumerate(shown):
+        colour = COLOURS[i % len(COLOURS)]
+        x, y = [m.flops / 1e6 for m in line.marks], [100 * m.accuracy for m in line.marks]
+        if any(mark.spread for mark in line.marks):
+            spread = [mark.spread / 1e6 for mark in line.marks]
+            axes.errorbar(x, y, xerr=spread, fmt="none", ecolor=colour, alpha=0.35, capsize=2)
         axes.plot(
-            [point.flops / 1e6 for point in network.points],
-            [100 * point.accuracy for point in network.points],
-            color=COLOURS[i % len(COLOURS)],
+            x,
+            y,
+            color=colour,
             marker=MARKS[i % len(MARKS)],
             markersize=4,
-            linewidth=1,
-            label=name,
+            linewidth=1 if line.joined else 0,
+            label=line.name,
         )
+        for mark, at_x, at_y in zip(line.marks, x, y, strict=True):
+            if not mark.label:
+                continue
+            axes.annotate(
+                mark.label,
+                (at_x, at_y),
+                (0, 3),
+                textcoords="offset points",
+                ha="center",
+                va="bottom",
+                fontsize=0.8 * rcParams["font.size"],
+                annotation_clip=False,
+            )
     axes.set_xlabel("MFLOPs per image, mean")
     axes.set_ylabel("accuracy, %")
     axes.grid(alpha=0.3, linewidth=0.5)

@@ -4,19 +4,41 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from sact_core.config import NetworkConfig
     from sact_core.result import Result
 
 #: Rows and columns of maps that a page has room for.
 MOST_ROWS, MOST_COLUMNS = 24, 12
 LABELS = {"ponder_cost": "ponder cost, units", "num_units": "units run"}
+#: Inches and points.
+WIDTH, FONT_SIZE = 6.9, 8
+
+
+@dataclass(frozen=True)
+class Colours:
+    """What colours stand for.
+
+    Attributes
+    ----------
+    limits : tuple of float
+        Values of the first and last colour.
+    name : str
+        One of `sact_core.viewer.colours.STOPS`.
+    label : str
+        Beside the bar of colours.
+    """
+
+    limits: tuple[float, float]
+    name: str
+    label: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,13 +49,23 @@ class Cell:
     ----------
     values : np.ndarray [shape=(h, w), float32]
         In units, one for each position that the network tells apart.
-    flops, dense : int
-        Of the image, and if every unit had run.
+    note : str
+        Below the map.
+    opacity : float
+        Of the map over the grey image, in [0, 1].
+    colours : Colours, optional
+        Its own, where they are not those of the figure.
     """
 
     values: np.ndarray
-    flops: int
-    dense: int
+    note: str = ""
+    opacity: float = 1.0
+    colours: Colours | None = None
+
+
+def share_note(flops: int, dense: int) -> str:
+    """What stands below a map: what it cost, by what all units would have."""
+    return f"{flops / dense:.0%} of dense"
 
 
 def positions(result: Result, metric: str) -> np.ndarray:
@@ -54,9 +86,28 @@ def positions(result: Result, metric: str) -> np.ndarray:
         In units, summed over the blocks.
     """
     values: np.ndarray = result.map(metric)[0]
-    height, width = values.shape
     shapes = [getattr(block, metric).shape[1:] for block in result.blocks]
-    h, w = max((shape for shape in shapes if len(shape) == 2), default=(1, 1))
+    return smallest(values, max((shape for shape in shapes if len(shape) == 2), default=(1, 1)))
+
+
+def values_of(config: NetworkConfig, result: Result, metric: str) -> np.ndarray:
+    """As `positions`; of a network that does not halt one value, all of its units."""
+    if config.halts:
+        return positions(result, metric)
+    return np.full((1, 1), sum(config.units_per_block), np.float32)
+
+
+def smallest(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Give a map with one value for each position, if that is all it has; else as it is.
+
+    Parameters
+    ----------
+    values : np.ndarray [shape=(H, W)]
+        One for each pixel.
+    shape : tuple of int
+        Height and width in positions.
+    """
+    (height, width), (h, w) = values.shape, shape
     if height % h or width % w:
         return values
     small: np.ndarray = values[:: height // h, :: width // w]
@@ -64,13 +115,62 @@ def positions(result: Result, metric: str) -> np.ndarray:
     return small if np.array_equal(same, values) else values
 
 
+def difference(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Second map minus first, at the positions of the larger one.
+
+    Parameters
+    ----------
+    first, second : np.ndarray [shape=(h, w)]
+        Of one image; each may have positions of its own.
+    """
+    height, width = max(first.shape, second.shape)
+    one, other = (
+        values[np.arange(height) * values.shape[0] // height][
+            :, np.arange(width) * values.shape[1] // width
+        ]
+        for values in (first, second)
+    )
+    found: np.ndarray = other - one
+    return found
+
+
+def beside(
+    columns: Sequence[str], cells: Sequence[Sequence[Cell]], opacity: float | None
+) -> tuple[list[str], list[list[Cell]]]:
+    """Columns and rows with each map over the grey image beside it; as they are where None."""
+    if opacity is None:
+        return list(columns), [list(row) for row in cells]
+    titles = [title for column in columns for title in (column, "over the image")]
+    rows = [
+        [each for c in row for each in (c, replace(c, note="", opacity=opacity))] for row in cells
+    ]
+    return titles, rows
+
+
+def with_difference(
+    columns: Sequence[str], cells: Sequence[Sequence[Cell]]
+) -> tuple[list[str], list[list[Cell]]]:
+    """Columns and rows with the second map minus the first as the last one."""
+    found = [difference(row[0].values, row[1].values) for row in cells]
+    most = max(1.0, *(float(np.abs(values).max()) for values in found))
+    colours = Colours((-most, most), "difference", "difference, units")
+    notes = [f"mean {row[1].values.mean() - row[0].values.mean():+.2f}" for row in cells]
+    last = [Cell(*each, colours=colours) for each in zip(found, notes, strict=True)]
+    rows = [[*row, cell] for row, cell in zip(cells, last, strict=True)]
+    return [*columns, "second − first"], rows
+
+
+def least_width(num_maps: int, font_size: float, num_bars: int = 1) -> float:
+    """Inches that an image needs with so many maps beside it, for what stands below each."""
+    # Below a map "100% of dense", 7.5 times the size of type; beside all, the bar of colours.
+    return math.ceil(10 * font_size / 72 * (7 * num_bars + 7.8 * (1 + num_maps))) / 10
+
+
 def draw(
     images: Sequence[np.ndarray],
     columns: Sequence[str],
     cells: Sequence[Sequence[Cell]],
-    limits: tuple[float, float],
-    metric: str,
-    colour_map: str,
+    colours: Colours,
     width: float,
 ) -> Figure:
     """Draw the grid; within `sact_core.figure.saving.style`.
@@ -83,10 +183,8 @@ def draw(
         What is above each column of maps.
     cells : sequence of sequence of Cell
         For each row its maps, one for each column.
-    limits : tuple of float
-        Values of the first and last colour.
-    metric, colour_map : str
-        As on the command line.
+    colours : Colours
+        Of all that have none of their own.
     width : float
         In inches.
 
@@ -99,36 +197,59 @@ def draw(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    line = matplotlib.rcParams["font.size"] / 72
-    # Below a map "100% of dense", 7.5 times the size of type; beside all, the bar of colours.
-    least = math.ceil(10 * line * (7 + 7.8 * (1 + len(columns)))) / 10
+    font_size = matplotlib.rcParams["font.size"]
+    num_bars = len({cell.colours or colours for row in cells for cell in row})
+    line, least = font_size / 72, least_width(len(columns), font_size, num_bars)
     if width < least:
         raise ValueError(
             f"a width of {width:.3g} inches has no room for {len(columns)} maps in a row beside "
             f"their image: give at least {least:g}, or a smaller font size"
         )
     tall = [image.shape[0] / image.shape[1] for image in images]
-    across = max((width - 7 * line) / (1 + len(columns)) - line, 0.1)  # inches of one picture
+    across = max(
+        (width - 7 * num_bars * line) / (1 + len(columns)) - line, 0.1
+    )  # inches of one picture
     height = sum(across * each + 2.2 * line for each in tall) + 2 * line
     figure = Figure((width, height), layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.subplots(len(images), 1 + len(columns), squeeze=False, height_ratios=tall)
+    bars: dict[Colours, Any] = {}
     for axes, image, row in zip(grid, images, cells, strict=True):
         for place in axes:
             place.set_axis_off()
         axes[0].imshow(image, interpolation="none")
         for place, cell in zip(axes[1:], row, strict=True):
+            shown = cell.colours or colours
+            if cell.opacity < 1:
+                # Over the grey image: its own colours would mix with those of the map.
+                grey = np.rint(image @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
+                place.imshow(np.stack([grey] * 3, -1), interpolation="none")
             drawn = place.imshow(
                 cell.values,
-                cmap=colour_map,
-                vmin=limits[0],
-                vmax=limits[1],
+                cmap=_colour_map(shown.name),
+                vmin=shown.limits[0],
+                vmax=shown.limits[1],
                 interpolation="none",  # each position one sharp square, at any dpi
                 extent=(0, image.shape[1], image.shape[0], 0),
+                alpha=cell.opacity if cell.opacity < 1 else None,
             )
-            share = f"{cell.flops / cell.dense:.0%} of dense"
-            place.text(0.5, -0.03, share, transform=place.transAxes, ha="center", va="top")
+            place.text(0.5, -0.03, cell.note, transform=place.transAxes, ha="center", va="top")
+            if cell.opacity == 1 or shown not in bars:
+                bars[shown] = drawn
     for place, title in zip(grid[0], ["image", *columns], strict=True):
         place.set_title(title)
-    figure.colorbar(drawn, ax=grid, label=LABELS[metric], aspect=30)
+    for shown, drawn in reversed(bars.items()):  # the first one beside the maps
+        bar = figure.colorbar(drawn, ax=grid, label=shown.label, aspect=30)
+        if bar.solids is not None:
+            bar.solids.set_alpha(1)
     return figure
+
+
+def _colour_map(name: str) -> Any:
+    if name != "difference":
+        return name
+    from matplotlib.colors import ListedColormap
+
+    from sact_core.viewer import colour_table
+
+    return ListedColormap(colour_table(name) / 255, name)
