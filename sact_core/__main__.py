@@ -30,6 +30,7 @@ COMMANDS = {
     "figure": "figures and tables for a paper",
     "objects": "whether maps prefer objects to their background",
     "doubt": "whether a network thinks longer where people doubt, or errs",
+    "damage": "what damaged images do to answers and cost, and how dear one can be made",
     "saliency": "maps against where people looked",
     "train": "train a network",
     "average": "average networks that were fine-tuned from one",

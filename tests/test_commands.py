@@ -221,6 +221,7 @@ def test_output_that_nobody_reads_ends_a_command_silently():
         ("export_maps", ["absent.jpg", "--checkpoint", "absent.h5", "--out", "maps.h5"]),
         ("objects", ["absent", "--checkpoint", "absent.h5", "--boxes", "absent.json"]),
         ("doubt.__main__", ["--checkpoint", "absent.h5", "--labels", "absent.npy"]),
+        ("damage.__main__", ["worst", "--checkpoint", "absent.h5"]),
         ("saliency", ["absent", "--checkpoint", "absent.h5"]),
         ("import_tf.__main__", ["absent", "--out", "out.h5"]),
         ("import_torch.__main__", ["absent", "--as", "cifar", "--out", "out.h5"]),

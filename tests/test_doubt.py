@@ -60,7 +60,7 @@ class TestRanks:
         one, other = related(rng)
         found = other > 9
         ref = stats.mannwhitneyu(one[found], one[~found]).statistic / found.sum() / (~found).sum()
-        ranked = Ranked({"a": one, "b": other, "found": found}, 200)
+        ranked = Ranked({"a": one, "b": other, "found": found}, 200, found=["found"])
         comp = ranked.area("a", "found")
         assert comp.value == pytest.approx(ref)
         assert comp.low < ref < comp.high
@@ -100,7 +100,9 @@ class TestRanks:
         assert held >= 34  # 38 of 40 are expected
 
     def test_what_has_no_order_has_no_correlation(self) -> None:
-        ranked = Ranked({"a": np.ones(5), "b": np.arange(5), "c": np.arange(5) > 9}, 10)
+        ranked = Ranked(
+            {"a": np.ones(5), "b": np.arange(5), "c": np.arange(5) > 9}, 10, found=["c"]
+        )
         assert np.isnan(ranked.correlation("a", "b").value)
         assert ranked.correlation("a", "b").as_json() == [None, None, None]
         assert np.isnan(ranked.area("b", "c").value)
@@ -131,10 +133,10 @@ class TestTrust:
         a, b = rng.normal(size=(2, 4000))
         wrong = a + b + rng.normal(size=4000) > 1.5
         both = blend(np.column_stack([a, b]), wrong)
-        ranked = Ranked({"a": a, "both": both, "wrong": wrong}, 200)
+        ranked = Ranked({"a": a, "both": both, "wrong": wrong}, 200, found=["wrong"])
         assert ranked.gain("both", "a", "wrong").low > 0.05
         noise = blend(rng.normal(size=(4000, 2)), wrong)
-        area = Ranked({"noise": noise, "wrong": wrong}, 200).area("noise", "wrong")
+        area = Ranked({"noise": noise, "wrong": wrong}, 200, found=["wrong"]).area("noise", "wrong")
         assert area.low < 0.5 < area.high + 0.02  # halves that do not see each other
 
 

@@ -26,6 +26,8 @@ CALLS: dict[str, list[str]] = {
     "ponder": ["PHOTO", "--checkpoint", "NET", "--out", "OUT"],
     "export_maps": ["PHOTO", "--checkpoint", "NET", "--out", "OUT/m.h5"],
     "objects": ["PHOTO", "--checkpoint", "NET", "--boxes", "BOXES"],
+    "damage kinds": ["--checkpoint", "NET", "--dataset", "DATA", "--split", "test"],
+    "damage worst": ["--checkpoint", "NET", "--dataset", "DATA", "--split", "test"],
     "doubt": ["--checkpoint", "NET", "--dataset", "DATA", "--split", "test", "--labels", "COUNTS"],
     "saliency": ["DATA/train", "--checkpoint", "NET"],
     "draw_maps": ["absent.h5", "--out", "OUT"],

@@ -84,3 +84,10 @@ class Checkpoint:
     class_names: tuple[str, ...] = field(default=(), repr=False)  # as long as a page
     provenance: dict[str, Any] = field(default_factory=dict, repr=False)
     quantisation: Quantisation | None = field(default=None, repr=False)
+
+
+def trained_at(header: Header | Checkpoint) -> float | None:
+    """The price of a unit that a network was trained for; None if it has none, or takes any."""
+    tau = header.provenance.get("tau")
+    fixed = header.config.halts and not header.config.tau_conditioned
+    return float(tau) if fixed and isinstance(tau, int | float) else None

@@ -27,29 +27,14 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from sact_core import __version__
-from sact_core.commands import (
-    add_data_set,
-    add_network,
-    at_least_one,
-    build_network,
-    open_data_set,
-    parse,
-    progress,
-    refuse_existing,
-    run,
-)
+from sact_core.commands import parse, refuse_existing, run
+from sact_core.commands.over_split import add_passes, kept, over_split
 from sact_core.figure.saving import FIGURES
 from sact_core.processes import Processes
 from sact_core.tables import TABLES, write_table
 from sact_core.texts import shown
-
-if TYPE_CHECKING:
-    from sact_core.backends import Net
-    from sact_core.data.source import Source
-    from sact_core.measures.passes import Pass
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -59,20 +44,15 @@ def build_parser() -> argparse.ArgumentParser:
         description="Ask whether a network thinks longer where people doubt.",
     )
     add = parser.add_argument
-    add("--checkpoint", nargs="+", required=True, metavar="FILE", help="networks, or their names")
+    add_passes(parser)
     add(
         "--labels",
         required=True,
         metavar="FILE",
         help="people's answers: a .npy file of counts, or cifar10_h of TFDS",
     )
-    add_data_set(parser)
-    price = add_network(parser, checkpoint=False)
-    price.add_argument("--taus", nargs="+", type=float, metavar="TAU", help="several prices")
-    add("--num-examples", type=int, metavar="N", help="the first N images only")
     add("--resamples", type=int, metavar="N", help="of the bootstrap (default: 1,000)")
     add("--seed", type=int, default=0, help="of the bootstrap and of shuffled answers")
-    add("--keep", metavar="DIR", help="folder, made if absent: keep what networks did by image")
     add(
         "--out",
         nargs="+",
@@ -100,7 +80,6 @@ def _doubt(args: argparse.Namespace, command: str) -> None:
     from sact_core.measures.people import join, read_answers
     from sact_core.measures.ranks import RESAMPLES
 
-    at_least_one(args, "num_examples", "num_threads")
     resamples = RESAMPLES if args.resamples is None else args.resamples
     if not 10 <= resamples <= 100_000:
         raise ValueError(f"--resamples must be from 10 to 100000, got {resamples}")
@@ -109,9 +88,10 @@ def _doubt(args: argparse.Namespace, command: str) -> None:
     paths = _outputs(args)
     answers = read_answers(args.labels, args.data_dir)
     found = []
-    for record, one, num_classes in passes(args):
-        people = join(answers, one.names, one.labels, num_classes)
-        found.append(record | find(one, people, resamples, args.seed))
+    for network, source in over_split(args):
+        one = kept(network, source, args)
+        people = join(answers, one.names, one.labels, network.net.config.num_classes)
+        found.append(network.record | find(one, people, resamples, args.seed))
     about = {
         "title": "ponder cost and people's doubt",
         "version": __version__,
@@ -136,67 +116,6 @@ def _doubt(args: argparse.Namespace, command: str) -> None:
 
 
 _TOLD = ("network", "file", "content_hash", "tau", "precision", "data_set", "split")
-
-
-def passes(args: argparse.Namespace) -> Any:
-    """Run, or find again, every network at every tau.
-
-    Yields
-    ------
-    record : dict
-        What the network is and what it was shown.
-    one : Pass
-    num_classes : int
-    """
-    from sact_core.checkpoint import read
-    from sact_core.checkpoint.writing import content_hash
-    from sact_core.figure.measured import trained_at
-    from sact_core.files import make_folder
-
-    if args.keep is not None:
-        make_folder(args.keep)
-    for file in args.checkpoint:
-        checkpoint = read(file)
-        net = build_network(checkpoint, args)
-        source = open_data_set(args, checkpoint.provenance)
-        for each in at_taus(net, args, source):
-            record = {
-                "file": shown(Path(file).name),
-                "content_hash": content_hash(checkpoint),
-            }
-            one = _pass(each, source, args, record)
-            tau = each.tau if each.tau is not None else trained_at(checkpoint)
-            told = {k: one.about.get(k) for k in ("network", "precision", "data_set", "split")}
-            yield record | told | {"tau": tau}, one, each.config.num_classes
-
-
-def at_taus(net: Net, args: argparse.Namespace, source: Source) -> list[Net]:
-    """The network at every tau that is asked for; at its own where it takes no other."""
-    if not net.config.tau_conditioned and args.taus is not None:
-        return [net]
-    taus = args.taus if args.taus is not None else [args.tau]
-    found = [net if tau is None else net.at_tau(tau, args.clamp_tau) for tau in taus]
-    if args.target_flops is not None:
-        from sact_core.commands import spend_target
-
-        images = range(len(source))
-        args = argparse.Namespace(**vars(args) | {"image_size": None})
-        found = [spend_target(net, args, lambda: (i for i, _, _ in source.each(images)))]
-    return found
-
-
-def _pass(net: Net, source: Source, args: argparse.Namespace, record: dict[str, str]) -> Pass:
-    from sact_core.measures.passes import about_pass, kept_pass, run_pass
-
-    total = min(args.num_examples or len(source), len(source))
-
-    def work() -> Pass:
-        with progress(total) as bar:
-            return run_pass(net, source, total, done=bar.update)
-
-    key = {"content_hash": record["content_hash"]} | about_pass(net, source, total)
-    keep = None if args.keep is None else Path(args.keep)
-    return kept_pass(keep, key, work, record["file"].removesuffix(".h5"))
 
 
 def _outputs(args: argparse.Namespace) -> list[Path]:

@@ -74,7 +74,7 @@ def find(one: Pass, people: Joined, resamples: int = RESAMPLES, seed: int = 0) -
         odds = np.log(np.maximum(columns["unsure"], 1e-12))
         columns["both"] = blend(np.column_stack([odds, columns["ponder_cost"]]), wrong)
     classes = _class_columns(one.labels[kept])
-    ranked = Ranked(columns | classes, resamples, seed)
+    ranked = Ranked(columns | classes, resamples, seed, ["wrong"])
 
     def against(name: str, other: str) -> dict[str, Any]:
         found = {}

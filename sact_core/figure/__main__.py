@@ -211,8 +211,8 @@ def _networks(
 ) -> list[tuple[str, Net, dict[str, Any]]]:
     """Columns of the grid: what is above each, its network at its price, and its record."""
     from sact_core.checkpoint import read
+    from sact_core.checkpoint.records import trained_at
     from sact_core.checkpoint.writing import content_hash
-    from sact_core.figure.measured import trained_at
 
     found = []
     for given in args.checkpoint:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sact_core.checkpoint import Checkpoint, Header, read_header
+from sact_core.checkpoint import read_header
+from sact_core.checkpoint.records import trained_at
 from sact_core.shipped import find_network
 from sact_core.texts import shown
 from sact_core.untrusted_json import from_json
@@ -137,13 +138,6 @@ def read_measured(source: str) -> Measured:
         tau,
         (_point(metrics | {"tau": record.get("tau")}, path.name),),
     )
-
-
-def trained_at(header: Header | Checkpoint) -> float | None:
-    """The price of a unit that a network was trained for; None if it has none, or takes any."""
-    tau = header.provenance.get("tau")
-    fixed = header.config.halts and not header.config.tau_conditioned
-    return float(tau) if fixed and isinstance(tau, int | float) else None
 
 
 def _read_curve(path: Path) -> Measured:

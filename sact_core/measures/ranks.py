@@ -80,6 +80,8 @@ class Ranked:
         Of the bootstrap.
     seed : int
         Of the bootstrap.
+    found : sequence of str
+        Columns of booleans that others are to be detectors of, see `area`.
 
     Raises
     ------
@@ -93,6 +95,7 @@ class Ranked:
         columns: Mapping[str, np.ndarray],
         resamples: int = RESAMPLES,
         seed: int = 0,
+        found: Sequence[str] = (),
     ) -> None:
         self.names = list(columns)
         lengths = {len(values) for values in columns.values()}
@@ -105,18 +108,20 @@ class Ranked:
             _, each = np.unique(values, return_inverse=True)
             places.append(each)
             sizes.append(int(each.max()) + 1)
-        self._value = _correlations(np.stack([ranks(each) for each in places]))
-        rng = np.random.default_rng(seed)
-        k = len(places)
+        yes = [self.names.index(name) for name in found]
+        table = np.stack([_drawn(e, s) for e, s in zip(places, sizes, strict=True)])
+        self._found = list(found)
+        self._value, self._area = _correlations(table), _areas(table, table[yes])
+        rng, k = np.random.default_rng(seed), len(places)
         self._resampled = np.empty((resamples, k, k))
-        #: Areas under the ROC curve: how well the column finds where another is above its least.
-        self._area = _areas(places, sizes, np.arange(n))
-        self._areas = np.empty((resamples, k, k))
+        self._areas = np.empty((resamples, k, len(yes)))
+        table = np.empty((k, n))
         for b in range(resamples):
             drawn = rng.integers(0, n, n)
-            table = np.stack([_drawn(e[drawn], s) for e, s in zip(places, sizes, strict=True)])
+            for row, place, size in zip(table, places, sizes, strict=True):
+                row[:] = _drawn(place[drawn], size)
             self._resampled[b] = _correlations(table)
-            self._areas[b] = _areas_of(table, [each[drawn] > 0 for each in places], sizes)
+            self._areas[b] = _areas(table, table[yes])
 
     def correlation(self, one: str, other: str, given: Sequence[str] = ()) -> Estimate:
         """Spearman's rank correlation of two columns, given others.
@@ -134,12 +139,12 @@ class Ranked:
         The chance that the score is higher where it is true than where it is not, ties
         counted half.
         """
-        i, j = self.names.index(score), self.names.index(found)
+        i, j = self.names.index(score), self._found.index(found)
         return Estimate.of(float(self._area[i, j]), self._areas[:, i, j])
 
     def gain(self, score: str, over: str, found: str) -> Estimate:
         """How much larger the area of one score is than that of another."""
-        i, k, j = (self.names.index(name) for name in (score, over, found))
+        i, k, j = self.names.index(score), self.names.index(over), self._found.index(found)
         return Estimate.of(
             float(self._area[i, j] - self._area[k, j]), self._areas[:, i, j] - self._areas[:, k, j]
         )
@@ -180,20 +185,12 @@ def _partial(matrices: np.ndarray) -> np.ndarray:
     return found.clip(-1, 1)
 
 
-def _areas(places: list[np.ndarray], sizes: list[int], drawn: np.ndarray) -> np.ndarray:
-    table = np.stack([_drawn(e[drawn], s) for e, s in zip(places, sizes, strict=True)])
-    return _areas_of(table, [each[drawn] > 0 for each in places], sizes)
-
-
-def _areas_of(table: np.ndarray, found: list[np.ndarray], sizes: list[int]) -> np.ndarray:
-    """Areas of every score [rows] for every column of two values; NaN for others."""
-    k, n = table.shape
-    areas = np.full((k, k), np.nan)
-    for j in range(k):
-        if sizes[j] != 2:
-            continue
-        number = int(found[j].sum())
-        if 0 < number < n:
-            sums = table[:, found[j]].sum(1)
-            areas[:, j] = (sums - number * (number + 1) / 2) / (number * (n - number))
+def _areas(table: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Areas of every row of ranks for every row of two values; NaN where it has one alone."""
+    n = table.shape[1]
+    above = (found > found.min(1, keepdims=True)).astype(np.float64)
+    number = above.sum(1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        sums = table @ above.T
+        areas: np.ndarray = (sums - number * (number + 1) / 2) / (number * (n - number))
     return areas
