@@ -40,6 +40,7 @@ from sact_core.data.records import Unreadable
 from sact_core.maps.parts import PART_BYTES, Parts, alone, clear_parts, start
 from sact_core.maps.share import Share
 from sact_core.processes import Processes
+from sact_core.shipped import that_halts
 
 if TYPE_CHECKING:
     from sact_core.backends import Net
@@ -115,7 +116,8 @@ def export(
     preprocessing = net.preprocessing_for(image_size, "crop")
     if not net.config.halts:
         raise ValueError(
-            "the network is vanilla: every position runs every unit, so it has no maps"
+            "the network is vanilla: every position runs every unit, so it has no maps; "
+            + that_halts()
         )
     for name, value in (("num_examples", num_examples), ("batch_size", batch_size)):
         if value is not None and value < 1:

@@ -54,6 +54,7 @@ from sact_core.extras import need
 from sact_core.files import make_folder, require_writable
 from sact_core.maps.drawing import COLOUR_MAPS
 from sact_core.processes import Processes
+from sact_core.shipped import that_halts
 from sact_core.texts import shown, told
 
 if TYPE_CHECKING:
@@ -306,7 +307,7 @@ def _ponder_all(args: argparse.Namespace, command: str) -> int:
     if not net.config.halts:
         raise ValueError(
             f"{args.checkpoint} is a vanilla network: every position runs every unit, so it "
-            f"has no ponder map"
+            f"has no ponder map; {that_halts(args.checkpoint)}"
         )
     fit = args.fit or ("keep" if args.image_size else None)
     preprocessing = net.preprocessing_for(args.image_size, fit)

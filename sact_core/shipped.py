@@ -98,5 +98,32 @@ def find_network(source: str | Path | bytes) -> str | Path | bytes:
     )
 
 
+def that_halts(asked: str | Path = "") -> str:
+    """Say what to do where a network does not halt: which one to name, or to teach one.
+
+    Parameters
+    ----------
+    asked : str or Path
+        The network that does not halt, as a name or a file; one of the same data that halts
+        is named where it ships.
+
+    Returns
+    -------
+    str
+        The end of a sentence, without a full stop.
+    """
+    stem = _plain(Path(asked).name.removesuffix(".h5"))
+    named = [
+        f"{short}-anytau"
+        for short, file in SHORT_NAMES.items()
+        if stem in (short, _plain(file)) and f"{short}-anytau" in SHORT_NAMES
+    ]
+    halting = named or [name for name in SHORT_NAMES if name.endswith("-anytau")]
+    return (
+        f"name one that halts ({' or '.join(halting)}), or teach this one to: "
+        "python -m sact_core.train --preset teach"
+    )
+
+
 def _plain(name: str) -> str:
     return name.lower().replace("_", "-")

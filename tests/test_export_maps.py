@@ -587,7 +587,9 @@ def test_mistakes_are_one_sentence(tmp_path, checkpoint, folder, capsys):
     vanilla = dataclasses.replace(CONFIG, halting="none")
     record = Checkpoint(vanilla, init_params(build_plan(vanilla)), Preprocessing("cifar", 8))
     checkpoints.write(tmp_path / "v.h5", record)
-    assert "is vanilla" in fails(capsys, "--checkpoint", tmp_path / "v.h5", *out, *data)
+    said = fails(capsys, "--checkpoint", tmp_path / "v.h5", *out, *data)
+    assert "is vanilla" in said
+    assert "name one that halts (" in said
     assert not (tmp_path / "maps.h5").exists()
 
 

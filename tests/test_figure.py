@@ -335,7 +335,7 @@ def test_legends_and_titles_tell_networks_apart(photo, tmp_path, monkeypatch):
         (["maps", "{photo}", "--checkpoint", "{net}", "--out", "f.gif"], "must end in one of .svg"),
         (["maps", "{photo}", "--checkpoint", "{net}", "--out", "f.csv"], "must end in one of .svg"),
         (["maps", "{photo}", "--checkpoint", "{net}", "--taus", "7", "--out", "f.svg"], "tau 7"),
-        (["maps", "{photo}", "--checkpoint", "{plain}", "--out", "f.svg"], "is a vanilla network"),
+        (["maps", "{photo}", "--checkpoint", "{plain}", "--out", "f.svg"], "name one that halts ("),
         (["maps", *["{photo}"] * 25, "--checkpoint", "{net}", "--out", "f.svg"], "room for 24"),
         (["maps", "no.jpg", "--checkpoint", "{net}", "--out", "f.svg"], "there is no file"),
         (["maps", "{photo}", "--checkpoint", "{net}", "--out", "no/f.svg"], "no does not exist"),

@@ -196,7 +196,10 @@ def test_mistakes_are_one_sentence(tmp_path, network, photo, capsys):
     assert "--num-threads must be" in fails(capsys, photo, *net, *out, "--num-threads", "0")
     assert "image_size must be" in fails(capsys, photo, *net, *out, "--image-size", "0")
     vanilla = write_network(tmp_path / "v.h5", halting="none")
-    assert "is a vanilla network" in fails(capsys, photo, "--checkpoint", vanilla, *out)
+    said = fails(capsys, photo, "--checkpoint", vanilla, *out)
+    assert "is a vanilla network" in said
+    assert "name one that halts (imagenet-anytau or " in said
+    assert "--preset teach" in said
     (tmp_path / "plain").write_text("")
     assert fails(capsys, photo, *net, "--out", tmp_path / "plain" / "x").count("\n") == 1
     assert not (tmp_path / "out").exists()

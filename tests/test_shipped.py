@@ -10,6 +10,7 @@ import pytest
 from sact_core.checkpoint import content_hash, read, write
 from sact_core.config import NetworkConfig, Preprocessing, from_dict, to_dict
 from sact_core.plans import build_plan
+from sact_core.shipped import that_halts
 from tests.conftest import ROOT
 
 SHIPPED = sorted((ROOT / "pretrained").glob("*.h5"))
@@ -42,3 +43,9 @@ def test_a_shipped_file_reads_as_it_was_written(path, tmp_path):
     with h5py.File(tmp_path / "anew.h5") as file:
         assert file.attrs["content_hash"].decode() == stated
         assert {name: file.attrs[name] for name in texts} == texts
+
+
+@pytest.mark.parametrize("asked", ["imagenet", "ImageNet", "a/imagenet_efficientnet_lite1.h5"])
+def test_the_twin_that_halts_is_named(asked):
+    assert that_halts(asked).startswith("name one that halts (imagenet-anytau), or ")
+    assert "cifar10-anytau" in that_halts("a/mine.h5")

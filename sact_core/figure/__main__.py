@@ -28,6 +28,7 @@ from sact_core.extras import need
 from sact_core.figure.maps import FONT_SIZE, LABELS, MOST_COLUMNS, MOST_ROWS, WIDTH
 from sact_core.figure.saving import FIGURES
 from sact_core.processes import Processes
+from sact_core.shipped import that_halts
 from sact_core.tables import TABLES
 from sact_core.texts import shown
 
@@ -238,7 +239,8 @@ def _networks(
             }
             found.append(("\n".join(words or [net.config.title]), each, record))
     if not any(net.config.halts for _, net, _ in found):
-        raise ValueError(f"{shown(args.checkpoint[0])} is a vanilla network and has no map")
+        first = _at(args.checkpoint[0])[0]
+        raise ValueError(f"{shown(first)} is a vanilla network and has no map; {that_halts(first)}")
     often = Counter(title for title, *_ in found)
     return [
         (f"{title}\n{record['file']}" if often[title] > 1 else title, each, record)
