@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from app.figures.style import BLUE, CATEGORIES, GREY, ORANGE, colour_scale, lay_out, si
+from app.figures.style import BLOCKS, BLUE, GREY, ORANGE, colour_scale, lay_out, si
 from app.texts import figure_text
 
 
@@ -122,7 +122,7 @@ def active_share(
             y=active[number],
             name=f"Block {block}",
             marker={
-                "color": CATEGORIES[(0, 2, 3, 4, 5)[i % 5]],
+                "color": BLOCKS[i % len(BLOCKS)],
                 "opacity": [1.0 if n == stage else 0.55 for n in number],
                 "line": {"width": [3 if n == stage else 0 for n in number], "color": ORANGE},
             },

@@ -71,7 +71,7 @@ def ponder_map(
         hovertemplate=f"row %{{y}}, column %{{x}}<br><b>%{{z:.2f}}</b> {unit}<extra></extra>",
         colorbar={
             "orientation": "h",
-            "title": {"text": unit, "side": "bottom"},
+            "title": {"text": unit, "side": "top"},  # below, it would stand among the numbers
             "thickness": 10,
             "y": -0.02,
             "yanchor": "top",

@@ -16,6 +16,8 @@ from sact_core.viewer import colour_stops
 #: Okabe and Ito's colours: told apart with any kind of colour vision.
 CATEGORIES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 BLUE, ORANGE, GREEN, PINK, SKY, RED = CATEGORIES
+#: Of blocks: up to eight side by side, none of them the orange that frames what is chosen.
+BLOCKS = (BLUE, GREEN, PINK, SKY, RED, "#999933", "#8f6bd6", "#8a979d")
 #: For what did not run and for baselines; seen on white and on near-black.
 GREY = "#8a979d"
 

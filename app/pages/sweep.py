@@ -93,6 +93,7 @@ if family.any_tau and not families.curve(family.models[0]):
     )
 points = families.points(family, loaders.shipped_models())
 rivals = any(point.short.endswith(" px") for point in points)
+published = any(point.group == families.PUBLISHED for point in points)
 if points:
     st.plotly_chart(
         figures.accuracy_against_flops(points),
@@ -102,7 +103,8 @@ if points:
     )
     st.caption(
         "Over the whole test split, as the checkpoints' provenance states it; bars are the "
-        "standard deviation over images. The authors' figure is theirs, as published."
+        "standard deviation over images."
+        + (" The authors' figure is theirs, as published." if published else "")
         + (" Another image size is the rival that costs nothing: no training." if rivals else "")
     )
 else:

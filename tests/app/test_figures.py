@@ -282,3 +282,11 @@ class TestDial:
         assert data["dial"]["taus"] == [0.001, 0.01, 0.1]
         assert data["dial"]["marks"] == [{"tau": 0.01, "name": "one"}]
         json.dumps(data)
+
+
+def test_seven_blocks_have_seven_colours_and_none_is_the_frame():
+    figure = figures.active_share(dict.fromkeys(range(1, 8), 2), np.ones(14), 0)
+
+    colours = {bar.marker.color for bar in figure.data}
+    assert len(colours) == 7
+    assert style.ORANGE not in colours
