@@ -17,9 +17,7 @@ MAX_TITLE = 160
 PUBLISHED = "authors, published"
 #: The authors' CIFAR-10 network: accuracy and FLOPs as they published them.
 AUTHORS = {
-    ("cifar", "cifar10"): (
-        Point(PUBLISHED, "τ = 0.01", 82_393_168.0, 0.9182, line=False),
-    ),
+    ("cifar", "cifar10"): (Point(PUBLISHED, "τ = 0.01", 82_393_168.0, 0.9182, line=False),),
 }
 
 
@@ -158,6 +156,11 @@ def title(model: Model) -> str:
     if model.tau is not None and model.tau_range is None and model.config.halts:
         name = f"{name.rstrip(',')}, τ = {model.tau:g},"
     return name.rstrip(",") if data == "unknown data" else f"{name} on {data}"
+
+
+def alike(model: Model, other: Model) -> int:
+    """How much two networks have in common, from 0 to 3: their data set, then their family."""
+    return 2 * (_data(other) == _data(model)) + (other.config.family == model.config.family)
 
 
 def _label(model: Model) -> str:
