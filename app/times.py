@@ -21,6 +21,13 @@ ONCE = (
     "differ by more than the networks do."
 )
 
+#: What stands below a table that has no times yet.
+NOT_YET = (
+    "No times yet: the masked engine is being compiled, which takes a minute once on every "
+    "machine. Until then plain NumPy gives the same numbers, many times slower. “Measure again” "
+    "shows times as soon as it is ready."
+)
+
 
 @dataclass(frozen=True)
 class Times:

@@ -19,7 +19,7 @@ import streamlit as st
 from app import loaders
 from app.controls.basics import choose_metric, guarded, heading, number, page_link, say_error
 from app.controls.handing import hand_on
-from app.controls.networks import KINDS, choose_model, offered
+from app.controls.networks import KINDS, choose_model, offered, that_halts
 from app.controls.pictures import TEST_IMAGE, add_your_own, choose_picture
 from app.controls.sizes import (
     Fitting,
@@ -62,6 +62,7 @@ __all__ = [
     "run",
     "say_error",
     "side_row",
+    "that_halts",
 ]
 
 

@@ -11,16 +11,19 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from app import views
 from app.folders import InputError
 from app.texts import MAX_NAME, plain, plain_lines
 
 
-def heading(title: str, sentence: str) -> None:
-    """Title of a page and the one sentence that explains it."""
+def heading(title: str, sentence: str) -> DeltaGenerator:
+    """Title of a page and the one sentence that explains it: its place, to say another there."""
     st.title(title, anchor=False)
-    st.markdown(sentence)
+    place = st.empty()
+    place.markdown(sentence)
+    return place
 
 
 def number(label: str, value: str, note: str = "", help: str | None = None) -> None:

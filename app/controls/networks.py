@@ -110,6 +110,20 @@ def offer(page: str, picture: Picture) -> None:
         st.session_state[f"{page}_offered_kind"] = kind
 
 
+def that_halts(model: Model) -> Model | None:
+    """A network of the same kind that halts by position; first of the same data, for any tau."""
+    found = [
+        other
+        for other in loaders.shipped_models()
+        if other.config.by_position and other.config.facts.images == model.config.facts.images
+    ]
+    return max(
+        found,
+        key=lambda other: (families.alike(model, other), other.tau_range is not None),
+        default=None,
+    )
+
+
 def offered(page: str) -> str | None:
     """The kind that `offer` asked for since the page was last drawn."""
     kind: str | None = st.session_state.pop(f"{page}_offered_kind", None)

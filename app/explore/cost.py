@@ -145,7 +145,9 @@ def time_it(look: Look, run: Run) -> None:
     asked_for, timing = st.session_state.get("explore_timing", (None, None))
     timing = timing if asked_for == look.key else None
     asked = st.session_state.pop("explore_asked", None) == look.key
-    label = "Measure again" if asked or timing else "Time it against dense networks"
+    halts = look.model.config.halts
+    against = "against dense networks" if halts else "in every dense engine"
+    label = "Measure again" if asked or timing else f"Time it {against}"
     st.button(label, icon=":material/timer:", key="explore_time", on_click=ask, args=(look,))
     slot = st.empty()
     if asked:
@@ -165,7 +167,8 @@ def time_it(look: Look, run: Run) -> None:
             times_of(timing, look, run)
     else:
         st.caption(
-            "Runs it with and without halting in the same engine, and dense in PyTorch, in turns; "
+            ("Runs it with and without halting in the same engine" if halts else "Runs it here")
+            + ", and dense in PyTorch, in turns; "
             "compiling PyTorch's network for the last of them takes a minute or two."
         )
 
@@ -185,7 +188,9 @@ def times_of(timing: Timing, look: Look, run: Run) -> None:
         ),
         key=f"explore_times_{len(timing.sides)}",
         config=views.QUIET,
-        alt="Median time with halting, without it, and dense",
+        alt="Median time with halting, without it, and dense"
+        if look.model.config.halts
+        else "Median time of every dense engine",
     )
     vanilla = loaders.vanilla_flops(look.model.config, run.result.input_size)
     st.markdown(times.words(timing, int(run.executed.total[0]), int(vanilla.total[0])))

@@ -6,9 +6,10 @@ from functools import partial
 
 import streamlit as st
 
-from app import controls, figures, views
+from app import controls, families, figures, views
 from app.controls import dial as any_tau
-from app.records import Run
+from app.records import Model, Run
+from app.texts import plain
 from app.viewer import Panel, Scale, payload
 from app.viewer import component as viewer
 
@@ -20,7 +21,7 @@ def hero(choice: controls.Choice) -> None:
     """The image, the ponder map beside it and over it."""
     run = choice.run
     if not choice.look.model.config.halts:
-        vanilla(run)
+        vanilla(run, controls.that_halts(choice.look.model))
         return
     by_position = choice.look.model.config.by_position
     stage = st.container()
@@ -117,8 +118,8 @@ def limits_of(choice: controls.Choice, metric: str, scale: str) -> tuple[float, 
     return views.limits(choice.look.model.config, choice.run.result, metric, scale)
 
 
-def vanilla(run: Run) -> None:
-    """A network without halting has no map."""
+def vanilla(run: Run, halting: Model | None) -> None:
+    """A network without halting has no map; one that halts is a step away."""
     left, right = st.columns([1, 2], vertical_alignment="center")
     with left:
         height, width = run.seen.pixels.shape[:2]
@@ -130,11 +131,27 @@ def vanilla(run: Run) -> None:
             ),
             "explore_picture",
         )
-    right.info(
-        "This network does not halt: every position runs every unit, so there is no ponder map. "
-        "Choose a SACT checkpoint to see one.",
-        icon=":material/info:",
-    )
+    with right:
+        st.info(
+            "This network does not halt: every position runs every unit, so there is no ponder "
+            "map. Choose a SACT checkpoint to see one"
+            + ("." if halting is None else f", such as {plain(families.title(halting))}."),
+            icon=":material/info:",
+        )
+        if halting is not None:
+            st.button(
+                "Show one that halts",
+                icon=":material/swap_horiz:",
+                key="explore_halting",
+                on_click=show_network,
+                args=(halting.name,),
+            )
+
+
+def show_network(name: str) -> None:
+    """Another network is chosen, by a button."""
+    st.session_state["explore_checkpoint"] = name
+    st.rerun(scope="app")
 
 
 @st.fragment(key="explore_why")

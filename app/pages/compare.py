@@ -134,12 +134,12 @@ if halting:
     hand_on(looks, shown, runs, drawn_as)
 rows = [
     {
-        "network": f"{i + 1}  {title(model)}",
+        "network": f"{i + 1}  {shown[i]}",
         "says": model.class_name(int(run.result.logits[0].argmax())),
-        "sure": float(run.result.probabilities[0].max()),
-        "flops": int(run.executed.total[0]),
-        "share": float(run.executed.total[0] / run.dense.total[0]),
-        "milliseconds": 1000 * run.seconds,
+        "sure": 100 * float(run.result.probabilities[0].max()),
+        "flops": run.executed.total[0] / 1e6,
+        "share": 100 * float(run.executed.total[0] / run.dense.total[0]),
+        "milliseconds": 1000 * run.seconds if run.backend == "masked" else None,
         "units": units_by_block(run),
         "tau": "–" if (tau := model.tau if taus[i] is None else taus[i]) is None else f"{tau:g}",
         "accuracy": (stated.accuracy(model, taus[i]) or "–").partition(" right")[0],
@@ -150,16 +150,25 @@ st.dataframe(
     rows,
     hide_index=True,
     column_config={
-        "network": "Network",
-        "says": "It says",
-        "sure": st.column_config.ProgressColumn("Sure", min_value=0, max_value=1, format="percent"),
-        "flops": st.column_config.NumberColumn("FLOPs", format="localized"),
-        "share": st.column_config.NumberColumn("of dense", format="percent"),
-        "milliseconds": st.column_config.NumberColumn("Took, ms", format="%.0f", help=times.ONCE),
-        "units": st.column_config.TextColumn("Units by block", help="On average over positions."),
-        "tau": "τ",
-        "accuracy": st.column_config.TextColumn("Accuracy", help="At this τ."),
+        # Widths of a laptop's page, 1,000 px in all. Higher rows let a long text go on below.
+        "network": st.column_config.TextColumn("Network", width=250),
+        "says": st.column_config.TextColumn("It says", width=130),
+        "sure": st.column_config.ProgressColumn(
+            "Sure", min_value=0, max_value=100, format="%.1f%%", width=115
+        ),
+        "flops": st.column_config.NumberColumn("MFLOPs", format="%.1f", width=85),
+        "share": st.column_config.NumberColumn("of dense", format="%.1f%%", width=80),
+        "milliseconds": st.column_config.NumberColumn(
+            "Took, ms", format="%.0f", help=times.ONCE, width=80
+        ),
+        "units": st.column_config.TextColumn(
+            "Units by block", help="On average over positions.", width=140
+        ),
+        "tau": None,  # it is in the name; the table's own menu shows it
+        "accuracy": st.column_config.TextColumn("Accuracy", help="At this τ.", width=80),
     },
+    row_height=56,
+    placeholder="–",
     key="compare_table",
     alt="Predictions, FLOPs and units of each network",
 )
@@ -168,6 +177,8 @@ if any(known):
     st.caption(
         " · ".join(f"Network {i + 1}: {plain(text)}" for i, text in enumerate(known) if text) + "."
     )
+if any(run.backend != "masked" for run in runs):
+    st.caption(times.NOT_YET)
 controls.measure_again(PAGE, looks)
 says = {row["says"] for row in rows}
 if len(says) > 1 and len({model.header.class_names for model in models}) == 1:

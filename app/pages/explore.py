@@ -12,12 +12,21 @@ from app.explore.take_home import blocks, take_home
 
 PAGE = "explore"
 
-controls.heading(
-    "Where does the network think?",
-    "It decides **for every position of an image** after how many residual units to stop. "
+#: What a network decides, by its kind of halting.
+SENTENCES = {
+    "sact": "It decides **for every position of an image** after how many residual units to stop. "
     "Bright positions took the most thought.",
-)
+    "act": "It decides **for an image as a whole**, block by block, after how many residual units "
+    "to stop.",
+    "none": "This network does not halt: it runs **every residual unit at every position** of an "
+    "image.",
+}
+
+# Most networks halt by position; where the chosen one doesn't, its sentence comes in the place.
+sentence = controls.heading("Where does the network think?", SENTENCES["sact"])
 choice = controls.choose(PAGE, brief=True)
+if choice.look.model.config.halting != "sact":
+    sentence.markdown(SENTENCES[choice.look.model.config.halting])
 controls.run(PAGE, choice)  # an error is said before anything is drawn
 if choice.look.model.config.by_position:
     settle_position(choice.run)

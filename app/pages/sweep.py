@@ -6,7 +6,7 @@ import shlex
 
 import streamlit as st
 
-from app import controls, families, figures, loaders, views
+from app import controls, families, figures, loaders, times, views
 from app.families import Family
 from app.records import Look, Picture
 from app.sweep import dial, mind
@@ -81,6 +81,8 @@ else:
     controls.price_list(PAGE, looks[len(looks) // 2], fitting)
     maps(family, looks, runs, picture)
     mind.show(answers(family, runs), len(runs), "every τ")
+    if any(run.backend != "masked" for run in runs):
+        st.caption(times.NOT_YET)
     controls.measure_again(PAGE, looks)
 st.header("Accuracy against FLOPs", anchor=False)
 if family.any_tau and not families.curve(family.models[0]):

@@ -145,7 +145,7 @@ def answers(family: Family, runs: list[Run]) -> list[mind.Answer]:
                 int(run.executed.total[0]),
                 float(run.executed.total[0] / run.dense.total[0]),
                 views.mean_units(run.result),
-                1000 * run.seconds,
+                1000 * run.seconds if run.backend == "masked" else None,
             )
         )
     return found

@@ -78,7 +78,9 @@ def show(answers: Sequence[Answer], limit: int, every: str) -> None:
             for i in found
         )
         st.markdown(f"Yes: {moments}.")
-    shown = [vars(answers[i]) for i in rows(says, limit)]
+    shown = [dict(vars(answers[i])) for i in rows(says, limit)]
+    for row in shown:
+        row["sure"], row["share"] = 100 * row["sure"], 100 * row["share"]
     if all(row["milliseconds"] is None for row in shown):
         shown = [{k: v for k, v in row.items() if k != "milliseconds"} for row in shown]
     st.dataframe(
@@ -88,10 +90,10 @@ def show(answers: Sequence[Answer], limit: int, every: str) -> None:
             "tau": st.column_config.NumberColumn("τ", format="%.4g"),
             "says": "It says",
             "sure": st.column_config.ProgressColumn(
-                "Sure", min_value=0, max_value=1, format="percent"
+                "Sure", min_value=0, max_value=100, format="%.1f%%"
             ),
             "flops": st.column_config.NumberColumn("FLOPs", format="localized"),
-            "share": st.column_config.NumberColumn("of dense", format="percent"),
+            "share": st.column_config.NumberColumn("of dense", format="%.1f%%"),
             "units": st.column_config.NumberColumn("Units a position", format="%.2f"),
             "milliseconds": st.column_config.NumberColumn(
                 "Took, ms", format="%.0f", help=times.ONCE

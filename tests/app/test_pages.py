@@ -449,6 +449,27 @@ def test_an_upload_is_kept_once(app_env):
     assert not at.error
     assert "the whole 60 × 40 image" in texts(at)
 
+    def test_a_network_that_does_not_halt_leads_to_one_that_does(self, app_env):
+        at = run_page(explore_checkpoint="tiny_vanilla")
+
+        assert not at.exception
+        said = texts(at)
+        assert "This network does not halt" in said
+        assert "It decides" not in said
+        assert "Bright positions" not in said
+        assert "with and without halting" not in said
+        at.button(key="explore_halting").click().run()
+
+        assert not at.exception
+        assert "It decides **for every position" in texts(at)
+        assert len(at.header) > 2
+
+    def test_act_decides_for_the_image(self, app_env):
+        said = texts(run_page(explore_checkpoint="tiny_act"))
+
+        assert "It decides **for an image as a whole**" in said
+        assert "Bright positions" not in said
+
 
 class TestFit:
     def test_photographs_are_shown_larger_and_small_images_as_trained(self, app_env):
@@ -708,6 +729,12 @@ class TestSweep:
 
         assert "differ in τ" in at.info[0].value
 
+    def test_the_authors_are_spoken_of_where_they_are_drawn(self, photo_env, app_env):
+        for page in (run_page("sweep"), run_page("sweep", sweep_family="nothing")):
+            assert not page.exception
+            drawn = "authors, published" in str([each.proto for each in page.get("plotly_chart")])
+            assert drawn == ("The authors' figure is theirs" in texts(page))
+
 
 class TestCompare:
     @pytest.mark.parametrize("count", [2, 3, 4])
@@ -916,6 +943,16 @@ class TestTimes:
             a != b for a, b in zip(before, at.dataframe[0].value["milliseconds"], strict=True)
         )
         assert times.ONCE in str(at.dataframe[0].proto.columns)
+
+    @pytest.mark.parametrize("page", ["compare", "sweep"])
+    def test_plain_numpy_is_not_timed_beside_the_engine(self, app_env, monkeypatch, page):
+        monkeypatch.setattr(loaders.warming, "backend", lambda: "reference")
+        at = run_page(page)
+
+        assert not at.exception
+        table = at.dataframe[0].value
+        assert "milliseconds" not in table or table["milliseconds"].isna().all()
+        assert times.NOT_YET in texts(at)
 
     def test_nobody_sees_the_times_of_another(self, measured):
         run_page().button(key="explore_time").click().run()
