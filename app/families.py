@@ -155,7 +155,7 @@ def title(model: Model) -> str:
     name, data = _name(model), _data(model)
     if model.tau is not None and model.tau_range is None and model.config.halts:
         name = f"{name.rstrip(',')}, τ = {model.tau:g},"
-    return name.rstrip(",") if data == "unknown data" else f"{name} on {data}"
+    return name.rstrip(",") if data == "unknown data" else f"{name} on {_data_title(model)}"
 
 
 def alike(model: Model, other: Model) -> int:
@@ -164,7 +164,7 @@ def alike(model: Model, other: Model) -> int:
 
 
 def _label(model: Model) -> str:
-    return f"{_name(model)} on {_data(model)}"
+    return f"{_name(model)} on {_data_title(model)}"
 
 
 def _name(model: Model) -> str:
@@ -193,6 +193,11 @@ def titles(models: Mapping[str, Model | None]) -> dict[str, str]:
         name: short(f"{shown} ({name})" if often[shown] > 1 else shown, MAX_TITLE)
         for name, shown in found.items()
     }
+
+
+def _data_title(model: Model) -> str:
+    name, *note = _data(model).split(" ", 1)
+    return " ".join([stated.TITLES.get(name, name), *note])
 
 
 def _data(model: Model) -> str:

@@ -503,7 +503,7 @@ def test_compare_keeps_the_zoom_when_a_checkpoint_changes(tab):
     before = re.search(r"row \d+, column \d+", viewer.locator(".readout").inner_text()).group()
     assert before != "row 0, column 0"
 
-    tab.choose("compare_checkpoint_2", "ResNet-20 SACT, 1/4 width, τ = 0.005, on cifar10")
+    tab.choose("compare_checkpoint_2", "ResNet-20 SACT, 1/4 width, τ = 0.005, on CIFAR-10")
     assert "τ = 0.005" in viewer.locator(".title").nth(1).inner_text()
     canvas.hover(position=corner)
     after = re.search(r"row \d+, column \d+", viewer.locator(".readout").inner_text()).group()

@@ -392,7 +392,7 @@ def test_every_page_is_in_the_navigation():
 
 def test_a_network_goes_by_one_name_on_every_page(photo_env):
     name = "zoo_photos_tau0.01"
-    title = "ResNet-38 SACT, 1/16 width, τ = 0.01, on caltech101"
+    title = "ResNet-38 SACT, 1/16 width, τ = 0.01, on Caltech-101"
     for page in ("explore", "flops", "check", "data_set"):
         at = run_page(page, **{f"{page}_checkpoint": name})
         box = at.selectbox(key=f"{page}_checkpoint")
@@ -567,7 +567,7 @@ class TestPhotographs:
     def test_sweep_shows_photograph_networks_alone(self, photo_env):
         at = run_page("sweep")
         families = at.selectbox(key="sweep_family").options
-        assert families[0] == "ResNet-38 SACT, 1/16 width, on caltech101"
+        assert families[0] == "ResNet-38 SACT, 1/16 width, on Caltech-101"
         assert at.dataframe[-1].value["tau"].tolist() == [0.005, 0.01, 0.02]
         at.file_uploader(key="sweep_upload").upload("small.png", png(32, 32)).run()
 
@@ -580,7 +580,7 @@ class TestPhotographs:
         assert sorted(chosen) == [f"zoo_photos_tau{tau}" for tau in (0.005, 0.01, 0.02)]
 
 
-ANY_FAMILY = "ResNet-20 SACT any tau, 1/4 width, on cifar10"
+ANY_FAMILY = "ResNet-20 SACT any tau, 1/4 width, on CIFAR-10"
 
 
 class TestAnyTau:
@@ -763,8 +763,8 @@ class TestCompare:
             (
                 "Side by side",
                 [
-                    "1  ResNet-20 SACT, 1/4 width, τ = 0.001, on cifar10",
-                    "3  ResNet-20 SACT, 1/4 width, τ = 0.005, on cifar10",
+                    "1  ResNet-20 SACT, 1/4 width, τ = 0.001, on CIFAR-10",
+                    "3  ResNet-20 SACT, 1/4 width, τ = 0.005, on CIFAR-10",
                     "4  ResNet-20 ACT, 1/4 width",
                 ],
             ),
