@@ -167,7 +167,7 @@ st.dataframe(
         "tau": None,  # it is in the name; the table's own menu shows it
         "accuracy": st.column_config.TextColumn("Accuracy", help="At this τ.", width=80),
     },
-    row_height=56,
+    row_height=68,  # above 64 Streamlit wraps text
     placeholder="–",
     key="compare_table",
     alt="Predictions, FLOPs and units of each network",
