@@ -13,7 +13,8 @@ from sact_core import saliency as command
 from sact_core.backends import Net
 from sact_core.config import NetworkConfig, Preprocessing
 from sact_core.measures.cat2000 import read_stimulus, stimuli
-from sact_core.measures.gaze import centre_map, post_process
+from sact_core.measures.gaze import blur, centre_map, half_by_half, post_process
+from sact_core.measures.saliency import BLURS, CENTRE_WEIGHTS
 from tests.mat_writer import header, matrix
 from tests.naive import auc_by_pairs
 from tests.networks import any_tau_checkpoint, random_params
@@ -80,8 +81,10 @@ def test_scores_are_those_of_pairs(net, folder):
         for stimulus in found:
             if stimulus.category == category:
                 values, fixations = ponder_map(net, stimulus)
-                all_maps = (values, centre_map(SIZE), post_process(values, 0.05, 0.3))
-                refs.append([auc_by_pairs(one, fixations) for one in all_maps])
+                all_maps = (values, centre_map(SIZE), blur(values, 0.05))
+                all_maps += (post_process(values, 0.05, 0.3),)
+                scores = [auc_by_pairs(one, fixations) for one in all_maps]
+                refs.append([*scores, half_by_half(fixations)])
         np.testing.assert_allclose(result.scores[category], refs)
         assert list(result.means(category).values()) == pytest.approx(np.mean(refs, axis=0))
 
@@ -95,10 +98,9 @@ def test_people_who_look_where_it_ponders_score_1(net, folder):
         assert not looked.all()
         stimulus.fixations.write_bytes(header() + matrix(looked.astype(np.uint8)))
     result = command.score(net, found, 32, (0, 0))
-    assert result.means() == pytest.approx(
-        {"map": 1, "centre": result.means()["centre"]} | {"processed": 1}
-    )
-    assert result.means()["centre"] < 1
+    found = result.means()
+    assert [found[name] for name in ("map", "blurred", "processed")] == [1, 1, 1]
+    assert found["centre"] < 1
 
 
 def test_people_who_look_at_the_centre_choose_the_centre(net, folder):
@@ -123,8 +125,8 @@ def test_what_is_chosen_is_the_best_on_the_other_half(net, folder):
         return np.mean([auc_by_pairs(post_process(v, width, weight), f) for v, f in maps])
 
     best = mean(result.blur, result.centre_weight)
-    for width in command.BLURS[::2]:
-        for weight in command.CENTRE_WEIGHTS[::5]:
+    for width in BLURS[::2]:
+        for weight in CENTRE_WEIGHTS[::5]:
             assert mean(width, weight) <= best + 1e-12
 
 
@@ -143,7 +145,11 @@ def test_the_command(folder, checkpoint, tmp_path, capsys):
     code, text, _ = run(capsys, *argv, "--json", "--out", tmp_path / "maps")
     found = json.loads(text)
     assert found["num_images"] == found["num_chosen_on"] == 6
-    assert f"total            6{found['total']['map']:9.4f}{found['total']['centre']:9.4f}" in out
+    cells = "".join(f"{found['total'][name]:11.4f}" for name in ("map", "centre", "blurred"))
+    assert f"total            6{cells}" in out
+    for name, (value, low, high) in found["intervals"].items():
+        assert low <= value <= high
+        assert name not in found["total"] or value == pytest.approx(found["total"][name])
     assert list(found["categories"]) == ["Action", "Art", "Fractal"]
     written = sorted((tmp_path / "maps").rglob("*.png"))
     assert len(written) == 6
@@ -171,7 +177,7 @@ def test_tau_of_a_network_that_takes_any(folder, checkpoint, tmp_path, capsys):
     argv[2] = checkpoint
     code, _, err = run(capsys, *argv, "--tau", "0.01")
     assert code == 2
-    assert "is not conditioned on tau" in err
+    assert "this network does not take a tau" in err
 
 
 def test_what_cannot_be_used_is_named_and_counted(folder, checkpoint, rng, capsys):
@@ -242,3 +248,50 @@ def test_folders_and_networks_that_do_not_fit(tmp_path, folder, checkpoint, net,
         path.unlink() if path.is_file() else path.rmdir()
     with pytest.raises(ValueError, match="no folders with photographs"):
         stimuli(folder)
+
+
+def test_people_predict_people(rng):
+    """Looks at one place predict one another; looks anywhere predict nothing."""
+    near = np.zeros((60, 80), bool)
+    near[rng.integers(20, 30, 60), rng.integers(30, 45, 60)] = True
+    assert half_by_half(near) > 0.95
+    assert half_by_half(near, 1) != half_by_half(near)
+    anywhere = [half_by_half(rng.random((60, 80)) < 0.02) for _ in range(20)]
+    assert np.mean(anywhere) == pytest.approx(0.5, abs=0.05)
+    one = np.zeros((5, 5), bool)
+    one[2, 2] = True
+    assert np.isnan(half_by_half(one))
+
+
+def test_several_prices_as_a_table_and_a_figure(folder, tmp_path, capsys):
+    checkpoints.write(tmp_path / "any.h5", any_tau_checkpoint())
+    argv = [folder, "--checkpoint", tmp_path / "any.h5", "--image-size", 32]
+    argv += ["--taus", 0.001, 0.1, "--backend", "reference", "--num-examples", 2]
+    files = ["--figure", tmp_path / "it.png", "--table", tmp_path / "it.md", "--width", 4]
+    code, out, _ = run(capsys, *argv, *files)
+    assert code == 0
+    assert "tau 0.001: AUC-Judd on 3 photographs" in out
+    assert "tau 0.1: AUC-Judd on 3 photographs" in out
+    lines = (tmp_path / "it.md").read_text().splitlines()
+    assert lines[2].startswith("| ResNet-14 SACT | 0.001 |")
+    assert "--taus 0.001 0.1" in "".join(lines)
+    with Image.open(tmp_path / "it.png") as drawn:
+        assert drawn.width == 1200
+    code, text, _ = run(capsys, *argv, "--json", "--blur", 0.02, "--centre-weight", 0)
+    first, second = json.loads(text)["networks"]
+    assert (first["tau"], second["tau"]) == (0.001, 0.1)
+    assert first["blur_alone"] == 0.02
+    assert first["intervals"]["processed"] == first["intervals"]["blurred"]
+    for more, said in (
+        ([*files], "exists; give --force"),
+        (["--figure", "it.txt"], "--figure it.txt must end in .svg"),
+        (["--table", "it.png"], "--table it.png must end in .csv"),
+        (["--photographs", "a"], "--photographs are those of --figure"),
+        (["--figure", tmp_path / "x.png", "--photographs", *"abcdefg"], "takes 6 at most, got 7"),
+        (["--figure", tmp_path / "x.png", "--photographs", "Art/9.png"], "no photograph Art/9.png"),
+        (["--out", tmp_path / "maps"], "--out holds the maps of one network"),
+        (["--width", "99"], "--width must be from 2 to 50"),
+    ):
+        code, _, err = run(capsys, *argv, *more)
+        assert (code, err.count("\n")) == (2, 1)
+        assert said in err

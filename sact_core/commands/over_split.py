@@ -39,12 +39,15 @@ class Priced:
         What it was read from.
     net : Net
         At that price.
+    file : str
+        As it was given.
     record : dict
         ``network``, ``file``, ``content_hash``, ``tau`` and ``precision``, as plain JSON values.
     """
 
     checkpoint: Checkpoint
     net: Net
+    file: str
     record: dict[str, Any]
 
 
@@ -66,7 +69,11 @@ def add_passes(parser: argparse.ArgumentParser) -> None:
     add("--keep", metavar="DIR", help="folder, made if absent: keep what networks did by image")
 
 
-def priced(args: argparse.Namespace, images: Callable[[Net, Checkpoint], Any]) -> Iterator[Priced]:
+def priced(
+    args: argparse.Namespace,
+    images: Callable[[Net, Checkpoint], Any],
+    fit: str | None = None,
+) -> Iterator[Priced]:
     """Give every network of `add_networks` at every price.
 
     ``--tau`` and ``--taus`` are of networks that take any; others run at their own.
@@ -77,6 +84,8 @@ def priced(args: argparse.Namespace, images: Callable[[Net, Checkpoint], Any]) -
         Read flags.
     images : callable
         Gives what ``--target-flops`` is found on, images [shape=(h, w, 3), uint8].
+    fit : str, optional
+        How these are fitted, as `sact_core.backends.Net.see`.
 
     Raises
     ------
@@ -100,7 +109,7 @@ def priced(args: argparse.Namespace, images: Callable[[Net, Checkpoint], Any]) -
             found = [net if tau is None else net.at_tau(tau, args.clamp_tau) for tau in taus]
             if args.target_flops is not None:
                 flags = argparse.Namespace(**{"image_size": None} | vars(args))
-                found = [spend_target(net, flags, partial(images, net, checkpoint))]
+                found = [spend_target(net, flags, partial(images, net, checkpoint), fit)]
         for each in found:
             record = {
                 "network": each.config.name,
@@ -109,7 +118,7 @@ def priced(args: argparse.Namespace, images: Callable[[Net, Checkpoint], Any]) -
                 "tau": each.tau if each.tau is not None else trained_at(checkpoint),
                 "precision": each.precision,
             }
-            yield Priced(checkpoint, each, record)
+            yield Priced(checkpoint, each, file, record)
 
 
 def over_split(args: argparse.Namespace) -> Iterator[tuple[Priced, Source]]:

@@ -19,6 +19,9 @@ import numpy as np
 
 #: Width of the Gaussian in the middle as a share of each side.
 CENTRE_WIDTH = 0.25
+#: How far one look says where others look, as a share of the longer side: about a degree of
+#: what people see of a photograph on a screen.
+LOOK_WIDTH = 0.03
 
 
 def auc_judd(saliency: np.ndarray, fixations: np.ndarray) -> float:
@@ -74,6 +77,39 @@ def centre_map(size: tuple[int, int]) -> np.ndarray:
     # Halves of odd numbers, so that opposite places have exactly opposite values.
     down, right = ((2 * np.arange(side) + 1 - side) / (2 * side) for side in size)
     return np.exp(-(down[:, None] ** 2 + right**2) / (2 * CENTRE_WIDTH**2))
+
+
+def half_by_half(fixations: np.ndarray, seed: int = 0) -> float:
+    """How well one half of the fixations predicts the other: no map can be asked for more.
+
+    The fixations are split at random, each half is blurred by `LOOK_WIDTH` and scored on the
+    other. Where they are those of many people, a half has looks of nearly all of them.
+
+    Parameters
+    ----------
+    fixations : np.ndarray [shape=(h, w), bool]
+        Where people looked.
+    seed : int
+        Of the split.
+
+    Returns
+    -------
+    float
+        AUC-Judd, the mean of both ways; NaN where there are fewer than two fixations.
+    """
+    at = np.random.default_rng(seed).permutation(np.flatnonzero(fixations))
+    if len(at) < 2:
+        return float("nan")
+    halves = []
+    for some in np.array_split(at, 2):
+        half = np.zeros(fixations.size, bool)
+        half[some] = True
+        halves.append(half.reshape(fixations.shape))
+    scores = [
+        auc_judd(blur(one.astype(np.float64), LOOK_WIDTH), other)
+        for one, other in (halves, halves[::-1])
+    ]
+    return float(np.mean(scores))
 
 
 def blur(values: np.ndarray, width: float) -> np.ndarray:
