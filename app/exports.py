@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from app.records import Look, Picture, Run
+from app.records import Look, Model, Picture, Run
 from app.texts import file_stem
 from sact_core import __version__
 from sact_core.maps import drawing
@@ -170,18 +170,9 @@ def rows_csv(rows: list[dict[str, object]]) -> str:
 
 def command(look: Look, shown: Shown, precision: str = "float32", to: str = "--out=maps") -> str:
     """The command line that gives the same: pictures and numbers, or ``--html=FILE``."""
-    model, picture = look.model, look.picture
-    image = image_file(picture)
-    if picture.origin == "example":
-        image = f"app/examples/{picture.name.lower()}.jpg"
-    shipped = "/" not in model.name and not isinstance(model.source, bytes)  # found by name
-    checkpoint = model.name if shipped else f"{model.name.removeprefix('uploaded: ')}.h5"
+    image, checkpoint = image_word(look.picture), checkpoint_word(look.model)
     words = ["python", "-m", "sact_core.ponder", image, "--checkpoint", checkpoint]
-    own = model.header.preprocessing
-    if look.image_size is not None:
-        words += ["--image-size", str(look.image_size)]
-    if look.fit is not None or look.image_size is not None:
-        words += ["--fit", look.fit or own.fit]
+    words += size_words(look)
     if look.tau is not None:
         words += ["--tau", f"{look.tau:.12g}"]
     if precision != "float32":
@@ -196,6 +187,27 @@ def command(look: Look, shown: Shown, precision: str = "float32", to: str = "--o
     else:
         words += ["--limits", *(f"{end:.9g}" for end in shown.limits)]
     return shlex.join([*words, *to.split("=", 1)])
+
+
+def image_word(picture: Picture) -> str:
+    """An image on a command line."""
+    if picture.origin == "example":
+        return f"app/examples/{picture.name.lower()}.jpg"
+    return image_file(picture)
+
+
+def checkpoint_word(model: Model) -> str:
+    """A network on a command line: its name where it is found by it, or its file."""
+    shipped = "/" not in model.name and not isinstance(model.source, bytes)
+    return model.name if shipped else f"{model.name.removeprefix('uploaded: ')}.h5"
+
+
+def size_words(look: Look) -> list[str]:
+    """Size and fit on a command line, where they are not the checkpoint's own."""
+    words = [] if look.image_size is None else ["--image-size", str(look.image_size)]
+    if look.fit is not None or look.image_size is not None:
+        words += ["--fit", look.fit or look.model.header.preprocessing.fit]
+    return words
 
 
 def image_file(picture: Picture) -> str:

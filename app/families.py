@@ -115,16 +115,13 @@ def points(family: Family, models: list[Model]) -> list[Point]:
     Only checkpoints that say how accurate they are, of the same family of
     networks and the same data set.
     """
-    first = family.models[0]
     found: list[Point | None] = []
     for model in family.models:
         found += curve(model) if model.tau_range else [_point(model, family.label, model.tau)]
     found = [point and replace(point, group=f"{family.label}, by τ") for point in found]
     groups = {m.digest: f.label for f in families(models) for m in f.models}
-    for model in models:
-        same = model.config.family == first.config.family and _data(model) == _data(first)
-        if not same or model in family.models:
-            continue
+    first = family.models[0]
+    for model in shown_models(family, models)[len(family.models) :]:
         if model.tau_range is not None:
             found += curve(model)
         elif not model.config.halts:
@@ -134,6 +131,17 @@ def points(family: Family, models: list[Model]) -> list[Point]:
             found.append(_point(model, groups[model.digest], model.tau))
     known = [point for point in found if point is not None]
     return known + list(AUTHORS.get((first.config.family, _data(first)), ()))
+
+
+def shown_models(family: Family, models: list[Model]) -> list[Model]:
+    """The networks that `points` tells of, the family's first."""
+    first = family.models[0]
+    same = (
+        model
+        for model in models
+        if model.config.family == first.config.family and _data(model) == _data(first)
+    )
+    return [*family.models, *(model for model in same if model not in family.models)]
 
 
 def _point(model: Model, group: str, tau: float | None) -> Point | None:

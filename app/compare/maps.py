@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import textwrap
 from functools import partial
 
 import streamlit as st
 
-from app import controls, exports, figures, handing, loaders, views
+from app import controls, drawn, exports, figures, handing, loaders, views
 from app.exports import Shown
 from app.records import Look, Model, Picture, Run
 from app.texts import file_stem
@@ -130,11 +131,26 @@ def maps(
     return Shown(metric, colours, "fixed", (low, high), opacity / 100)
 
 
-def hand_on(looks: list[Look], names: list[str], runs: list[Run], shown: Shown) -> None:
-    """Offer all networks beside one another as one HTML file."""
+def hand_on(
+    looks: list[Look], names: list[str], runs: list[Run], shown: Shown, drawn_ones: list[int]
+) -> None:
+    """Offer all networks beside one another as one HTML file, and their maps as a figure."""
+    file = stem(looks)
+    with st.container(horizontal=True):
+        controls.hand_on("compare", f"{file}.html", partial(interactive, looks, names, runs, shown))
+        view = st.session_state.get("compare_view", "side")
+        wrapped = ["\n".join(textwrap.wrap(name, 24)) for name in names]
+        which = drawn_ones[: 2 if view == "swipe" else None]
+        drawing = drawn.side_by_side(
+            looks, runs, wrapped, shown, which=which, difference=view == "difference"
+        )
+        controls.figures("compare", file, [drawing])
+
+
+def stem(looks: list[Look]) -> str:
+    """Beginning of the names of files."""
     models = [look.model.name for look in looks]
-    file = file_stem(exports.image_stem(looks[0].picture), *models[:2], "compare")
-    controls.hand_on("compare", f"{file}.html", partial(interactive, looks, names, runs, shown))
+    return file_stem(exports.image_stem(looks[0].picture), *models[:2], "compare")
 
 
 def interactive(looks: list[Look], names: list[str], runs: list[Run], shown: Shown) -> bytes:

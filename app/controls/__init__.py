@@ -2,8 +2,8 @@
 
 ``networks`` chooses a checkpoint, ``pictures`` an image, ``sizes`` how one is
 fitted to the other and what that costs, ``taus`` the price of a unit and ``dial``
-its slider in the viewer; ``handing`` offers what is shown as a file; ``basics`` holds what
-every page has.
+its slider in the viewer; ``handing`` and ``drawn`` offer what is shown as files;
+``basics`` holds what every page has.
 
 Every widget's key starts with the page's name and lives in the URL. What was
 chosen on one page is offered first on the next.
@@ -18,6 +18,7 @@ import streamlit as st
 
 from app import loaders
 from app.controls.basics import choose_metric, guarded, heading, number, page_link, say_error
+from app.controls.drawn import figures, tables
 from app.controls.handing import hand_on
 from app.controls.networks import KINDS, choose_model, offered, that_halts
 from app.controls.pictures import TEST_IMAGE, add_your_own, choose_picture
@@ -50,6 +51,7 @@ __all__ = [
     "choose_tau",
     "describe",
     "facts",
+    "figures",
     "guarded",
     "hand_on",
     "heading",
@@ -62,6 +64,7 @@ __all__ = [
     "run",
     "say_error",
     "side_row",
+    "tables",
     "that_halts",
 ]
 

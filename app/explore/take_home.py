@@ -7,8 +7,9 @@ from functools import partial
 
 import streamlit as st
 
-from app import controls, exports, figures, handing, loaders, views
+from app import controls, drawn, exports, figures, handing, loaders, views
 from app.explore.maps import OPACITY, limits_of, position
+from app.families import title
 from app.records import Look, Run
 
 
@@ -57,18 +58,18 @@ def take_home(choice: controls.Choice) -> None:
         st.session_state.get("explore_opacity", OPACITY) / 100,
     )
     stem = exports.stem(look, run)
-    drawn = stem if metric == "ponder_cost" else f"{stem}_{metric}"
+    drawn_stem = stem if metric == "ponder_cost" else f"{stem}_{metric}"
     st.header("Take it with you", anchor=False)
     files: list[tuple[str, str, Callable[[], bytes | str]]] = [
-        ("Map", f"{drawn}_map.png", partial(exports.map_png, look, run, shown)),
-        ("Overlay", f"{drawn}_overlay.png", partial(exports.overlay_png, look, run, shown)),
+        ("Map", f"{drawn_stem}_map.png", partial(exports.map_png, look, run, shown)),
+        ("Overlay", f"{drawn_stem}_overlay.png", partial(exports.overlay_png, look, run, shown)),
         (
             "Colour bar",
-            f"{drawn}_colour_bar.png",
+            f"{drawn_stem}_colour_bar.png",
             partial(exports.colour_bar_png, look, run, shown),
         ),
         ("Arrays", f"{stem}.h5", partial(exports.hdf5, look, run, shown)),
-        ("Map as array", f"{drawn}_map.npy", partial(exports.npy, run, metric)),
+        ("Map as array", f"{drawn_stem}_map.npy", partial(exports.npy, run, metric)),
         ("Numbers", f"{stem}.csv", partial(exports.table, look, run)),
     ]
     if look.picture.origin != "example":
@@ -86,6 +87,7 @@ def take_home(choice: controls.Choice) -> None:
                 on_click="ignore",
                 icon=":material/download:",
             )
+        controls.figures("explore", f"{drawn_stem}_figure", [drawn.one(look, run, shown)])
     st.markdown("The same from the command line:")
     st.code(exports.command(look, shown, run.result.precision), language=None, wrap_lines=True)
 
@@ -94,5 +96,5 @@ def interactive(
     look: Look, run: Run, shown: exports.Shown, at: tuple[int, int] | None = None
 ) -> bytes:
     """All that the page shows, as one HTML file."""
-    thought = loaders.thought(look, run, look.model.name)
+    thought = loaders.thought(look, run, title(look.model))
     return handing.page([look], [run], [thought], shown, at)

@@ -6,8 +6,9 @@ import math
 
 import streamlit as st
 
-from app import controls, loaders, stated, times
-from app.compare.maps import hand_on, maps
+from app import controls, loaders, stated, tabled, times
+from app.compare.maps import hand_on, maps, stem
+from app.drawn import about_runs, ponder_words
 from app.families import title
 from app.records import Look, Model, Picture, Run
 from app.texts import plain
@@ -94,15 +95,6 @@ def name_of(model: Model, tau: float | None) -> str:
     return name if tau is None else f"{name}, at τ = {tau:g}"
 
 
-def units_by_block(run: Run) -> str:
-    """Units run in each block, on average."""
-    means = [
-        "all" if block.num_units is None else f"{block.num_units[0].mean():.1f}"
-        for block in run.result.blocks
-    ]
-    return " · ".join(means)
-
-
 controls.heading(
     "Which network thinks where?",
     "Two to four networks look at the same image. All maps have **one colour scale** and move "
@@ -131,7 +123,7 @@ if halting:
         picture,
         [i + 1 for i in drawn],
     )
-    hand_on(looks, shown, runs, drawn_as)
+    hand_on(looks, shown, runs, drawn_as, drawn)
 rows = [
     {
         "network": f"{i + 1}  {shown[i]}",
@@ -140,7 +132,7 @@ rows = [
         "flops": run.executed.total[0] / 1e6,
         "share": 100 * float(run.executed.total[0] / run.dense.total[0]),
         "milliseconds": 1000 * run.seconds if run.backend == "masked" else None,
-        "units": units_by_block(run),
+        "units": tabled.units_by_block(run),
         "tau": "–" if (tau := model.tau if taus[i] is None else taus[i]) is None else f"{tau:g}",
         "accuracy": (stated.accuracy(model, taus[i]) or "–").partition(" right")[0],
     }
@@ -171,6 +163,10 @@ st.dataframe(
     placeholder="–",
     key="compare_table",
     alt="Predictions, FLOPs and units of each network",
+)
+about = about_runs(looks, runs, f"networks: {picture.name}")
+controls.tables(
+    PAGE, stem(looks), [tabled.networks(looks, runs, shown, about, ponder_words(looks))]
 )
 known = [stated.accuracy(model, tau) for model, tau in zip(models, taus, strict=True)]
 if any(known):

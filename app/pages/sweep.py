@@ -6,12 +6,12 @@ import shlex
 
 import streamlit as st
 
-from app import controls, families, figures, loaders, times, views
+from app import controls, drawn, exports, families, figures, loaders, tabled, times, views
 from app.families import Family
 from app.records import Look, Picture
 from app.sweep import dial, mind
 from app.sweep.family import answers, maps
-from app.texts import code_span
+from app.texts import code_span, file_stem
 
 PAGE = "sweep"
 
@@ -80,7 +80,11 @@ else:
         runs = [loaders.run(look) for look in looks]
     controls.price_list(PAGE, looks[len(looks) // 2], fitting)
     maps(family, looks, runs, picture)
-    mind.show(answers(family, runs), len(runs), "every τ")
+    told = answers(family, runs)
+    mind.show(told, len(runs), "every τ")
+    about = drawn.about_runs(looks, runs, f"answers and cost by tau: {picture.name}")
+    stem = f"{file_stem(exports.image_stem(picture), family.label)}_sweep"
+    controls.tables(PAGE, stem, [tabled.over_tau(told, about, drawn.ponder_words(looks))])
     if any(run.backend != "masked" for run in runs):
         st.caption(times.NOT_YET)
     controls.measure_again(PAGE, looks)
@@ -109,5 +113,8 @@ if points:
         + (" The authors' figure is theirs, as published." if published else "")
         + (" Another image size is the rival that costs nothing: no training." if rivals else "")
     )
+    among = families.shown_models(family, loaders.shipped_models())
+    drawing = drawn.accuracy(points, among, family.label)
+    controls.figures("sweep_accuracy", file_stem(family.label, "accuracy"), [drawing])
 else:
     st.caption("These checkpoints do not say how accurate they are.")

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import streamlit as st
 
-from app import controls, exports, families, figures, loaders, views
+from app import controls, drawn, exports, families, figures, loaders, tabled, views
 from app.controls import dial as any_tau
 from app.explore.take_home import interactive
 from app.loaders import Dial
@@ -67,10 +67,19 @@ def show(look: Look, fitting: controls.Fitting) -> None:
             + "."
         )
     shown = exports.Shown(metric, colours, "fixed", (low, high), 0.65)
-    name = f"{exports.stem(look, run)}_sweep.html"
-    controls.hand_on(PAGE, name, partial(interactive, look, run, shown))
+    stem = f"{exports.stem(look, run)}_sweep"
+    with st.container(horizontal=True):
+        controls.hand_on(PAGE, f"{stem}.html", partial(interactive, look, run, shown))
+        drawings = [drawn.every_tau(look, run, dial, shown), drawn.one(look, run, shown)]
+        controls.figures(PAGE, stem, drawings)
     _curves(dial, tau, [member.tau or 0.0 for member in found], specialists)
-    mind.show(_answers(model, dial), ROWS, "every τ from low to high")
+    answers = _answers(model, dial)
+    listed = mind.show(answers, ROWS, "every τ from low to high")
+    about = drawn.about_runs([look], [run], f"answers and cost by tau: {picture.name}")
+    told = [answers[i] for i in listed]
+    words = (*drawn.ponder_words([replace(look, tau=None)]), "--taus")
+    words += tuple(f"{answer.tau:.6g}" for answer in told)
+    controls.tables(PAGE, stem, [tabled.over_tau(told, about, words)])
 
 
 def _curves(dial: Dial, tau: float | None, taus: list[float], specialists: list[Run]) -> None:

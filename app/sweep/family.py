@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import streamlit as st
 
-from app import controls, exports, figures, handing, views
+from app import controls, drawn, exports, figures, handing, views
 from app.families import Family
 from app.records import Look, Picture, Run
 from app.sweep import mind
 from app.texts import file_stem, plain
 from app.viewer import Layer, Panel, Scale, payload
 from app.viewer import component as viewer
+from sact_core.figure.maps import MOST_COLUMNS
 
 
 @st.fragment
@@ -118,11 +121,19 @@ def maps(family: Family, looks: list[Look], runs: list[Run], picture: Picture) -
         "sweep_row",
     )
     shown = exports.Shown(metric, colours, "fixed", (low, high), 0.65)
-    controls.hand_on(
-        "sweep",
-        f"{file_stem(exports.image_stem(picture), family.label)}_sweep.html",
-        partial(interactive, family, looks, runs, shown, at),
-    )
+    stem = f"{file_stem(exports.image_stem(picture), family.label)}_sweep"
+    names = [f"τ = {each:g}" for each in taus]
+    few = np.unique(np.linspace(0, len(taus) - 1, MOST_COLUMNS).round().astype(int)).tolist()
+    with st.container(horizontal=True):
+        make = partial(interactive, family, looks, runs, shown, at)
+        controls.hand_on("sweep", f"{stem}.html", make)
+        drawings = [
+            drawn.side_by_side(
+                looks, runs, names, replace(shown, opacity=1.0), which=few, label="Every τ"
+            )
+        ]
+        drawings.append(drawn.one(looks[at], runs[at], shown))
+        controls.figures("sweep", stem, drawings)
 
 
 def interactive(

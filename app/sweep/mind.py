@@ -54,7 +54,7 @@ def rows(says: Sequence[str], limit: int) -> list[int]:
     return sorted({*even, *(i - side for i in changes(says) for side in (0, 1))})
 
 
-def show(answers: Sequence[Answer], limit: int, every: str) -> None:
+def show(answers: Sequence[Answer], limit: int, every: str) -> list[int]:
     """Say where the prediction changes along tau, and list what is said.
 
     Parameters
@@ -65,6 +65,11 @@ def show(answers: Sequence[Answer], limit: int, every: str) -> None:
         Rows of the table, besides those where the answer changes.
     every : str
         How the taus are called together: "every τ".
+
+    Returns
+    -------
+    list of int
+        Which answers are listed.
     """
     st.header("Does it change its mind?", anchor=False)
     says = [answer.says for answer in answers]
@@ -78,7 +83,8 @@ def show(answers: Sequence[Answer], limit: int, every: str) -> None:
             for i in found
         )
         st.markdown(f"Yes: {moments}.")
-    shown = [dict(vars(answers[i])) for i in rows(says, limit)]
+    listed = rows(says, limit)
+    shown = [dict(vars(answers[i])) for i in listed]
     for row in shown:
         row["sure"], row["share"] = 100 * row["sure"], 100 * row["share"]
     if all(row["milliseconds"] is None for row in shown):
@@ -103,3 +109,4 @@ def show(answers: Sequence[Answer], limit: int, every: str) -> None:
         key="sweep_table",
         alt=f"Prediction and cost at {every}, and wherever the prediction changes",
     )
+    return listed
