@@ -1,5 +1,5 @@
 """Parts of the Data set page.
 
 ``charts`` sums a test split up, ``gallery`` shows its images, ``flipping`` says where
-along tau answers change.
+along tau answers change, ``doubt`` whether it thinks longer where people doubt.
 """

@@ -72,8 +72,20 @@ def gallery(
     st.caption(f"{len(found):,} images. The share is that of dense FLOPs.")
     page = st.pagination(pages, key="data_set_page", bind="query-params") if pages > 1 else 1
     shown = [int(i) for i in found[(page - 1) * SHOWN : page * SHOWN]]
-    pictures = dataset.images(model, [int(outcomes.indices[i]) for i in shown], thumbnail)
     moments = flipping.words(model, flips, shown, names) if flips is not None else {}
+    cards(model, outcomes, names, shown, moments, tau)
+
+
+def cards(
+    model: Model,
+    outcomes: Outcomes,
+    names: tuple[str, ...],
+    shown: list[int],
+    words: dict[int, str],
+    tau: float | None,
+) -> None:
+    """Show some images, each with its answer, its cost and more words, and a link to Explore."""
+    pictures = dataset.images(model, [int(outcomes.indices[i]) for i in shown], thumbnail)
     query = {} if tau is None else {"explore_tau": f"{tau:g}"}
     with st.grid("auto", min_column_width=120, gap="small") as grid:
         for i, picture in zip(shown, pictures, strict=True):
@@ -86,7 +98,7 @@ def gallery(
                 share = outcomes.flops[i] / outcomes.dense[i]
                 right = outcomes.right[i]
                 verdict = f":green[{says}]" if right else f":red[{says}], is {label}"
-                st.caption(f"{verdict} · {share:.0%}{moments.get(i, '')}")
+                st.caption(f"{verdict} · {share:.0%}{words.get(i, '')}")
                 controls.page_link(
                     "explore",
                     f"Open #{index}",

@@ -6,7 +6,7 @@ The caching twin of ``sact_core.data.source``.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -26,6 +26,9 @@ from sact_core.data.splits import evaluation_split, is_folder, open_split, path_
 from sact_core.data.tfds import download_command, tfds_command
 from sact_core.data.walk import sub_folders
 from sact_core.evaluate import classes_of
+from sact_core.measures.busy import colourfulness, edge_density
+from sact_core.measures.passes import Tag as _Tag
+from sact_core.measures.passes import summed_up
 from sact_core.result import Result
 from sact_core.texts import shown
 
@@ -54,6 +57,14 @@ class Outcomes:
         Units that a position ran on average; all of them in vanilla networks.
     dense : np.ndarray [shape=(n,), int64]
         FLOPs if every unit ran.
+    names : np.ndarray [shape=(n,), str]
+        The data set's own names of the images.
+    entropy : np.ndarray [shape=(n,), float64]
+        Of the softmax, in bits.
+    ponder_cost : np.ndarray [shape=(n, blocks), float64]
+        Of each block, in units; no block where nothing halts.
+    edges, colours : np.ndarray [shape=(n,), float64]
+        How busy an image is, see `sact_core.measures.busy`.
     left_out : np.ndarray [shape=(m,), str]
         Names of the images that cannot be read.
     """
@@ -66,6 +77,11 @@ class Outcomes:
     among_five: np.ndarray
     units: np.ndarray
     dense: np.ndarray
+    names: np.ndarray
+    entropy: np.ndarray
+    ponder_cost: np.ndarray
+    edges: np.ndarray
+    colours: np.ndarray
     left_out: np.ndarray
 
     def __len__(self) -> int:
@@ -272,12 +288,17 @@ def _part(
 ) -> Outcomes:
     left_out = Unreadable()
     numbers = classes_of(_net, _source)
-    readable = enumerate(_source.readable(range(begin, end), left_out))
-    made = ((_net.see(image).x, (i, numbers[label])) for i, (image, label, _) in readable)
+
+    def made() -> Iterator[tuple[np.ndarray, _Tag]]:
+        readable = _source.readable(range(begin, end), left_out)
+        for place, (image, label, name) in enumerate(readable):
+            seen = _net.see(image)
+            busy = edge_density(seen.pixels), colourfulness(seen.pixels)
+            yield seen.x, (place, int(numbers[label]), name, busy)
+
     parts = []
-    for x, tags in stacked(made, _net.plan, end - begin):
-        places, labels = np.array(tags, np.int64).T
-        parts.append(_outcomes(_net, forward(_net, x, tau), places, labels))
+    for x, tags in stacked(made(), _net.plan, end - begin):
+        parts.append(_outcomes(_net, forward(_net, x, tau), tags))
     if not parts:
         raise ValueError(left_out.line(end - begin))
     found = join(parts)
@@ -290,9 +311,10 @@ def _part(
     return Outcomes(**values, left_out=np.array(left_out.names, np.str_))
 
 
-def _outcomes(network: Net, result: Result, places: np.ndarray, labels: np.ndarray) -> Outcomes:
-    """What a network did with a batch; ``places`` stand for indices."""
-    logits, n = result.logits, len(labels)
+def _outcomes(network: Net, result: Result, tags: Sequence[_Tag]) -> Outcomes:
+    """What a network did with a batch; places stand for indices."""
+    part = summed_up(result, tags, dense_total(network, result.input_size))
+    labels, logits, n = part["labels"], result.logits, len(tags)
     units = np.zeros(n, np.float32)
     for block, planned in zip(result.blocks, network.plan.blocks, strict=True):
         if block.num_units is None:
@@ -301,14 +323,19 @@ def _outcomes(network: Net, result: Result, places: np.ndarray, labels: np.ndarr
             units += block.num_units.reshape(n, -1).mean(axis=1)
     better = (logits > logits[np.arange(n), labels][:, None]).sum(axis=1)
     return Outcomes(
-        places,
+        part["indices"],
         labels,
-        logits.argmax(axis=1).astype(np.int64),
-        result.flops,
+        part["predictions"],
+        part["flops"],
         result.probabilities.max(axis=1),
         better < 5,
         units,
-        np.full(n, dense_total(network, result.input_size), np.int64),
+        part["dense"],
+        part["names"],
+        part["entropy"],
+        part["ponder_cost"],
+        part["edges"],
+        part["colours"],
         np.array([], np.str_),
     )
 

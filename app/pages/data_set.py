@@ -10,6 +10,7 @@ import streamlit as st
 from app import controls, families, loaders
 from app.data_set import flipping
 from app.data_set.charts import charts, totals
+from app.data_set.doubt import doubt
 from app.data_set.flipping import Flips
 from app.data_set.gallery import class_names, gallery
 from app.loaders import dataset
@@ -19,6 +20,7 @@ from app.texts import plain
 
 PAGE = "data_set"
 SIZES = {200: "200", 1000: "1,000", 5000: "5,000", 1_000_000: "All"}
+VIEWS = {"cost": "What it costs", "doubt": "Where people doubt"}
 NUM_TAUS = 9  # of a network that takes any
 
 
@@ -139,8 +141,21 @@ with controls.guarded():
             + (" and others" if len(outcomes.left_out) > 5 else "."),
             icon=":material/broken_image:",
         )
-    totals(outcomes, model.config.num_classes)
-    charts(outcomes, names)
-    if flips is not None:
-        flipping.over_tau(flips)
-    gallery(model, outcomes, names, flips, tau)
+    view = st.segmented_control(
+        "View",
+        list(VIEWS),
+        default="cost",
+        required=True,
+        format_func=VIEWS.__getitem__,
+        key="data_set_view",
+        bind="query-params",
+        label_visibility="collapsed",
+    )
+    if view == "doubt":
+        doubt(model, outcomes, names, tau)
+    else:
+        totals(outcomes, model.config.num_classes)
+        charts(outcomes, names)
+        if flips is not None:
+            flipping.over_tau(flips)
+        gallery(model, outcomes, names, flips, tau)

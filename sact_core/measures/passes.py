@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 BATCH = 100
 
 #: Index, label, name, and edges and colours of an image.
-_Tag = tuple[int, int, str, tuple[float, float]]
+Tag = tuple[int, int, str, tuple[float, float]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +131,7 @@ def run_pass(
         raise ValueError(f"{source.name} {source.split} has no examples")
     left_out, parts = Unreadable(), []
 
-    def made() -> Iterator[tuple[np.ndarray, _Tag]]:
+    def made() -> Iterator[tuple[np.ndarray, Tag]]:
         for place, (image, label, name) in enumerate(source.readable(range(total), left_out)):
             seen, index = net.see(image), place + len(left_out)
             x, pixels = seen.x, seen.pixels
@@ -144,7 +144,7 @@ def run_pass(
     for x, tags in stacked(made(), net.plan, BATCH):
         result = net.forward(x)
         dense = int(dense_flops(net.plan, result.input_size).total[0])
-        parts.append(_part(result, tags, dense))
+        parts.append(summed_up(result, tags, dense))
         done(len(tags))
     if not parts:
         raise ValueError(left_out.line(total))
@@ -226,8 +226,18 @@ def _read(path: Path, key: dict[str, Any]) -> Pass | None:
     return Pass(**arrays, about=about)
 
 
-def _part(result: Result, tags: Sequence[_Tag], dense: int) -> dict[str, np.ndarray]:
-    """What a network did with a batch."""
+def summed_up(result: Result, tags: Sequence[Tag], dense: int) -> dict[str, np.ndarray]:
+    """Give the arrays of a `Pass`, by name, of a batch.
+
+    Parameters
+    ----------
+    result : Result
+        What the network did with it.
+    tags : sequence of Tag
+        Of its images.
+    dense : int
+        FLOPs of one if every unit ran everywhere.
+    """
     n = len(tags)
     indices, labels, names, busy = zip(*tags, strict=True)
     shares = result.probabilities.astype(np.float64)
