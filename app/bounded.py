@@ -68,6 +68,11 @@ class Bounded(Generic[K, V]):
             self._kept.clear()
             self._weight = 0
 
+    @property
+    def weight(self) -> int:
+        """What all values weigh together."""
+        return self._weight
+
     def __contains__(self, key: object) -> bool:
         return key in self._kept
 
@@ -78,6 +83,11 @@ class Bounded(Generic[K, V]):
 
     def __len__(self) -> int:
         return len(self._kept)
+
+    def drop(self, key: K) -> None:
+        """Let a value go, if there is one."""
+        with self._lock:
+            self._drop(key)
 
     def _drop(self, key: K) -> None:
         if key in self._kept:

@@ -10,13 +10,14 @@ import io
 import json
 import shlex
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from app.records import Look, Model, Picture, Run
+from app.records import Look, Model, Picture, Row, Run
 from app.texts import file_stem
 from sact_core import __version__
 from sact_core.maps import drawing
@@ -47,6 +48,10 @@ class Shown:
     scale: str
     limits: tuple[float, float]
     opacity: float
+
+
+#: As commands show a map that nobody has changed.
+_USUAL = Shown("ponder_cost", "viridis", "fixed", (0.0, 1.0), 0.65)
 
 
 def stem(look: Look, run: Run) -> str:
@@ -157,6 +162,42 @@ def layers(look: Look, run: Run, rows: list[dict[str, object]]) -> str:
     """Rows of the FLOPs page, one a layer, as CSV that says what they are of."""
     said = _columns(look, run)
     return rows_csv([{**said, **row} for row in rows])
+
+
+def photographs(look: Look, pictures: Sequence[tuple[str, str]], rows: Sequence[Row]) -> str:
+    """What a network did with many photographs, as CSV that says what it is of.
+
+    ``pictures`` are names and origins, as `Picture` has them; that of ``look`` does not count.
+    """
+    model, seen = look.model, look.preprocessing
+    tau = model.tau if look.tau is None else look.tau
+    found: list[dict[str, object]] = []
+    for (name, origin), row in zip(pictures, rows, strict=True):
+        own = replace(look, picture=replace(look.picture, name=name, origin=origin, note=""))
+        height, width = row.size
+        found.append(
+            {
+                "photograph": name,
+                "says": row.says,
+                "sure": f"{row.sure:.6f}",
+                "flops": row.flops,
+                "dense_flops": row.dense,
+                "share": f"{row.share:.6f}",
+                "milliseconds": f"{1000 * row.seconds:.3f}",
+                "height": height,
+                "width": width,
+                "image_size": seen.image_size,
+                "fit": seen.fit,
+                "tau": "" if tau is None else tau,
+                "checkpoint": model.name,
+                "content_hash": model.digest,
+                "backend": row.backend,
+                "precision": row.precision,
+                "version": __version__,
+                "command": command(own, _USUAL, row.precision),
+            }
+        )
+    return rows_csv(found)
 
 
 def rows_csv(rows: list[dict[str, object]]) -> str:

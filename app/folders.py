@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sact_core.resources import memory_sentence
 from sact_core.shipped import networks_dir
-from sact_core.texts import told
+from sact_core.texts import shown, told
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "app" / "examples"
@@ -27,6 +27,21 @@ def runs_dir() -> Path:
     return Path(os.environ.get("SACT_RUNS_DIR") or Path.cwd() / "runs")
 
 
+def photo_folders() -> dict[str, Path]:
+    """Folders of photographs that whoever started the app has named, by what pages call them.
+
+    ``SACT_PHOTOS``: one, or several with ``os.pathsep`` between them. No page opens another.
+    """
+    found: dict[str, Path] = {}
+    for part in os.environ.get("SACT_PHOTOS", "").split(os.pathsep):
+        path = Path(part).expanduser()
+        if part:
+            name = shown(path.resolve().name) or "photographs"
+            number = sum(other.startswith(name) for other in found)
+            found[f"{name} ({number + 1})" if name in found else name] = path
+    return found
+
+
 def data_dir() -> Path:
     """Folder of prepared TFDS data sets."""
     return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
@@ -35,6 +50,7 @@ def data_dir() -> Path:
 def sentence(error: BaseException) -> str:
     """What went wrong, without the folders of this machine."""
     text = memory_sentence(error) or told(error) or type(error).__name__
-    for folder in (str(ROOT), str(pretrained_dir()), str(runs_dir())):
+    folders = (ROOT, pretrained_dir(), runs_dir(), *photo_folders().values())
+    for folder in map(str, folders):
         text = text.replace(folder + os.sep, "")
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

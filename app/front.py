@@ -37,6 +37,12 @@ def pages() -> dict[str, list[st.Page]]:
                 default=True,
             ),
             st.Page(
+                "app/pages/photographs.py",
+                title="Photographs",
+                icon=":material/photo_library:",
+                help="Many photographs at once, and what halting saves on them.",
+            ),
+            st.Page(
                 "app/pages/sweep.py",
                 title="Sweep tau",
                 icon=":material/tune:",

@@ -99,6 +99,7 @@ RULES: dict[str, dict[str, Rule]] = {
         "class": name,
         "page": number(1, 1e9, whole=True),
     },
+    "photographs": {**_FITTED, **_NETWORK, "place": name},
     "runs": {"chosen": name},
     "check": {**_FITTED, **_NETWORK},
 }

@@ -177,3 +177,36 @@ class Run:
     backend: str
     executed: FlopCount
     dense: FlopCount
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a network did with one photograph of many.
+
+    Attributes
+    ----------
+    says, sure : str, float
+        The most likely class, and its probability.
+    flops, dense : int
+        Of the photograph, and if every position ran every unit.
+    seconds : float
+        That the network took, warm.
+    size : tuple of int
+        Height and width of the network's input.
+    backend, precision : str
+        What ran it.
+    """
+
+    says: str
+    sure: float
+    flops: int
+    dense: int
+    seconds: float
+    size: tuple[int, int]
+    backend: str
+    precision: str
+
+    @property
+    def share(self) -> float:
+        """FLOPs over those of dense."""
+        return self.flops / self.dense

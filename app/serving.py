@@ -8,6 +8,8 @@ page, to be told that it is not there.
 
 from __future__ import annotations
 
+import re
+import secrets
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,10 +17,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+#: The cookie that a visit goes by, see `app.loaders.visits`.
+VISIT = "sact_visit"
 #: Where Streamlit's page begins; its own styles stand before it, so that ours win.
 BODY = b'<div id="root">'
 #: What a browser may have kept of the page says nothing about what is put into it.
 UNWANTED = (b"accept-encoding", b"if-none-match", b"if-modified-since", b"range")
+_HAS_VISIT = re.compile(rf"(^|;\s*){VISIT}=[\w-]{{32}}(;|$)".encode())
 STALE = (b"content-length", b"etag", b"last-modified", b"accept-ranges")
 
 
@@ -41,6 +46,7 @@ class Dressed:
         if scope["type"] != "http" or scope["method"] != "GET" or not wanted:
             await self.app(scope, receive, send)
             return
+        known = any(k == b"cookie" and _HAS_VISIT.search(v) for k, v in headers)
         kept = [(key, value) for key, value in headers if key not in UNWANTED]
         held: Message | None = None
         body = b""
@@ -57,6 +63,8 @@ class Dressed:
                     body = dressed(body, scope["path"])
                     length = (b"content-length", str(len(body)).encode())
                     given = [(k, v) for k, v in held["headers"] if k not in STALE]
+                    if not known:
+                        given.append((b"set-cookie", _new_visit(scope.get("scheme", "http"))))
                     await send({**held, "headers": [*given, length]})
                     await send({"type": "http.response.body", "body": body})
 
@@ -78,6 +86,13 @@ def dressed(page: bytes, path: str) -> bytes:
     below = (config.get_option("server.baseUrlPath") or "").strip("/")
     steps = len([part for part in path.strip("/").removeprefix(below).split("/") if part])
     return page.replace(BODY, _before(steps) + BODY, 1)
+
+
+def _new_visit(scheme: str) -> bytes:
+    """A cookie for this visit, until the browser is closed; pages themselves cannot read it."""
+    secure = "; Secure" if scheme == "https" else ""
+    text = f"{VISIT}={secrets.token_urlsafe(24)}; Path=/; HttpOnly; SameSite=Lax{secure}"
+    return text.encode()
 
 
 def _is_page(start: Message) -> bool:

@@ -12,6 +12,9 @@ LABELS = {
     "vanilla": "without halting",
     "eager": "PyTorch, eager",
     "frozen": "PyTorch, compiled",
+    "openvino": "OpenVINO",
+    "openvino-bf16": "OpenVINO, bfloat16",
+    "onnxruntime": "ONNX Runtime",
 }
 
 #: What stands beside every time of a single look: not as good as times taken in turns.
@@ -38,7 +41,8 @@ class Times:
     side : str
         ``"halting"`` and ``"vanilla"``: the network and its vanilla twin, the same
         weights without halting, by the masked engine. ``"eager"`` and ``"frozen"``:
-        the twin by PyTorch, as it is and compiled with its weights frozen.
+        the twin by PyTorch, as it is and compiled with its weights frozen. Others: the
+        twin by what the benchmark calls so.
     seconds : tuple of float
         Median of each turn.
     """

@@ -13,6 +13,7 @@ from app import families, loaders
 from app.bounded import Bounded
 from app.controls.basics import guarded, select
 from app.folders import InputError
+from app.loaders import visits
 from app.records import Model, Picture
 
 #: Networks by what they were trained on.
@@ -21,7 +22,6 @@ KINDS = {"photographs": "Photographs", "small": "Small images"}
 SMALL_SIDE = 64
 ALL = ("sact", "act", "none")
 #: What one session keeps of its own.
-MAX_PIXEL_BYTES = 96 << 20
 MAX_MODEL_BYTES = 256 << 20
 
 
@@ -84,12 +84,9 @@ def uploaded_models() -> Bounded[str, Model]:
     return kept
 
 
-def uploaded_pictures() -> Bounded[str, Picture]:
-    """Images that this session has uploaded, by name."""
-    kept: Bounded[str, Picture] = st.session_state.setdefault(
-        "uploaded_pictures", Bounded(MAX_PIXEL_BYTES, lambda picture: picture.pixels.nbytes)
-    )
-    return kept
+def uploaded_pictures() -> visits.Photographs:
+    """Images that this visit has uploaded, by name; those of a page that was loaded anew too."""
+    return visits.current().photographs
 
 
 def kind_of(name: str | None) -> str:

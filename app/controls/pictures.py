@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import streamlit as st
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
@@ -12,7 +13,7 @@ from app import loaders
 from app.controls.basics import carry, guarded, say_error, select
 from app.controls.networks import kind_for, offer, uploaded_models, uploaded_pictures
 from app.folders import InputError
-from app.loaders import dataset
+from app.loaders import dataset, visits
 from app.records import Model, Picture, pretty_class
 from app.texts import plain_lines
 
@@ -36,6 +37,8 @@ def choose_picture(page: str, model: Model) -> Picture:
             names.index(FIRST_IMAGE) if FIRST_IMAGE in names else 0,
             on_change=_picked,
         )
+    if chosen in uploaded and len(uploaded) > 1:
+        step(page, row, list(uploaded), chosen)
     with guarded():
         if chosen == TEST_IMAGE:
             picture = _test_image(page, model, row)
@@ -43,6 +46,27 @@ def choose_picture(page: str, model: Model) -> Picture:
             picture = uploaded.peek(chosen) or loaders.example(chosen)
     st.session_state[f"{page}_shows"] = kind_for(picture)
     return picture
+
+
+def step(page: str, row: Any, names: list[str], at: str) -> None:
+    """Buttons to the one before and the one after, of several images of one's own."""
+    i = names.index(at)
+    with row:
+        for label, icon, to in (("Previous", "left", i - 1), ("Next", "right", i + 1)):
+            st.button(
+                label,
+                icon=f":material/chevron_{icon}:",
+                key=f"{page}_{label.lower()}",
+                type="tertiary",
+                disabled=not 0 <= to < len(names),
+                on_click=_step,
+                args=(page, names[to % len(names)]),
+            )
+
+
+def _step(page: str, name: str) -> None:
+    st.session_state[f"{page}_image"] = name
+    _picked(page)
 
 
 def add_your_own(page: str) -> None:
@@ -69,8 +93,8 @@ def add_your_own(page: str) -> None:
         )
         st.caption(
             f"Up to {MAX_IMAGE_MB} MB and 50 megapixels an image (JPEG: 250, made smaller). "
-            f"Files stay in the memory of this server until you close the page; links cannot "
-            f"carry them."
+            f"Files stay in the memory of this server until you have closed the page, the latest "
+            f"{visits.MAX_FILE_BYTES >> 20} MB of them; links cannot carry them."
         )
     for sentence in st.session_state.pop(f"{page}_problems", []):
         say_error(sentence)
@@ -139,11 +163,10 @@ def _take_photograph(page: str) -> None:
 
 def _keep_picture(page: str, name: str, data: Callable[[], bytes]) -> None:
     try:
-        picture = loaders.uploaded_picture(name, data())
+        picture = uploaded_pictures().add(name, data())
     except InputError as error:
         st.session_state.setdefault(f"{page}_problems", []).append(str(error))
         return
-    uploaded_pictures().put(picture.name, picture)
     st.session_state[f"{page}_image"] = picture.name
     offer(page, picture)
 

@@ -6,6 +6,7 @@ import ctypes
 import gc
 import hashlib
 import math
+from pathlib import Path
 
 import numpy as np
 import streamlit as st
@@ -17,6 +18,8 @@ from sact_core.data.folders import images_in
 
 #: What is kept of an uploaded image, so that many people have room.
 MAX_KEPT_PIXELS = 16_000_000
+#: Shorter side in pixels below which no thumbnail is decoded.
+SMALL_SIDE = 128
 
 
 def example_names() -> list[str]:
@@ -47,12 +50,45 @@ def uploaded_picture(name: str, data: bytes) -> Picture:
     InputError
         If it is too large, truncated, or no image.
     """
+    return _opened(uploaded_name(name) or "Image", data)
+
+
+def filed_picture(name: str, path: Path) -> Picture:
+    """Open an image of a folder of this machine that may be opened.
+
+    Raises
+    ------
+    InputError
+        As `uploaded_picture`.
+    """
+    return _opened(name, path)
+
+
+def small_pixels(source: bytes | Path) -> np.ndarray:
+    """Read a photograph for a thumbnail, as small as its format allows [shape=(h, w, 3), uint8].
+
+    Raises
+    ------
+    InputError
+        As `uploaded_picture`.
+    """
     from sact_core.data.images import read_image
 
-    name = uploaded_name(name) or "Image"
+    def shrink(width: int, height: int) -> int:
+        return next((n for n in (8, 4, 2) if min(width, height) >= n * SMALL_SIDE), 1)
+
+    try:
+        return read_image(source, "The image", shrink, lambda _: None)
+    except (ValueError, OSError) as error:
+        raise InputError(sentence(error)) from None
+
+
+def _opened(name: str, source: bytes | Path) -> Picture:
+    from sact_core.data.images import read_image
+
     said: list[str] = []
     try:
-        pixels = read_image(data, said=said.append)
+        pixels = read_image(source, "the image", said=said.append)
     except (ValueError, OSError) as error:
         raise InputError(sentence(error).replace("The image", name, 1)) from None
     height, width = pixels.shape[:2]

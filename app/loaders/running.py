@@ -70,6 +70,23 @@ def run(look: Look, backend: str | None = None, precision: str | None = None) ->
         raise InputError(sentence(error)) from None
 
 
+def run_once(look: Look, backend: str) -> Run:
+    """Run a network over one image of many: as `run`, but nothing of it is kept.
+
+    Raises
+    ------
+    InputError
+        As `run`.
+    """
+    require_memory(look)
+    network = net(look.model, backend)
+    try:
+        picture = look.picture.pixels
+        return _take(network, look, network.see(picture, look.image_size, look.fit))
+    except (ValueError, MemoryError) as error:
+        raise InputError(sentence(error)) from None
+
+
 def forget(look: Look) -> None:
     """Have the next `run` of a look, by any backend, take its time anew."""
     for backend in BACKENDS:
@@ -138,26 +155,30 @@ def dense_total(network: Net, size: tuple[int, int]) -> int:
 
 @st.cache_data(max_size="192MB", show_spinner="Running the network …")
 def _run(key: tuple[object, ...], how: tuple[str, str], _net: Net, _look: Look) -> Run:
+    made = _take(_net, _look, see(_net, _look))
+    if how == ("masked", warming.precision()):
+        key = _look.model.digest, _look.picture.digest, made.result.input_size
+        _seconds.put(key, made.seconds)
+    return made
+
+
+def _take(network: Net, look: Look, seen: Seen) -> Run:
     global _runs
-    seen = see(_net, _look)
     with ENGINE:
         _runs += 1
-        _warm_up(_net, seen.x, _look.tau)
+        _warm_up(network, seen.x, look.tau)
         times: list[float] = []
         while not times or (len(times) < REPEATS and sum(times) < PATIENCE):
             began = time.perf_counter()
-            result = _net.forward(seen.x, **priced(_look.tau))
+            result = network.forward(seen.x, **priced(look.tau))
             times.append(time.perf_counter() - began)
-    seconds = float(np.median(times))
-    if how == ("masked", warming.precision()):
-        _seconds.put((_look.model.digest, _look.picture.digest, result.input_size), seconds)
     return Run(
         result,
         seen,
-        seconds,
-        _net.backend,
-        count_flops(_net.plan, result.positions),
-        dense_flops(_net.plan, result.input_size),
+        float(np.median(times)),
+        network.backend,
+        count_flops(network.plan, result.positions),
+        dense_flops(network.plan, result.input_size),
     )
 
 

@@ -83,11 +83,13 @@ def measure(look: Look, say: Callable[[str, float], None]) -> Iterator[Timing]:
         raise InputError("The masked engine is still being compiled: try again in a minute.")
     names = ["halting", *DENSE] if look.model.config.halts else list(DENSE)
     compiles = any(map(shutil.which, COMPILERS))
-    _require_memory(look, len(names) + compiles)
+    require_processes(look, len(names) + compiles)
     threads = thread_count(None)
     try:
         with turn(say), ExitStack() as stack:
-            cases = _cases(look, Path(stack.enter_context(tempfile.TemporaryDirectory())))
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            np.save(folder / "x.npy", see(look))
+            cases = make_cases(look, folder)
             sides = _start(stack, names, cases, threads, say)
             absent = "" if compiles else "PyTorch is not compiled: there is no C++ compiler here."
             yield Timing(_take_turns(sides, say), threads, absent)
@@ -123,7 +125,14 @@ def vanilla_twin(checkpoint: Checkpoint) -> Checkpoint:
     return replace(checkpoint, config=config, params=params)
 
 
-def _require_memory(look: Look, num_processes: int) -> None:
+def require_processes(look: Look, num_processes: int) -> None:
+    """Refuse to time so many sides where there is not enough memory for all of them.
+
+    Raises
+    ------
+    InputError
+        With what they need and what is free.
+    """
     require_memory(look)
     price = cost(look)
     needed = num_processes * (price.memory + PROCESS_BYTES)
@@ -134,11 +143,21 @@ def _require_memory(look: Look, num_processes: int) -> None:
         )
 
 
-def _cases(look: Look, folder: Path) -> dict[str, Case]:
-    """Files of the network, of its twin and of its input, as the benchmark takes them."""
+def see(look: Look) -> np.ndarray:
+    """The image as the network takes it [shape=(1, h, w, 3), float32].
+
+    Raises
+    ------
+    ValueError
+        If it cannot.
+    """
+    x: np.ndarray = net(look.model).see(look.picture.pixels, look.image_size, look.fit).x
+    return x
+
+
+def make_cases(look: Look, folder: Path, images: str = "x.npy") -> dict[str, Case]:
+    """Write the network and its twin as the benchmark takes them, for images of the folder."""
     verify(look.model)
-    x = net(look.model).see(look.picture.pixels, look.image_size, look.fit).x
-    np.save(folder / "x.npy", x)
     own = read(look.model.source)
     if look.tau is not None:
         own = replace(own, config=replace(own.config, tau_default=look.tau))
@@ -151,9 +170,9 @@ def _cases(look: Look, folder: Path) -> dict[str, Case]:
             own.config.family,
             own.config.units_per_block,
             batch=1,
-            side=x.shape[1],
+            side=look.input_size[0],
             checkpoint=str(path),
-            images=str(folder / "x.npy"),
+            images=str(folder / images),
         )
     return found
 

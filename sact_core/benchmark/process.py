@@ -84,6 +84,10 @@ class Process:
         """Halt as another side does that was asked for a ratio."""
         self._order(f"reach {reach!r}")
 
+    def set_images(self, path: str) -> None:
+        """Take another batch (``.npy``) than the case's, of whatever size."""
+        self._order(f"images {path}")
+
     def logits(self) -> np.ndarray:
         """Run once; give logits [shape=(n, classes), float32]."""
         with tempfile.TemporaryDirectory() as folder:

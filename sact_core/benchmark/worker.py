@@ -96,6 +96,15 @@ class Worker:
         self.built.run()
         return {}
 
+    def set_images(self, path: str) -> dict[str, Any]:
+        """Take another batch, whose size may be another; run it once."""
+        self.x = np.load(path)
+        self.taus = check_taus(self.plan.config, None, len(self.x))
+        del self.built  # so that no two are held at once
+        self.built = self.build(np.inf)
+        self.built.run()
+        return {}
+
     def logits(self, path: str) -> dict[str, Any]:
         """Run once; save the logits."""
         np.save(path, self.built.run())
@@ -151,6 +160,7 @@ def main(argv: list[str]) -> None:
     orders: dict[str, Callable[[str], dict[str, Any]]] = {
         "ratio": lambda value: worker.set_ratio(float(value)),
         "reach": lambda value: worker.set_reach(float(value)),
+        "images": worker.set_images,
         "logits": worker.logits,
         "measure": lambda value: worker.measure(float(value)),
     }

@@ -534,3 +534,23 @@ def test_other_pages_open_on_a_phone_in_the_dark(browser, server, page):
 
     assert errors == []
     assert overflow <= 0
+
+
+def test_photographs_stay_when_the_page_is_loaded_anew(tab):
+    tab.open("/photographs")
+    tab.add("Images", "first.png", png(60, 90, 1))
+    tab.add("Images", "second.png", png(60, 90, 2))
+    tab.page.get_by_text("second.png, 2 of 2").or_(tab.page.get_by_text("1 of 2")).first.wait_for()
+    tab.page.get_by_role("button", name="Next").click()
+    tab.page.get_by_text("2 of 2").first.wait_for()
+    tab.settle()
+    tab.viewer("photographs_map").locator("canvas.view").nth(1).wait_for()
+
+    tab.page.reload()
+    tab.page.get_by_role("heading", level=1).wait_for()
+    tab.settle()
+    assert "1 of 2" in tab.text()
+    with tab.page.expect_download() as download:
+        tab.page.get_by_role("button", name="Table (.csv)").click()
+    lines = download.value.path().read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["photograph", "first.png", "second.png"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import pytest
 import streamlit as st
@@ -50,6 +51,16 @@ def test_a_page_gets_style_and_address():
     # What a browser has kept is of another version, perhaps; and nothing comes compressed.
     assert b"etag" not in headers
     assert set(asked) == {b"accept"}
+
+
+def test_a_visit_gets_a_cookie_once():
+    _, headers, _ = ask()
+    cookie = headers[b"set-cookie"].decode()
+    assert re.fullmatch(r"sact_visit=[\w-]{32}; Path=/; HttpOnly; SameSite=Lax", cookie)
+    assert ask()[1][b"set-cookie"].decode() != cookie
+    own = cookie.split(";")[0]
+    assert b"set-cookie" not in ask(cookie=f"other=1; {own}")[1]
+    assert b"set-cookie" in ask(cookie="sact_visit=short")[1]
 
 
 @pytest.mark.parametrize(
