@@ -69,7 +69,12 @@ def table_text(
 
 def about_lines(about: Mapping[str, Any]) -> list[str]:
     """What a file says of its origin, a line for each value."""
-    return [f"{name}: {_one_line(value)}" for name, value in about.items()]
+    return [f"{name}: {text}" for name, text in about_texts(about).items()]
+
+
+def about_texts(about: Mapping[str, Any]) -> dict[str, str]:
+    """What a file says of its origin, each value as a text of one line."""
+    return {name: _one_line(value) for name, value in about.items()}
 
 
 def _one_line(value: object) -> str:

@@ -431,6 +431,8 @@ def test_two_processes_of_torchrun_give_what_one_gives(
     assert done.returncode == 0, done.stderr
     comp = json.loads(done.stdout)  # one object: the second process says nothing
     assert comp.keys() == ref.keys()
+    assert comp.pop("command").startswith("torchrun ")
+    assert ref.pop("command").startswith("python -m sact_core.evaluate --checkpoint ")
     for key, value in ref.items():
         if "ponder" in key or key in ("eval/Mean Loss", "eval/Cross Entropy"):
             assert comp[key] == pytest.approx(value, rel=1e-12), key

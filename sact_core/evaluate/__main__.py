@@ -41,6 +41,11 @@ Processes of ``torchrun`` share the batches, and the cores of a machine. The
 first one prints what a single process would: counts and FLOPs are equal, means
 of other numbers up to rounding.
 
+``--table`` writes what is printed as CSV, LaTeX (booktabs) or Markdown, and ``--per-image``
+what came of every image as CSV or Parquet: its number and name, tau, label, prediction,
+sureness, FLOPs, their share of dense and the ponder cost of each block. Files carry networks
+with their hashes, tau, size, fit, version and this command.
+
 With ``--watch`` every new checkpoint of a run is evaluated until the run has
 taken its last step. What is found goes to ``watch.jsonl`` in the run's folder,
 where it completes the run's own metrics, and to TensorBoard as ``watch``.
@@ -54,6 +59,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from sact_core import __version__
 from sact_core.commands import (
     add_data_set,
     add_network,
@@ -64,6 +70,8 @@ from sact_core.commands import (
 )
 from sact_core.config import FITS
 from sact_core.data.records import Unreadable
+from sact_core.evaluate.images import ENDINGS, check_by_image
+from sact_core.evaluate.results import Found, about_found, check_tables, write_tables
 from sact_core.evaluate.rival import as_json, plot_rival, rival_table
 from sact_core.evaluate.run import BATCH, prepare_job
 from sact_core.evaluate.sizes import (
@@ -84,7 +92,9 @@ from sact_core.evaluate.taus import (
     print_taus,
 )
 from sact_core.evaluate.watch import watch
+from sact_core.files import require_writable
 from sact_core.processes import Processes
+from sact_core.tables import TABLES
 
 if TYPE_CHECKING:
     from sact_core.evaluate.run import Job
@@ -124,7 +134,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="set --taus against this network at --sizes: what smaller images cost and lose",
     )
     add("--plot", metavar="FILE", help="draw accuracy against FLOPs by size (.png, .svg, .pdf)")
-    add("--force", action="store_true", help="replace the file of --plot if it exists")
+    add("--table", nargs="+", metavar="FILE", help=f"write a table ({', '.join(TABLES)})")
+    add("--per-image", metavar="FILE", help=f"write what came of each image ({', '.join(ENDINGS)})")
+    add("--force", action="store_true", help="replace files that exist")
     tau = add_network(
         parser,
         checkpoint=False,
@@ -143,8 +155,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
     args = parse(build_parser(), argv)
     processes = Processes.from_environment()
+    args.command = processes.command("evaluate", argv)
     work = _evaluate if args.watch is None else _watch
     return run_together(lambda: work(args, processes), processes)
 
@@ -160,6 +174,7 @@ def _evaluate(args: argparse.Namespace, processes: Processes) -> None:
         measure(curves, parse_sizes(args.sizes), processes)
         if processes.is_first:
             _print_sizes(args, curves)
+            _write(args, [found for each in curves for found in each.found])
         return
     job = curves[0].job
     if args.taus is not None:
@@ -169,6 +184,8 @@ def _evaluate(args: argparse.Namespace, processes: Processes) -> None:
             measure(curves[1:], parse_sizes(args.sizes), processes)
         if processes.is_first:
             _print_taus(args, curve, curves)
+            at = [(curves[0].file, job.at_tau(tau), each) for tau, each in curve.metrics.items()]
+            _write(args, [*at, *(found for each in curves[1:] for found in each.found)])
         return
     about_tau: dict[str, float] = {}
     searched = 0
@@ -182,6 +199,8 @@ def _evaluate(args: argparse.Namespace, processes: Processes) -> None:
     if not processes.is_first:
         return
     net, source = job.net, job.source
+    found = [(curves[0].file, job, metrics)]
+    _write(args, found)
     if net.config.tau_conditioned:
         about_tau["tau"] = metrics.tau
     if args.json:
@@ -194,6 +213,9 @@ def _evaluate(args: argparse.Namespace, processes: Processes) -> None:
             "Dense Flops/mean": metrics.dense.mean,
             "skipped": Unreadable(metrics.left_out).record(),
         }
+        [said] = about_found(found, args.command)["networks"]
+        about |= {"fit": net.preprocessing.fit, "content_hash": said["content_hash"]}
+        about |= {"version": __version__, "command": args.command}
         print(json.dumps(metrics.summary() | about | about_tau))
         return
     print(
@@ -210,6 +232,16 @@ def _evaluate(args: argparse.Namespace, processes: Processes) -> None:
 def _check(args: argparse.Namespace, processes: Processes) -> None:
     """Refuse options that make no sense, before anything is read."""
     at_least_one(args, "num_examples", "batch_size")
+    if args.watch is not None and (args.table or args.per_image is not None):
+        raise ValueError("--watch goes with neither --table nor --per-image")
+    if args.sizes is not None and args.rival is None and args.per_image is not None:
+        raise ValueError("--per-image is of one size: leave --sizes out")
+    if args.per_image is not None:
+        check_by_image(args.per_image)
+    check_tables(args.table or ())
+    for path in [*(args.table or ()), *([args.per_image] if args.per_image else [])]:
+        refuse_existing(path, args.force)
+        require_writable(path)
     if args.watch is not None and processes.world > 1:
         raise ValueError("--watch runs in a single process, without torchrun")
     if args.rival is not None:
@@ -247,7 +279,7 @@ def _check_rival(args: argparse.Namespace) -> None:
 
 def _of_rival(args: argparse.Namespace) -> argparse.Namespace:
     """The flags, for the rival, which runs at its own tau."""
-    return argparse.Namespace(**vars(args) | {"tau": None, "image_size": None})
+    return argparse.Namespace(**vars(args) | {"tau": None, "image_size": None, "per_image": None})
 
 
 def _curves(args: argparse.Namespace, processes: Processes) -> list[Curve]:
@@ -272,7 +304,8 @@ def _curves(args: argparse.Namespace, processes: Processes) -> list[Curve]:
 
 def _print_taus(args: argparse.Namespace, curve: TauCurve, curves: Sequence[Curve]) -> None:
     file, rivals = curves[0].file, curves[1:]
-    print_taus(curve, file, args.json, as_json(curve, rivals[0]) if rivals else None)
+    more = {"version": __version__, "command": args.command}
+    print_taus(curve, file, args.json, more | (as_json(curve, rivals[0]) if rivals else {}))
     if not rivals:
         return
     if not args.json:
@@ -287,7 +320,8 @@ def _print_sizes(args: argparse.Namespace, curves: Sequence[Curve]) -> None:
     if args.plot is not None:
         plot_sizes(args.plot, curves)
     if args.json:
-        print(json.dumps({"networks": [curve.as_json() for curve in curves]}))
+        networks = [curve.as_json() for curve in curves]
+        print(json.dumps({"networks": networks, "version": __version__, "command": args.command}))
         return
     for curve in curves:
         source, count = curve.job.source, next(iter(curve.metrics.values())).count
@@ -300,6 +334,18 @@ def _print_sizes(args: argparse.Namespace, curves: Sequence[Curve]) -> None:
         _say_left_out(curve.job, next(iter(curve.metrics.values())))
     if args.plot is not None:
         print(f"drawn: {args.plot}")
+
+
+def _write(args: argparse.Namespace, found: Sequence[Found]) -> None:
+    """Write the files that are asked for."""
+    about = about_found(found, args.command) if args.table or args.per_image else {}
+    if args.table:
+        write_tables(args.table, found, about)
+    if args.per_image is not None:
+        job = found[0][1]
+        assert job.by_image is not None
+        own = [each for each in found if each[0] == found[0][0]]
+        job.by_image.write(args.per_image, job.net, about_found(own, args.command))
 
 
 def _say_left_out(job: Job, metrics: Metrics) -> None:

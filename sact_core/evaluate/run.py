@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sact_core.backends import Net
     from sact_core.checkpoint import Checkpoint
     from sact_core.data.source import Source
+    from sact_core.evaluate.images import ByImage, Place
     from sact_core.processes import Processes
 
 BATCH = 100
@@ -48,6 +49,8 @@ class Job:
         As in `evaluate`.
     judge : Net, optional
         As in `evaluate`.
+    by_image : ByImage, optional
+        Takes in what the network does with every image.
     """
 
     net: Net
@@ -58,6 +61,7 @@ class Job:
     batch_size: int
     unit_prices: UnitPrices | None = None
     judge: Net | None = None
+    by_image: ByImage | None = None
 
     def metrics(self, tau: float | None = None) -> Metrics:
         """Metrics of no image yet, at a tau; at the job's where left out."""
@@ -129,8 +133,11 @@ class Job:
                 regularization=self.regularization,
                 unit_prices=self.unit_prices,
                 judge=self.judge,
+                by_image=self.by_image,
                 done=done,
             )
+        if self.by_image is not None:
+            self.by_image.gather(processes)
         together = self.metrics()
         for counts in processes.gather(mine.counts()):
             together.add_counts(counts)
@@ -150,6 +157,7 @@ def evaluate(
     regularization: float = 0.0,
     unit_prices: UnitPrices | None = None,
     judge: Net | None = None,
+    by_image: ByImage | None = None,
     done: Callable[[int], object] = lambda count: None,
 ) -> Metrics:
     """Run a network over a split.
@@ -176,6 +184,8 @@ def evaluate(
         What a unit of each block costs in the loss, see `sact_core.measures.metrics.Metrics`.
     judge : Net, optional
         What it answers to the same inputs counts as right, in place of labels.
+    by_image : ByImage, optional
+        Takes in what the network does with every image.
     done : callable
         Told how many more images are done.
 
@@ -192,8 +202,11 @@ def evaluate(
     total = len(source) if num_examples is None else min(num_examples, len(source))
     job = Job(net, source, tau, regularization, total, batch_size, unit_prices, judge)
     metrics = job.metrics()
-    for x, labels in inputs(job, shard, Unreadable(metrics.left_out)):
-        metrics.update(net.forward(x), labels)
+    for x, labels, places in placed_inputs(job, shard, Unreadable(metrics.left_out)):
+        result = net.forward(x)
+        metrics.update(result, labels)
+        if by_image is not None:
+            by_image.add(net, result, labels, places, tau if net.config.halts else None)
         done(len(labels))
     return metrics
 
@@ -201,6 +214,13 @@ def evaluate(
 def inputs(
     job: Job, shard: tuple[int, int] = (0, 1), left_out: Unreadable | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Give the images of a job and their labels, as `placed_inputs`, without their places."""
+    return ((x, labels) for x, labels, _ in placed_inputs(job, shard, left_out))
+
+
+def placed_inputs(
+    job: Job, shard: tuple[int, int] = (0, 1), left_out: Unreadable | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray, list[Place]]]:
     """Give the images of a job, as many at a time as fit in memory, and their labels.
 
     Parameters
@@ -217,6 +237,8 @@ def inputs(
     x : np.ndarray [shape=(n, H, W, 3), float32]
     labels : np.ndarray [shape=(n,), int64]
         Classes of the network; what the job's judge answers, where it has one.
+    places : list of (int, str)
+        Their numbers in the order of the source, and their names.
 
     Raises
     ------
@@ -234,13 +256,24 @@ def inputs(
     batch_size = min(job.batch_size, -(-job.num_examples // shard[1]))
     for number, chunk in enumerate(source.chunks(batch_size, job.num_examples)):
         if number % shard[1] == shard[0]:
-            readable = source.readable(chunk, left_out)
-            made = ((net.see(image).x, label) for image, label, _ in readable)
-            for x, labels in stacked(made, net.plan, batch_size, shard[1]):
+            readable = _numbered(source, chunk, left_out)
+            made = ((net.see(image).x, (label, place)) for image, label, place in readable)
+            for x, tags in stacked(made, net.plan, batch_size, shard[1]):
+                places = [place for _, place in tags]
                 if numbers is not None:
-                    yield x, numbers[np.array(labels, np.int64)]
+                    yield x, numbers[np.array([label for label, _ in tags], np.int64)], places
                 elif job.judge is not None:
-                    yield x, job.judge.forward(x).logits.argmax(1)
+                    yield x, job.judge.forward(x).logits.argmax(1), places
+
+
+def _numbered(
+    source: Source, chunk: range, left_out: Unreadable
+) -> Iterator[tuple[np.ndarray, int, Place]]:
+    """Examples that can be read, with their numbers and names."""
+    numbers = iter(chunk)
+    for image, label, name in source.readable(chunk, left_out):
+        number = next(each for each in numbers if each not in left_out.found)
+        yield image, label, (number, name)
 
 
 def classes_of(net: Net, source: Source) -> np.ndarray:
@@ -289,6 +322,8 @@ def prepare_job(checkpoint: Checkpoint, args: argparse.Namespace, processes: Pro
     ValueError, OSError
         If an option makes no sense, or the data are absent or do not fit.
     """
+    from sact_core.evaluate.images import ByImage
+
     net = build_network(checkpoint, args, processes)
     tau, regularization = loss_terms(checkpoint, args.tau)
     if net.config.tau_conditioned:  # there it is what the network runs at
@@ -304,7 +339,8 @@ def prepare_job(checkpoint: Checkpoint, args: argparse.Namespace, processes: Pro
         source = _open_photographs(checkpoint, args).spread()
     num_examples = min(args.num_examples or len(source), len(source))
     prices = trained_prices(checkpoint)
-    job = Job(net, source, tau, regularization, num_examples, args.batch_size, prices, judge)
+    rows = ByImage() if getattr(args, "per_image", None) is not None else None
+    job = Job(net, source, tau, regularization, num_examples, args.batch_size, prices, judge, rows)
     return job.at_size(args.image_size, args.fit)
 
 

@@ -45,6 +45,11 @@ class Curve:
     metrics: dict[int, Metrics] = field(default_factory=dict)
 
     @property
+    def found(self) -> list[tuple[str, Job, Metrics]]:
+        """File, how it was run and metrics, by size."""
+        return [(self.file, self.job.at_size(size), each) for size, each in self.metrics.items()]
+
+    @property
     def size_means(self) -> str:
         """What a size is the size of."""
         crop = self.job.net.preprocessing.fit != "keep"

@@ -19,7 +19,7 @@ import numpy as np
 from sact_core.commands import find_budget
 from sact_core.config import NetworkConfig
 from sact_core.data.records import Unreadable
-from sact_core.evaluate.run import inputs
+from sact_core.evaluate.run import inputs, placed_inputs
 from sact_core.measures.metrics import Metrics, rights
 from sact_core.taus import check_taus, tau_range
 
@@ -182,14 +182,18 @@ def measure_taus(job: Job, taus: Sequence[float], processes: Processes) -> TauCu
     mine, rises = fresh(), Rises(0, [0] * (len(taus) - 1))
     with job.progress(processes) as done:
         left_out = Unreadable(mine[taus[0]].left_out)
-        for x, labels in inputs(job, (processes.rank, processes.world), left_out):
+        for x, labels, places in placed_inputs(job, (processes.rank, processes.world), left_out):
             shares = []
             for tau, metrics in mine.items():
                 result = job.net.forward(x, tau=tau)
                 metrics.update(result, labels)
+                if job.by_image is not None:
+                    job.by_image.add(job.net, result, labels, places, tau)
                 shares.append(result.flops / dense_of(job, result.input_size))
             rises.add(np.array(shares))
             done(len(labels))
+    if job.by_image is not None:
+        job.by_image.gather(processes)
     curve.metrics, curve.rises = fresh(), Rises(0, [0] * (len(taus) - 1))
     counts = {"metrics": [metrics.counts() for metrics in mine.values()], "rises": vars(rises)}
     for theirs in processes.gather(counts):
@@ -232,7 +236,7 @@ def print_taus(
         from sact_core.checkpoint import read_header
 
         about = {"content_hash": read_header(file).content_hash} | curve.as_json()
-        print(json.dumps(about | dict(more or {})))
+        print(json.dumps(about | {"fit": curve.job.net.preprocessing.fit} | dict(more or {})))
         return
     job, first = curve.job, next(iter(curve.metrics.values()))
     print(
