@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -177,7 +178,12 @@ def accuracy_of(lines: Sequence[curve.Line], models: Sequence[Model], name: str)
     """Lines of accuracy against FLOPs."""
     about = {"title": name, "networks": [network(model, None, title(model)) for model in models]}
     words = ("python", "-m", "sact_core.figure", "curve", *map(exports.checkpoint_word, models))
-    return Drawing("Accuracy", lambda width: curve.draw(lines, width, 0.62 * width), about, words)
+    return Drawing("Accuracy", partial(curve_of, lines), about, words)
+
+
+def curve_of(lines: Sequence[curve.Line], width: float) -> Figure:
+    """Draw accuracy against FLOPs at a width in inches."""
+    return curve.draw(lines, width, 0.62 * width)
 
 
 def about_runs(

@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 
 from app.figures.style import BLUE, CATEGORIES, GREY, ORANGE, RED, lay_out, si
 from app.texts import figure_text
+from sact_core.figure.split import BINS, tenths
 
 #: Leading digits of round numbers, and the least gap between two in decades.
 ROUND = {(1, 2, 5): math.log10(2), (1, 3): math.log10(3)}
@@ -203,7 +204,7 @@ def cost_histogram(
         In pixels.
     """
     figure = go.Figure()
-    ends = np.histogram_bin_edges(flops, 40)
+    ends = np.histogram_bin_edges(flops, BINS)
     for name, chosen, colour in (("right", right, BLUE), ("wrong", ~right, RED)):
         counts, _ = np.histogram(flops[chosen], ends)
         figure.add_bar(
@@ -276,15 +277,11 @@ def accuracy_by_cost(flops: np.ndarray, right: np.ndarray, height: int = 280) ->
     height : int
         In pixels.
     """
-    order = np.argsort(flops, kind="stable")
-    parts = [part for part in np.array_split(order, min(10, len(order))) if len(part)]
-    mean = [float(flops[part].mean()) for part in parts]
-    share = np.array([right[part].mean() for part in parts])
-    count = np.array([len(part) for part in parts])
+    mean, share, count = tenths(flops, right)
     error = np.sqrt(share * (1 - share) / count)
     figure = go.Figure()
     figure.add_scatter(
-        x=mean,
+        x=mean.tolist(),
         y=share,
         error_y={"array": error, "thickness": 1.2, "width": 4},
         mode="lines+markers",

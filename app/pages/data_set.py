@@ -13,6 +13,7 @@ from app.data_set.charts import charts, totals
 from app.data_set.doubt import doubt
 from app.data_set.flipping import Flips
 from app.data_set.gallery import class_names, gallery
+from app.data_set.taking import take_along
 from app.loaders import dataset
 from app.loaders.dataset import Outcomes
 from app.records import Model
@@ -119,8 +120,8 @@ with controls.guarded():
     outcomes = evaluate(model, int(count), families.title(model), tau)
     names = class_names(model)
     flips = None
+    members: list[tuple[Model, float | None]] = []
     if with_family:
-        members: list[tuple[Model, float | None]]
         if model.tau_range is not None:
             taus = loaders.grid(model, NUM_TAUS)
             members = [(model, each) for each in taus]
@@ -158,4 +159,5 @@ with controls.guarded():
         charts(outcomes, names)
         if flips is not None:
             flipping.over_tau(flips)
+        take_along(model, outcomes, names, tau, split, flips, [member for member, _ in members])
         gallery(model, outcomes, names, flips, tau)

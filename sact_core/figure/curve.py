@@ -167,29 +167,41 @@ def draw(shown: Sequence[Line], width: float, height: float) -> Figure:
     axes.set_xlabel("MFLOPs per image, mean")
     axes.set_ylabel("accuracy, %")
     axes.grid(alpha=0.3, linewidth=0.5)
-    _require_room(figure, axes.legend(), width, height)
+    require_room(figure, [axes.legend()], width, height)
     return figure
 
 
-def _require_room(figure: Figure, legend: Legend, width: float, height: float) -> None:
-    """Refuse a figure in which the legend or the name of an axis is larger than the axes."""
+def require_room(figure: Figure, legends: Sequence[Legend], width: float, height: float) -> None:
+    """Refuse a figure in which a legend or the name of an axis is larger than the axes.
+
+    Parameters
+    ----------
+    figure : Figure
+        With axes side by side.
+    legends : sequence of Legend
+        Those within the axes.
+    width, height : float
+        Of the figure, in inches.
+
+    Raises
+    ------
+    ValueError
+        Which says how large it must be.
+    """
     from matplotlib import rcParams
 
-    (axes,) = figure.axes
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that nothing has room, which is what is asked here
         figure.draw_without_rendering()
-    line = rcParams["font.size"] / 72
-    inside, below, beside = (
-        artist.get_window_extent().transformed(figure.dpi_scale_trans.inverted())
-        for artist in (legend, axes.xaxis.label, axes.yaxis.label)
-    )
+    line, across = rcParams["font.size"] / 72, len(figure.axes)
+    shrink = figure.dpi_scale_trans.inverted()
+    inside = [each.get_window_extent().transformed(shrink) for each in legends]
+    below = [axes.xaxis.label.get_window_extent().transformed(shrink) for axes in figure.axes]
+    beside = [axes.yaxis.label.get_window_extent().transformed(shrink) for axes in figure.axes]
     # Beside the axes their name and numbers of three digits, below them those of one line.
-    least = {
-        "width": (width, max(inside.width, below.width) + 6 * line),
-        "height": (height, max(inside.height, beside.height) + 5 * line),
-    }
-    for name, (given, needed) in least.items():
+    wide = max(each.width for each in (*inside, *below)) + 6 * line
+    tall = max(each.height for each in (*inside, *beside)) + 5 * line
+    for name, given, needed in (("width", width, across * wide), ("height", height, tall)):
         if given < needed:
             raise ValueError(
                 f"a {name} of {given:.3g} inches has no room for the names in the figure: give at "

@@ -12,12 +12,16 @@ import numpy as np
 import pytest
 
 from app import controls, drawn, loaders
+from app.loaders import dataset
 from app.records import Look
 from sact_core import __version__
+from sact_core.data.source import Source
+from sact_core.data.tfds import TfdsRecords
+from sact_core.evaluate import __main__ as evaluate
 from sact_core.figure.__main__ import main
 from sact_core.figure.saving import FIGURES
 from sact_core.tables import TABLES
-from tests.app.conftest import ROOT
+from tests.app.conftest import CLASSES, ROOT
 from tests.app.test_pages import ANY, ANY_FAMILY, run_page
 from tests.test_figure import images_of
 
@@ -33,6 +37,20 @@ def offered(monkeypatch):
             controls, name, lambda key, stem, made, name=name: found.update({(name, key): made})
         )
     return found
+
+
+@pytest.fixture
+def with_data(any_tau_env, tmp_path, monkeypatch):
+    """A small test split of CIFAR-10."""
+    images = np.random.default_rng(0).integers(0, 255, (60, 32, 32, 3), np.uint8)
+
+    class Records(list):
+        def __getitems__(self, indices):
+            return [{"image": images[i], "label": i % 10, "id": str(i)} for i in indices]
+
+    (tmp_path / "data" / "cifar10").mkdir(parents=True)
+    split = Source("cifar10", "test", CLASSES, TfdsRecords(Records(images)))
+    monkeypatch.setattr(dataset, "open_split", lambda *_: split)
 
 
 def opened(page, **state):
@@ -193,3 +211,35 @@ def test_files_are_figures(app_env, offered):
     assert data[".pdf"].startswith(b"%PDF")
     assert Image.open(io.BytesIO(data[".png"])).width == 1500
     assert ElementTree.fromstring(data[".svg"]).get("width") == "360pt"
+
+
+@pytest.mark.parametrize("network", ["any", "family"])
+def test_the_data_set_page_gives_its_charts_and_its_rows(with_data, tmp_path, offered, network):
+    name = ANY if network == "any" else "tiny_sact_tau0.005"
+    state = {"data_set_tau": "0.01"} if network == "any" else {}
+    at = run_page("data_set", data_set_checkpoint=name, data_set_family="true", **state)
+    at.button(key="data_set_run").click().run()
+    assert not at.exception
+    cost, every = offered["figures", "data_set"]
+    classes, images, taus = offered["tables", "data_set"]
+    ref, total = np.zeros(2), 0
+    for _, part in dataset.run(loaders.model(name), 200, 0.01 if state else None):
+        ref += part.right.sum(), part.flops.sum()
+        total += len(part)
+    assert len(images.rows) == total
+    assert sum(row[4] == "1" for row in images.rows) == ref[0]
+    assert sum(int(row[5]) for row in images.rows) == ref[1]
+    assert float(classes.rows[0][2]) == pytest.approx(100 * ref[0] / total, abs=0.005)
+    assert float(classes.rows[0][3]) == pytest.approx(ref[1] / total / 1e6, abs=0.005)
+    assert sum(int(row[1]) for row in classes.rows[1:]) == total
+    assert len(taus.rows) == (9 if network == "any" else 3)
+    for drawing in (cost, every):
+        about = told(svg(tmp_path, drawing, 7))
+        assert about["images"] == total
+        assert about["networks"][0]["content_hash"]
+        assert about["command"].startswith("python -m sact_core.evaluate --checkpoint ")
+    wanted = {loaders.model(name).digest} if network == "any" else None
+    hashes = {each["content_hash"] for each in about["networks"]}
+    assert hashes == wanted if wanted else len(hashes) == 3
+    words = shlex.split(about["command"])
+    assert evaluate.build_parser().parse_args(words[3:]).num_examples in (None, 200)
