@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app.folders import ROOT, sentence
+from app.lecture import bar
 from app.shell import check_link, surround
 from sact_core.resources import memory_sentence
 
@@ -13,8 +14,10 @@ def show() -> None:
     """Draw the page that is asked for."""
     folder = ROOT / "app"
     st.logo(str(folder / "logo.svg"), size="large", icon_image=str(folder / "logo_icon.svg"))
-    page = st.navigation(pages())
+    listed = pages()
+    page = st.navigation(listed)
     check_link(page)
+    look_at = bar.show(page, [each for group in listed.values() for each in group])
     try:
         page.run()
     except (MemoryError, RuntimeError) as error:  # what a page foresees, it says itself
@@ -22,12 +25,26 @@ def show() -> None:
             raise
         st.error(sentence(error), icon=":material/error:")
     finally:
-        surround()  # below the page, which it would push down until it is loaded
+        surround(look_at)  # below the page, which it would push down until it is loaded
 
 
 def pages() -> dict[str, list[st.Page]]:
     """Every page, by what it is for."""
     return {
+        "Learn": [
+            st.Page(
+                "app/pages/start.py",
+                title="Start here",
+                icon=":material/school:",
+                help="A guided path over the pages: ten minutes, from a unit to where it fails.",
+            ),
+            st.Page(
+                "app/pages/glossary.py",
+                title="Glossary",
+                icon=":material/dictionary:",
+                help="What the words mean.",
+            ),
+        ],
         "See": [
             st.Page(
                 "app/pages/explore.py",

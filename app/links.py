@@ -103,6 +103,8 @@ RULES: dict[str, dict[str, Rule]] = {
     "runs": {"chosen": name},
     "check": {**_FITTED, **_NETWORK},
 }
+#: What may stand in the link to any page: a step of the guided path, and large type.
+ANYWHERE: dict[str, Rule] = {"lecture": number(1, 99, whole=True), "present": FLAG}
 #: Settings that may stand in a link several times.
 LISTS = {"runs_chosen"}
 
@@ -127,8 +129,9 @@ def check(page: str, values: Mapping[str, Sequence[str]]) -> tuple[dict[str, lis
     kept: dict[str, list[str]] = {}
     said: list[str] = []
     for key, texts in values.items():
-        rule = RULES.get(page, {}).get(key.removeprefix(f"{page}_"))
-        if rule is None or not key.startswith(f"{page}_"):
+        own = RULES.get(page, {}) if key.startswith(f"{page}_") else {}
+        rule = own.get(key.removeprefix(f"{page}_"), ANYWHERE.get(key))
+        if rule is None:
             kept[key] = list(texts)
             continue
         good = [text for text in texts if rule(text)]

@@ -5,6 +5,8 @@
   const parts = location.pathname.split("/")
   parts.splice(parts.length - STEPS)
   window.__streamlit = { BACKEND_BASE_URL: `${location.origin}${parts.join("/")}/` }
+  // On a wall: large type and no side bar, from the start.
+  if (/[?&]present=true\b/i.test(location.search)) document.documentElement.classList.add("presenting")
   // How wide the side bar will be: as it was left.
   try {
     const kept = Object.entries(localStorage)

@@ -14,9 +14,73 @@ const LEAVES_WITHIN = 3000 // milliseconds
 const UPLOAD = "/_stcore/upload_file/"
 const FORBIDDEN = 403
 
-export default function ({ setTriggerValue }) {
+//
+// And paper: what the dark theme drew light is to be dark there.
+//
+// And links. One to the page that the app opens on has nothing but settings for an address,
+// which a browser reads as this page's. And where a link of the guided path asks for this very
+// page in another state, Streamlit leaves it as it is; as a step of the history it takes
+// everything from the address.
+
+const FINDS_WITHIN = 20000 // milliseconds
+const LOOKS_EVERY = 200
+const TALL = 0.6 // of the window: it begins at the top
+
+export default function ({ data, setTriggerValue }) {
+  document.documentElement.classList.remove("presenting") // the page says it now
   steps()
+  path(data?.look_at)
+  paper()
   uploads(setTriggerValue)
+}
+
+function paper() {
+  if (document.goesOnPaper) return
+  document.goesOnPaper = true
+  window.addEventListener("beforeprint", () => {
+    const app = document.querySelector(".stApp")
+    const dark = app && getComputedStyle(app).colorScheme === "dark"
+    document.documentElement.classList.toggle("dark-on-paper", Boolean(dark))
+  })
+}
+
+const step = (address) => new URL(address).searchParams.get("lecture")
+
+function path(lookAt) {
+  const here = `${step(window.location.href)} ${window.location.pathname}`
+  if (step(window.location.href) && window.shownStep !== here) look(lookAt)
+  window.shownStep = here
+  if (document.followsPath) return
+  document.followsPath = true
+  for (const kind of ["pointerover", "focusin", "click"]) document.addEventListener(kind, mend, true)
+  document.addEventListener("click", follow, true)
+}
+
+function mend(event) {
+  const link = event.target.closest?.('a[href^="?"]')
+  if (link) link.href = window.__streamlit.BACKEND_BASE_URL + link.getAttribute("href")
+}
+
+function follow(event) {
+  const link = event.target.closest?.("a[href]")
+  if (!link || !step(link.href) || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return
+  event.preventDefault()
+  event.stopPropagation()
+  window.history.pushState.anew(link.href)
+  window.dispatchEvent(new PopStateEvent("popstate", { state: {} }))
+}
+
+// The part of the page that a step is about, once it is there; or the top.
+function look(lookAt) {
+  const began = performance.now()
+  if (!lookAt) document.querySelector('[data-testid="stMain"]')?.scrollTo(0, 0)
+  else
+    (function wait() {
+      const part = document.querySelector(`.st-key-${lookAt}`)
+      if (part && !document.querySelector('[data-testid="stSkeleton"]')) 
+        part.scrollIntoView({ block: part.offsetHeight > TALL * window.innerHeight ? "start" : "center" })
+      else if (performance.now() - began < FINDS_WITHIN) setTimeout(wait, LOOKS_EVERY)
+    })()
 }
 
 function uploads(setTriggerValue) {
@@ -57,5 +121,6 @@ function steps() {
     return push.call(this, state, title, url)
   }
   once.once = true
+  once.anew = (url) => push.call(window.history, {}, "", url)
   window.history.pushState = once
 }

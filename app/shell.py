@@ -21,10 +21,21 @@ UPLOADS = {
 }
 
 
-def surround() -> None:
-    """Draw what every page needs and nobody sees; say what became of an upload."""
+def surround(look_at: str = "") -> None:
+    """Draw what every page needs and nobody sees; say what became of an upload.
+
+    Parameters
+    ----------
+    look_at : str
+        Key of the part of the page that a step of the guided path is about.
+    """
     with st.container(key="shell"):
-        told = _component()(key="shell_history", on_upload_change=_nothing)
+        told = _component()(
+            key="shell_history",
+            # The step too, so that its script hears of it.
+            data={"look_at": look_at, "step": st.query_params.get("lecture")},
+            on_upload_change=_nothing,
+        )
     sentence = UPLOADS.get(str(told.get("upload")))
     if sentence:
         st.toast(sentence, icon=":material/upload_file:", duration="infinite")

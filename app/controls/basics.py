@@ -6,7 +6,7 @@ chosen on one page is offered first on the next.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -15,13 +15,30 @@ from streamlit.delta_generator import DeltaGenerator
 
 from app import views
 from app.folders import InputError
+from app.lecture import glossary, words
 from app.texts import MAX_NAME, plain, plain_lines
 
 
-def heading(title: str, sentence: str) -> DeltaGenerator:
-    """Title of a page and the one sentence that explains it: its place, to say another there."""
+def heading(title: str, sentence: str, terms: Sequence[str] = ()) -> DeltaGenerator:
+    """Title of a page, the one sentence that explains it, and what its words mean.
+
+    Parameters
+    ----------
+    title, sentence : str
+        As they are shown.
+    terms : sequence of str
+        Keys of `app.lecture.glossary.TERMS` that the page uses.
+
+    Returns
+    -------
+    container
+        The sentence's place, to say another there.
+    """
     st.title(title, anchor=False)
-    place = st.empty()
+    with st.container(horizontal=True, vertical_alignment="center", key="words"):
+        place = st.empty()
+        if terms:
+            words.explain(*terms)
     place.markdown(sentence)
     return place
 
@@ -78,6 +95,7 @@ def choose_metric(
         bind="query-params",
         on_change=on_change,
         args=args,
+        help=glossary.meaning("ponder map", "ponder cost"),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import loaders
+from app.lecture import glossary
 from app.records import Model
 
 
@@ -49,8 +50,7 @@ def choose_tau(
         format="%.4g",
         key=key,
         bind="query-params",
-        help=f"One network for every τ from {low:g} to {high:g}: the higher, the sooner its "
-        "positions stop.",
+        help=f"{glossary.meaning('τ')} This network takes any from {low:g} to {high:g}.",
     )
     tau = min(max(float(tau), low), high)
     st.session_state[chosen] = tau

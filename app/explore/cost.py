@@ -6,6 +6,7 @@ import numpy as np
 import streamlit as st
 
 from app import controls, figures, loaders, times, views
+from app.lecture import glossary
 from app.loaders.timing import measure
 from app.records import Look, Model, Run
 from app.texts import plain
@@ -34,8 +35,8 @@ def numbers(choice: controls.Choice) -> None:
             "FLOPs",
             figures.si(run.executed.total[0]),
             f"{share:.0%} of dense",
-            help="Two per multiply-add, convolutions only. Dense: every position runs every "
-            f"unit, which takes {figures.si(run.dense.total[0])}FLOPs.",
+            help=glossary.meaning("FLOPs", "dense")
+            + f" Here that is {figures.si(run.dense.total[0])}FLOPs.",
         )
         units = views.mean_units(run.result)
         total = sum(choice.look.model.config.units_per_block)

@@ -7,6 +7,7 @@ import streamlit as st
 
 from app import figures, loaders, views
 from app.halting_lab import rule
+from app.lecture import glossary
 from sact_core.halting import halt
 
 
@@ -16,8 +17,15 @@ def outcome(scores: np.ndarray, row: int, eps: float, thing: str) -> None:
     num_units, remainder = int(halting.num_units[row]), float(halting.remainder[row])
     with st.grid(3, min_column_width=120):
         st.metric("Units run N", num_units, border=True)
-        st.metric("Remainder R", f"{remainder:.3f}", border=True)
-        st.metric("Ponder cost ρ", f"{halting.ponder_cost[row]:.3f}", border=True)
+        st.metric(
+            "Remainder R", f"{remainder:.3f}", border=True, help=glossary.meaning("remainder")
+        )
+        st.metric(
+            "Ponder cost ρ",
+            f"{halting.ponder_cost[row]:.3f}",
+            border=True,
+            help=glossary.meaning("ponder cost"),
+        )
     st.markdown(rule.explain(scores[row], halting, row, eps, thing))
     st.plotly_chart(
         figures.why_stopped(rule.read(scores[row], num_units), num_units, remainder, eps, 280),

@@ -103,6 +103,7 @@ controls.heading(
     "Can it be trusted?",
     "Three programs compute the same network in three ways. Here they run on one image, and "
     "every difference is listed.",
+    terms=("backend", "masked engine", "dense", "ponder cost", "checkpoint"),
 )
 choice = controls.choose(PAGE)
 look, model = choice.look, choice.look.model

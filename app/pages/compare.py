@@ -99,6 +99,7 @@ controls.heading(
     "Which network thinks where?",
     "Two to four networks look at the same image. All maps have **one colour scale** and move "
     "together.",
+    terms=("ponder cost", "τ", "FLOPs", "dense", "sure", "accuracy", "static network"),
 )
 looks, runs, picture = choose()
 models = [look.model for look in looks]

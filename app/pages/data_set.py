@@ -42,6 +42,7 @@ controls.heading(
     "What is cheap, what is dear?",
     "The whole test split goes through the network. Images with little to see cost little; "
     "crowded or puzzling ones cost more.",
+    terms=("FLOPs", "dense", "accuracy", "sure", "τ", "checkpoint"),
 )
 with st.container(border=True):
     columns = st.columns([5, 4, 4], vertical_alignment="bottom")

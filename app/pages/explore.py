@@ -23,7 +23,21 @@ SENTENCES = {
 }
 
 # Most networks halt by position; where the chosen one doesn't, its sentence comes in the place.
-sentence = controls.heading("Where does the network think?", SENTENCES["sact"])
+sentence = controls.heading(
+    "Where does the network think?",
+    SENTENCES["sact"],
+    terms=(
+        "position",
+        "halting score",
+        "ε",
+        "remainder",
+        "ponder cost",
+        "active",
+        "τ",
+        "FLOPs",
+        "dense",
+    ),
+)
 choice = controls.choose(PAGE, brief=True)
 if choice.look.model.config.halting != "sact":
     sentence.markdown(SENTENCES[choice.look.model.config.halting])

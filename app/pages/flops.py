@@ -9,6 +9,7 @@ import streamlit as st
 
 from app import controls, exports, figures, loaders, views
 from app.flops import pays
+from app.lecture import glossary
 from app.records import Look, Run
 
 PAGE = "flops"
@@ -27,7 +28,7 @@ def totals(run: Run, factor: int, unit: str) -> None:
             "Halting branches",
             f"{branches / executed:.2%}",
             "of what was executed",
-            help="What deciding costs: the small convolutions that read the halting scores.",
+            help=glossary.meaning("halting branch"),
         )
 
 
@@ -85,6 +86,7 @@ controls.heading(
     "Where do the FLOPs go?",
     "Every rectangle is a part of the network: its **area** is what it costs when every position "
     "runs, its **colour** how much of that this image really needed.",
+    terms=("residual unit", "block", "FLOPs", "dense", "halting branch", "ring", "masked engine"),
 )
 choice = controls.choose(PAGE)
 model = choice.look.model
@@ -97,7 +99,7 @@ counts = st.segmented_control(
     format_func=COUNTS.__getitem__,
     key="flops_count",
     bind="query-params",
-    help="We count two FLOPs per multiply-add, as the authors do; many papers count one.",
+    help=glossary.meaning("FLOPs"),
 )
 factor, unit = (1, "FLOPs") if counts == "flops" else (2, "multiply-adds")
 totals(run, factor, unit)

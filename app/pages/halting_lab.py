@@ -8,6 +8,7 @@ from app import controls
 from app.halting_lab import rule
 from app.halting_lab.outcome import agree, outcome, slope, step_through
 from app.halting_lab.scores import SCORES, edit, use_preset
+from app.lecture import glossary
 
 PAGE = "halting_lab"
 KINDS = {"sact": "SACT: every position", "act": "ACT: every image"}
@@ -17,6 +18,7 @@ controls.heading(
     "When does a position stop?",
     "After every unit a position gives a halting score between 0 and 1; it stops as soon as "
     "the scores add up to **1 − ε**. Move a slider and watch.",
+    terms=("SACT", "ACT", "halting score", "ε", "remainder", "halting distribution", "ponder cost"),
 )
 with st.container(horizontal=True):
     for name in rule.PRESETS:
@@ -47,8 +49,7 @@ with left:
         format_func=KINDS.__getitem__,
         key="halting_lab_kind",
         bind="query-params",
-        help="The rule is the same. SACT applies it to every position of a feature map, ACT once "
-        "to the whole image.",
+        help=glossary.meaning("SACT", "ACT"),
     )
     thing = "position" if kind == "sact" else "image"
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -66,8 +67,7 @@ with left:
         eps = st.number_input(
             "Slack ε", 0.0, 0.5, 0.01, 0.01, "%.3f", key="halting_lab_eps", bind="query-params",
             width=140,
-            help="Without it a position could stop after one unit only if its score were "
-            "exactly 1.",
+            help=glossary.meaning("ε"),
         )  # fmt: skip
     row = min(row, len(scores)) - 1
     edit(scores, row, thing)

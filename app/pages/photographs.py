@@ -21,6 +21,7 @@ controls.heading(
     "What would it save on mine?",
     "Many photographs through one network: what each costs, and what halting saves on them, in "
     "FLOPs and in seconds.",
+    terms=("FLOPs", "dense", "masked engine", "sure", "τ"),
 )
 own = uploaded_pictures()
 if len(own) > st.session_state.get("photographs_known", 0):

@@ -142,6 +142,7 @@ def welcome(new: list[str]) -> None:
 controls.heading(
     "How is training going?",
     "Every folder with a training run: its curves, its recipe, and the command that resumes it.",
+    terms=("epoch", "checkpoint", "accuracy", "ponder cost", "τ", "FLOPs"),
 )
 names = run_dir.names()
 if not names:

@@ -70,6 +70,7 @@ controls.heading(
     "What does a unit cost?",
     "**τ** is the price of a unit in training. The higher it is, the sooner positions stop: less "
     "work, and at some point less accuracy.",
+    terms=("τ", "any τ", "ponder cost", "FLOPs", "dense", "accuracy", "static network"),
 )
 family, picture, fitting, tau = choose()
 if family.any_tau:
