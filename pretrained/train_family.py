@@ -57,8 +57,8 @@ class Run:
         Of ``python -m sact_core.train``.
     start : str
         The run whose last network it begins with; empty for fresh weights.
-    teacher : str
-        The run whose last network teaches it; empty for none.
+    teacher, also : str
+        The runs whose last networks teach it; empty for none.
     ships : str
         Name of its file in ``pretrained/`` without the suffix; empty where it is but a step.
     seed : int
@@ -74,6 +74,7 @@ class Run:
     flags: tuple[str, ...]
     start: str = ""
     teacher: str = ""
+    also: str = ""
     ships: str = ""
     seed: int = 1
     repeats: bool = False
@@ -82,7 +83,7 @@ class Run:
     @property
     def needs(self) -> tuple[str, ...]:
         """Runs that must be finished before."""
-        return tuple(dict.fromkeys(name for name in (self.start, self.teacher) if name))
+        return tuple(dict.fromkeys(name for name in (self.start, self.teacher, self.also) if name))
 
 
 def _vanilla() -> list[Run]:
@@ -102,11 +103,13 @@ def _vanilla() -> list[Run]:
 
 
 def _wide() -> Run:
-    """A shallow ResNet of three times the width: the teacher."""
+    """A shallow ResNet of three times the width: no better than ResNet-32 (92.2 %), but the two
+    together are (93.7 %), since they err on different images.
+    """
     size = ("--units", "2", "--base-channels", "48")
     cheap = ("--first-size", "24", "--first-share", "0.5", "--eval-every", "4")
     recipe = ("--preset", "fast", "--epochs", "16", *BORDERS, *cheap)
-    return Run("wide", ("--halting", "none", *size, *recipe), ships="cifar10_resnet14_wide")
+    return Run("wide", ("--halting", "none", *size, *recipe))
 
 
 def _deep() -> Run:
@@ -114,11 +117,13 @@ def _deep() -> Run:
     recipe = ("--preset", "finetune", "--epochs", "15", "--distill-views", "15", *BORDERS)
     flags = ("--halting", "none", "--units", "18", *recipe, "--eval-every", "5")
     ships = "cifar10_resnet110"
-    return Run("resnet110", flags, start="vanilla", teacher="wide", ships=ships, grows=True)
+    return Run(
+        "resnet110", flags, start="vanilla", teacher="vanilla", also="wide", ships=ships, grows=True
+    )
 
 
 def _tuned(name: str, *flags: str, ships: str, seed: int = 1, epochs: int = 15) -> Run:
-    """What begins with the vanilla network and has the wide one as its teacher: one recipe."""
+    """What begins with the vanilla network, and is taught by it and the wide one: one recipe."""
     often = ("--epochs", str(epochs), "--eval-every", str(epochs))
     taught = ("--distill-views", str(epochs))  # the teacher is asked once, for all runs
     suffix = "" if seed == 1 else f"_seed{seed}"
@@ -126,7 +131,8 @@ def _tuned(name: str, *flags: str, ships: str, seed: int = 1, epochs: int = 15) 
         name + suffix,
         ("--preset", "finetune", *often, *BORDERS, *taught, *flags),
         start="vanilla",
-        teacher="wide",
+        teacher="vanilla",
+        also="wide",
         ships=ships,
         seed=seed,
         repeats=seed != 1,
@@ -163,11 +169,11 @@ def _any_tau(seed: int = 1) -> Run:
 FAMILY: tuple[Run, ...] = (
     *_vanilla(),
     _wide(),
-    _sact("0.05"),
-    _static("3_3_3"),
-    _sact("0.02"),
-    _static("4_4_4"),
     _any_tau(),
+    _static("3_3_3"),
+    _sact("0.05"),
+    _static("4_4_4"),
+    _sact("0.02"),
     *map(_sact, ("0.1", "0.03", "0.01", "0.005")),
     _deep(),
     *map(_act, ("0.1", "0.05", "0.02")),
@@ -208,6 +214,8 @@ class Shop:
             words += [how, str(self.last(run.start))]
         if run.teacher:
             words += ["--distill-from", str(self.last(run.teacher))]
+        if run.also:
+            words += ["--distill-also", str(self.last(run.also))]
         words += self.common
         return [*words, "--resume"] if (self.runs / run.name / "config.json").exists() else words
 

@@ -306,7 +306,7 @@ def test_a_step_pays_by_the_teachers_doubt(tau_range: tuple[float, float] | None
         taus = np.linspace(*tau_range, len(given.labels)).astype(np.float32)
         given = dataclasses.replace(given, taus=taus)
     params = random_params(np.random.default_rng(1), network)
-    seen = [Learner(config, params, teacher).look(given) for config in (recipe, even)]
+    seen = [Learner(config, params, [teacher]).look(given) for config in (recipe, even)]
     ponder = sum(t.ponder_cost.detach().reshape(len(taus), -1).mean(1) for t in seen[0].traces)
     x = torch.from_numpy(given.images).permute(0, 3, 1, 2)
     with torch.no_grad():

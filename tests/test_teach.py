@@ -89,7 +89,7 @@ def learner(name: str = "imagenet", **changes: Any) -> tuple[Learner, checkpoint
     network = dataclasses.replace(NETWORKS[name], halting="sact", halting_bias=-1.0)
     config = dataclasses.replace(RECIPE, network=network, **changes)
     params = random_params(np.random.default_rng(0), config.network) | teacher.params
-    return Learner(config, params, teacher), teacher
+    return Learner(config, params, [teacher]), teacher
 
 
 def noise(num: int = 6, side: int = 64, seed: int = 0, **parts: Any) -> Batch:
@@ -235,7 +235,9 @@ def test_matched_maps() -> None:
     assert seen.total > without.total + 1e-3
     alike = dataclasses.replace(made.config, network=NETWORKS["imagenet"])
     teacher = checkpoint_of(NETWORKS["imagenet"])
-    assert Learner(alike, teacher.params, teacher).look(noise()).total == pytest.approx(0, abs=1e-5)
+    assert Learner(alike, teacher.params, [teacher]).look(noise()).total == pytest.approx(
+        0, abs=1e-5
+    )
 
 
 def test_the_teacher_answers_to_its_own_size() -> None:

@@ -290,7 +290,7 @@ def test_a_teacher_for_every_tau_teaches_at_its_own_default() -> None:
         config = TrainingConfig(plain, distill_weight=1.0, tau=0.0)
         made = checkpoints.Checkpoint(teacher, params, Preprocessing("cifar", 8))
         student = initial_params(config, build_plan(plain))
-        return Learner(config, student, made).look(batch()).total
+        return Learner(config, student, [made]).look(batch()).total
 
     ref = total(plain, fewer)
     assert total(dataclasses.replace(TINY, tau_default=LOW), params) == ref

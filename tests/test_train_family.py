@@ -93,10 +93,11 @@ def test_every_run_is_a_recipe():
 
     for run in FAMILY:
         taught = ["--distill-from", "teacher.h5"] if run.teacher else []
+        taught += ["--distill-also", "other.h5"] if run.also else []
         config, _ = parse_config(build_parser().parse_args([*run.flags, *taught]))
         assert config.crop_border == "reflect", run.name
         assert run.repeats == (run.seed != 1), run.name
-        if run.teacher == "wide":
+        if run.also == "wide":
             assert config.epochs >= 15, run.name
 
 

@@ -242,8 +242,8 @@ def test_cutout_blanks_one_square() -> None:
 # --- a step ---
 
 
-def learner(config: TrainingConfig, teacher: checkpoints.Checkpoint | None = None) -> Learner:
-    return Learner(config, initial_params(config, build_plan(config.network)), teacher)
+def learner(config: TrainingConfig, *teachers: checkpoints.Checkpoint) -> Learner:
+    return Learner(config, initial_params(config, build_plan(config.network)), teachers)
 
 
 def test_a_step_is_sgd_on_the_authors_loss() -> None:
@@ -312,6 +312,47 @@ def test_a_teacher_pulls_towards_its_own_answers() -> None:
     assert seen.total == pytest.approx(ref.item(), rel=1e-4)
 
 
+def test_of_two_teachers_the_mean_of_the_logits_is_learnt() -> None:
+    config = TrainingConfig(TINY, distill_weight=1.0, distill_temperature=1.0, l2=0.0, tau=0.0)
+    given, deeper = batch(), dataclasses.replace(TINY, units_per_block=(2, 2, 2))
+    x = torch.from_numpy(given.images).permute(0, 3, 1, 2)
+    teachers, answers = [], []
+    for seed, network in ((7, TINY), (8, deeper)):
+        params = init_params(build_plan(network), seed)
+        teachers.append(checkpoints.Checkpoint(network, params, Preprocessing("cifar", 8)))
+        with torch.no_grad():
+            answers.append(dense.Network(build_plan(network), params).eval()(x)[0])
+    target = ((answers[0] + answers[1]) / 2).softmax(1)
+    comp = learner(config, *teachers)
+    seen = comp.look(given)
+    logits = comp._forward(x)[0]
+    ref = (target * (target.log() - logits.log_softmax(1))).sum(1).mean()
+    assert seen.total == pytest.approx(ref.item(), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        (("--distill-also", "b.h5"), "distill_also has to do with a teacher: give --distill-from"),
+        (
+            ("--distill-from", "a.h5", "--distill-also", "b.h5", "--match-maps", "1"),
+            "with --match-maps there is one teacher: leave --distill-also out",
+        ),
+    ],
+)
+def test_a_second_teacher_needs_a_first(
+    noise_data_set: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    more: tuple[str, ...],
+    reason: str,
+) -> None:
+    assert command.main(flags(noise_data_set, tmp_path / "run", *more)) == 2
+    said = capsys.readouterr().err
+    assert reason in said
+    assert said.count("\n") == 1
+
+
 def test_soft_labels_weigh_the_square_of_the_temperature() -> None:
     """At 2, logits 2 ln 3 and 0 are chances 3/4 and 1/4; the student's are 1/2 and 1/2."""
     config = TrainingConfig(TINY, distill_weight=0.5, distill_temperature=2.0)
@@ -327,6 +368,7 @@ def test_soft_labels_weigh_the_square_of_the_temperature() -> None:
     np.testing.assert_allclose(logits.grad.numpy(), [[-1 / 12, 1 / 12]] * 3, rtol=1e-6)
 
 
+@pytest.mark.parametrize("second", [False, True])
 @pytest.mark.parametrize(
     ("num_classes", "names", "reason"),
     [
@@ -341,15 +383,20 @@ def test_a_teacher_of_other_classes_is_one_sentence(
     num_classes: int,
     names: tuple[str, ...],
     reason: str,
+    second: bool,
 ) -> None:
     network = dataclasses.replace(TINY, num_classes=num_classes)
     params = init_params(build_plan(network))
     made = checkpoints.Checkpoint(network, params, Preprocessing("cifar", 8), names)
     checkpoints.write(tmp_path / "teacher.h5", made)
+    fits = checkpoints.Checkpoint(TINY, init_params(build_plan(TINY)), Preprocessing("cifar", 8))
+    checkpoints.write(tmp_path / "fits.h5", fits)
     more = ("--distill-from", str(tmp_path / "teacher.h5"))
+    if second:
+        more = ("--distill-from", str(tmp_path / "fits.h5"), "--distill-also", more[1])
     assert command.main(flags(noise_data_set, tmp_path / "run", *more)) == 2
     said = capsys.readouterr().err
-    assert f"error: the teacher {more[1]}" in said
+    assert f"error: the teacher {more[-1]}" in said
     assert reason in said
     assert said.count("\n") == 1
 

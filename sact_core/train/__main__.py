@@ -207,7 +207,13 @@ def _same_everywhere(
 
     Machines may see different files under the same names, and multiply differently.
     """
-    places = ("dataset", "finetune_from", "distill_from", "grow_from")  # each has its own
+    places = (
+        "dataset",
+        "finetune_from",
+        "distill_from",
+        "distill_also",
+        "grow_from",
+    )  # each has its own
     mine = {
         "recipe": {k: v for k, v in config_to_dict(config).items() if k not in places},
         "images": [len(each) for each in sets],

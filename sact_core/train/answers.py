@@ -99,7 +99,7 @@ def folder_of(
     config : TrainingConfig
         How images are cut, and in which number format the teacher is asked.
     teacher_hash : str
-        Content hash of the teacher.
+        Content hash of the teacher; of two, joined by ``+``.
     images : np.ndarray [shape=(n, h, w, 3), uint8]
         The images, borders included.
     kind : str

@@ -6,7 +6,7 @@ Source: arXiv:1612.02297, eq. 9 and section 4.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,8 +69,8 @@ class Learner:
         The recipe.
     params : dict of str to np.ndarray
         What to start from.
-    teacher : Checkpoint, optional
-        Whose soft labels are mixed in.
+    teachers : sequence of Checkpoint
+        Whose soft labels are mixed in: of two the mean of their logits.
     device : str
         torch device.
     processes : Processes
@@ -85,7 +85,7 @@ class Learner:
         self,
         config: TrainingConfig,
         params: dict[str, np.ndarray],
-        teacher: Checkpoint | None = None,
+        teachers: Sequence[Checkpoint] = (),
         device: str = "cpu",
         processes: Processes | None = None,
         unit_prices: UnitPrices | None = None,
@@ -105,11 +105,10 @@ class Learner:
             # Strides of dimensions of size 1, as halting branches have, mean nothing.
             warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
             self._forward = torch.nn.parallel.DistributedDataParallel(self._forward)
-        self._teacher: dense.Network | None = None
-        self._teacher_config = None if teacher is None else teacher.config
-        if teacher is not None:
+        self._teachers: list[dense.Network] = []
+        for teacher in teachers:
             made = dense.Network(build_plan(teacher.config), teacher.params, True, config.freeze_bn)
-            self._teacher = made.to(self.device).eval().requires_grad_(False)
+            self._teachers.append(made.to(self.device).eval().requires_grad_(False))
         self._average = WeightAverage(self.network, config.ema) if config.ema else None
         if not config.backbone_lr:
             for name, value in self.network.named_parameters():
@@ -175,7 +174,7 @@ class Learner:
         maps: list[Tensor] | None = None
         if config.match_maps:  # at the network's own size
             target, maps = self._taught(x, True)
-        if self._teacher is not None and (target is None or larger is not None):
+        if self._teachers and (target is None or larger is not None):
             target = self._taught(x if larger is None else larger)[0]
         if target is not None and config.labels == "none":
             labels = target.argmax(1)
@@ -231,7 +230,7 @@ class Learner:
     def networks(self) -> list[dense.Network]:
         """All that runs here: the network that learns, its average and its teacher, if any."""
         average = None if self._average is None else self._average.network
-        return [each for each in (self.network, average, self._teacher) if each is not None]
+        return [each for each in (self.network, average, *self._teachers) if each is not None]
 
     @property
     def shown(self) -> dense.Network:
@@ -283,8 +282,8 @@ class Learner:
 
     @property
     def teacher(self) -> dense.Network | None:
-        """Whose answers are learnt, if anybody's."""
-        return self._teacher
+        """Whose answers are learnt, if anybody's; the first of two."""
+        return next(iter(self._teachers), None)
 
     def _kept(self, x: Tensor, batch: Batch, answers: Answers) -> Tensor:
         """What the teacher answers to a batch, asked where nobody has yet."""
@@ -298,14 +297,16 @@ class Learner:
         return torch.from_numpy(answers.of(batch.view, batch.picked, ask)).to(x.device)
 
     def _taught(self, x: Tensor, keeps: bool = False) -> tuple[Tensor, list[Tensor]]:
-        """What the teacher answers to a batch, and its blocks' outputs if they are kept."""
-        assert self._teacher is not None
+        """What the teachers answer to a batch, and blocks' outputs of one if they are kept."""
+        answers: list[Tensor] = []
         with torch.no_grad(), self._autocast():
-            config = self._teacher_config
-            taus = None if config is None else check_taus(config, None, len(x))
-            told = {} if taus is None else {"tau": torch.from_numpy(taus).to(x.device)}
-            logits, traces = self._teacher(x, keep_outputs=keeps, **told)
-        return logits, [trace.output for trace in traces if trace.output is not None]
+            for teacher in self._teachers:
+                taus = check_taus(teacher.plan.config, None, len(x))
+                told = {} if taus is None else {"tau": torch.from_numpy(taus).to(x.device)}
+                logits, traces = teacher(x, keep_outputs=keeps, **told)
+                answers.append(logits.float() if len(self._teachers) > 1 else logits)
+            target = answers[0] if len(answers) == 1 else torch.stack(answers).mean(0)
+        return target, [trace.output for trace in traces if trace.output is not None]
 
     def _distilled(self, logits: Tensor, target: Tensor, entropy: Tensor) -> Tensor:
         """What the teacher's soft labels change of the loss.

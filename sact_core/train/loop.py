@@ -11,7 +11,7 @@ import contextlib
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,7 +33,7 @@ from sact_core.train.points import Points
 from sact_core.train.recipes import TrainingConfig
 from sact_core.train.run_dir import RunDir
 from sact_core.train.schedule import count_steps, learning_rate_factor
-from sact_core.train.start import initial_params, read_teacher
+from sact_core.train.start import initial_params, read_teachers
 from sact_core.train.state import state_problem
 
 SAVE_SECONDS = 300.0
@@ -133,13 +133,13 @@ class Trainer:
         plan = build_plan(config.network)
         self.feed = Feed(config, train, test, self.processes, data_workers)
         names = self.feed.class_names
-        teacher = read_teacher(config, names) if config.distill_from else None
+        teachers = read_teachers(config, names)
         side = self.feed.side
         self.dense_flops = int(dense_flops(plan, (side, side)).total[0])
         params = init_params(plan) if state else initial_params(config, plan, say)
         prices = unit_prices(plan, (side, side), config.price)
-        answers = None if teacher is None else self._answers(teacher)
-        self.learner = Learner(config, params, teacher, device, self.processes, prices, answers)
+        answers = self._answers(teachers)
+        self.learner = Learner(config, params, teachers, device, self.processes, prices, answers)
         self.steps_per_epoch, self.num_steps = count_steps(config, self.feed.num_train)
         self.progress = Progress()
         self.stop_asked = False
@@ -160,15 +160,15 @@ class Trainer:
         self._events = EventWriter(run_dir.path, self.global_step + 1 if self.resumed else 0)
         self._points = Points(run_dir.path, self.steps_per_epoch, self.num_steps, self.global_step)
 
-    def _answers(self, teacher: checkpoints.Checkpoint) -> Answers | None:
-        """What the teacher answers, kept for all runs beside this one where the recipe says so."""
+    def _answers(self, teachers: Sequence[checkpoints.Checkpoint]) -> Answers | None:
+        """What teachers answer, kept for all runs beside this one where the recipe says so."""
         augmenter = self.feed.augmenter
         if not self.config.distill_views or not isinstance(augmenter, Augmenter):
             return None
-        known = checkpoints.content_hash(teacher)
+        known = "+".join(checkpoints.content_hash(teacher) for teacher in teachers)
         parent = self.run_dir.path.absolute().parent / "teacher_answers"
         folder = folder_of(parent, self.config, known, augmenter.padded, augmenter.kind)
-        return Answers(folder, len(augmenter), teacher.config.num_classes)
+        return Answers(folder, len(augmenter), teachers[0].config.num_classes)
 
     @property
     def global_step(self) -> int:

@@ -234,6 +234,12 @@ class TrainingConfig:
     distill_from: str = setting(
         "", "checkpoint of a teacher, whose soft labels are learnt too", group="recipe"
     )
+    distill_also: str = setting(
+        "",
+        "checkpoint of a second teacher, for training with labels: the mean of both logits is "
+        "learnt, which two networks of different shape know better than either",
+        group="recipe",
+    )
     distill_weight: float = setting(
         0.5, "share of the teacher in the loss", low=0, high=1, group="recipe"
     )
@@ -399,9 +405,12 @@ class TrainingConfig:
                     "without labels the teacher is the whole loss: give --distill-weight 1, and "
                     "no --label-smoothing"
                 )
-        for name in ("teacher_size", "match_maps"):
+        for name in ("teacher_size", "match_maps", "distill_also"):
             if getattr(self, name) and not self.distill_from:
                 raise ValueError(f"{name} has to do with a teacher: give --distill-from")
+        if self.distill_also and (self.labels == "none" or self.match_maps):
+            flag = "--labels none" if self.labels == "none" else "--match-maps"
+            raise ValueError(f"with {flag} there is one teacher: leave --distill-also out")
 
 
 def config_to_dict(config: TrainingConfig) -> dict[str, Any]:

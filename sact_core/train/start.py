@@ -101,8 +101,10 @@ def initial_params(
     return params
 
 
-def read_teacher(config: TrainingConfig, class_names: Sequence[str]) -> checkpoints.Checkpoint:
-    """Read the checkpoint of a teacher.
+def read_teachers(
+    config: TrainingConfig, class_names: Sequence[str]
+) -> list[checkpoints.Checkpoint]:
+    """Read the checkpoints of the teachers: none, one or two.
 
     Parameters
     ----------
@@ -114,9 +116,15 @@ def read_teacher(config: TrainingConfig, class_names: Sequence[str]) -> checkpoi
     Raises
     ------
     ValueError
-        If it cannot be read or knows other classes.
+        If one cannot be read or knows other classes.
     """
-    path = config.distill_from
+    paths = filter(None, (config.distill_from, config.distill_also))
+    return [_teacher(path, config, class_names) for path in paths]
+
+
+def _teacher(
+    path: str, config: TrainingConfig, class_names: Sequence[str]
+) -> checkpoints.Checkpoint:
     teacher = checkpoints.read(path)
     if config.labels == "none":
         return teacher
