@@ -15,6 +15,7 @@ from sact_core.backends import reference
 from sact_core.calibrate import scales
 from sact_core.calibrate.__main__ import METHODS, main
 from sact_core.checkpoint import CheckpointError, content_hash, read, write
+from sact_core.config import default_preprocessing
 from sact_core.plans import build_plan
 from sact_core.quantisation import (
     MAX_PRODUCTS,
@@ -181,8 +182,9 @@ def test_only_what_is_needed_is_looked_at(rng):
     params = steered_params(plan, rng)
     shown = {}
 
-    def observe(conv, values):
-        shown[conv.name] = values
+    def observe(conv, values, needed):
+        assert len(values) == len(needed)
+        shown[conv.name] = values[needed]
 
     x = np.full((1, 16, 16, 3), 1.2, np.float32)  # the second unit's positions halt before it
     x[0, 6, 8] = 9.0  # but for this one
@@ -194,6 +196,21 @@ def test_only_what_is_needed_is_looked_at(rng):
     active = result.blocks[0].num_units[0] > 1
     for name, reach in (("block1/unit2/conv1", 2), ("block1/unit2/conv2", 1)):
         assert len(shown[name]) == reference.grow(active[None], reach).sum() < 256
+
+
+@pytest.mark.parametrize("kind", ["sact", "act"])
+def test_units_that_nobody_reaches_have_scales_all_the_same(rng, kind):
+    plan = make_plan(units=(3, 2, 2), base_channels=2, halting=kind)
+    params = steered_params(plan, rng)
+    for name, value in params.items():
+        if "halting" in name and name.endswith("bias"):
+            value += 1000  # everything halts after its first unit
+    found = checkpoint.Checkpoint(plan.config, params, default_preprocessing("cifar"))
+    batches = [rng.standard_normal((2, 16, 16, 3), np.float32) for _ in range(2)]
+    result = reference.Engine(plan, params).forward(batches[0])
+    assert max(block.num_units.max() for block in result.blocks) == 1
+    made = scales.find_scales(found, batches)
+    require_scales(plan, params, made)
 
 
 def test_taus_of_the_whole_range_are_looked_at(monkeypatch):

@@ -28,8 +28,9 @@ __all__ = ["Engine", "halt"]
 
 Params = dict[str, np.ndarray]
 
-#: Is shown what a convolution of a unit, or the head, reads [shape=(positions, channels)].
-Observer = Callable[[Conv, np.ndarray], None]
+#: Is shown what a convolution of a unit, or the head, reads [shape=(positions, channels)],
+#: and at which of these positions it is needed [shape=(positions,), bool].
+Observer = Callable[[Conv, np.ndarray, np.ndarray], None]
 
 
 class Engine:
@@ -70,8 +71,8 @@ class Engine:
             Price of a unit for each image; given if and only if the network is
             conditioned on it.
         observe : callable, optional
-            Is shown, for every convolution of a unit and for the head, what it reads at
-            the positions where it is needed.
+            Is shown, for every convolution of a unit and for the head, what it reads, and
+            where that is needed.
 
         Returns
         -------
@@ -112,7 +113,8 @@ class Engine:
 
         if plan.head is not None:
             if observe is not None:
-                observe(plan.head, x.reshape(-1, x.shape[3]))
+                shown = x.reshape(-1, x.shape[3])
+                observe(plan.head, shown, np.ones(len(shown), bool))
             x = conv_same(x, plan.head, params)
             positions[plan.head.name] = _everywhere(x)
         if plan.postnorm is not None and plan.head_first == "bn":
@@ -445,16 +447,20 @@ def _pad(x: np.ndarray, pads: Pads, value: float) -> np.ndarray:
 def _show_inputs(
     x: np.ndarray, unit: Unit, params: Params, active: np.ndarray, observe: Observer
 ) -> None:
-    """Show what the convolutions of a unit read at the positions where they are needed."""
+    """Show what the convolutions of a unit read, and where it is needed."""
     read = x if unit.preact is None else batch_norm(x, unit.preact, params)
-    if isinstance(unit.shortcut, Conv):
-        observe(unit.shortcut, read.reshape(-1, read.shape[3]))
-    for conv, halo in zip(unit.convs, unit.halos, strict=True):
+
+    def show(conv: Conv, halo: int) -> None:
+        n, h, w, c = read.shape
+        needed = np.broadcast_to(active.reshape(n, 1, 1) if active.ndim == 1 else True, (n, h, w))
         if unit.masked:
-            shown = read[grow(active, halo + max(conv.weight_shape[:2]) // 2)]
-        else:  # a first unit, all of an image or nothing
-            shown = (read[active] if active.ndim == 1 else read).reshape(-1, read.shape[3])
-        observe(conv, shown)
+            needed = grow(active, halo + max(conv.weight_shape[:2]) // 2)
+        observe(conv, read.reshape(-1, c), needed.reshape(-1))
+
+    if isinstance(unit.shortcut, Conv):
+        show(unit.shortcut, 0)
+    for conv, halo in zip(unit.convs, unit.halos, strict=True):
+        show(conv, halo)
         if conv is not unit.convs[-1]:
             read = conv_same(read, conv, params)
 

@@ -145,6 +145,9 @@ def find_scales(
 ) -> Quantisation:
     """Run images through the reference backend and look at what convolutions read.
 
+    At the positions where they are needed; of a unit that none of these images reaches, at
+    those that have halted.
+
     A network that is conditioned on tau runs at taus from all of its range.
 
     Parameters
@@ -172,12 +175,15 @@ def find_scales(
     plan = build_plan(checkpoint.config)
     engine = reference.Engine(plan, checkpoint.params)
     spreads = {conv.name: Spread() for conv in quantised_convs(plan)}
+    unneeded = {name: Spread() for name in spreads}
 
-    def observe(conv: Conv, values: np.ndarray) -> None:
+    def observe(conv: Conv, values: np.ndarray, needed: np.ndarray) -> None:
         if conv.name not in spreads:
             return
         try:
-            spreads[conv.name].add(values)
+            spreads[conv.name].add(values[needed])
+            if not spreads[conv.name].counts.any():
+                unneeded[conv.name].add(values)
         except ValueError as error:
             raise ValueError(
                 f"what {conv.name} reads {error}: the network overflows on these images"
@@ -201,7 +207,8 @@ def find_scales(
             f"the {count:,} images to find scales on are all alike: give images that differ"
         )
     inputs = {}
-    for name, spread in spreads.items():
+    for name in spreads:
+        spread = spreads[name] if spreads[name].counts.any() else unneeded[name]
         scale, zero = scale_of(*spread.ends(method, percent))
         if scale == 0:
             raise ValueError(
