@@ -137,6 +137,16 @@ def require_scales(
     return found
 
 
+def unit_scales(plan: Plan, params: Mapping[str, np.ndarray]) -> Quantisation:
+    """Scales of 1 throughout, from 0 on: right for no network, and in form for any."""
+    convs = quantised_convs(plan)
+    return Quantisation(
+        {conv.name: (1.0, 0) for conv in convs},
+        {conv.name: np.ones(conv.out_channels, np.float32) for conv in convs},
+        hash_params(params),
+    )
+
+
 def quantise_weight(weight: np.ndarray, scales: np.ndarray) -> np.ndarray:
     """Weights as eight-bit numbers, to the nearest, ties to even.
 

@@ -32,7 +32,8 @@ LONGEST = (
     "app/test_handed_on.py",
     *("test_train.py", "fuzz/test_fuzz.py", "test_many_photographs.py", "app/test_loaders.py"),
     *("app/test_damaged_runs.py", "test_masked.py", "test_masked_bfloat16.py", "test_memory.py"),
-    *("test_peaks.py", "app/test_links.py", "test_ops.py", "test_evaluate.py"),
+    *("test_masked_int8.py", "test_peaks.py", "app/test_links.py", "test_ops.py"),
+    "test_evaluate.py",
 )  # fmt: skip
 
 

@@ -39,7 +39,7 @@ def make_vector_words():
             emit = simd.Emitter(context, builder)
             a, b, total, out = (emit.data(signature.args[i], args[i]) for i in range(4))
             twice = builder.add(args[4], args[4])
-            pairs = (bfloat16.load_pairs(emit, each, twice) for each in (a, b))
+            pairs = (bfloat16.load_words(emit, each, twice) for each in (a, b))
             sums = bfloat16.add_products(emit, *pairs, emit.vector(total, args[4]))
             emit.store(sums, out, args[4])
             return context.get_dummy_value()

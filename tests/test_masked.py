@@ -538,8 +538,8 @@ def test_activations_are_leaky_and_capped(rng, slope, cap):
 
     @njit
     def run(vectors, x, finite, w, places, spare, s, c, y, z):
-        conv.normalise(vectors, 4, 16, x, 0, 16, 0, w, 0, 16, s, c, y, 0, 16, 0, places)
-        p = conv.Product(4, False, 0, 16, 0, 1, 0, 16, 32, 16, 16, 0, 0, 16, 0, s, c)
+        conv.normalise(vectors, 4, 16, x, 0, 16, 0, w, 0, 16, s, c, s, y, 0, 16, 0, places)
+        p = conv.Product(4, False, 0, 16, 0, 1, 0, 16, 32, 16, 0, 16, 0, 0, 16, 0, s, c, s)
         conv.store_panels(vectors, spare, p, 0, 1, finite, w, w, places, z)
 
     finite = np.nan_to_num(np.concatenate([x, np.zeros(256, np.float32)]))

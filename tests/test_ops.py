@@ -201,9 +201,9 @@ def product(x, weight, bias, what, active, **regions):
     p = conv.Product(
         rows=len(positions), packed=False, x0=corner, x_stride=depth, x_list=lists.at("x"),
         taps=side if side > 1 else 1, tap_stride=row if side > 1 else 0, depth=side * depth,
-        w0=weights.at("w"), b0=weights.at("b"), channels=channels,
+        w0=weights.at("w"), b0=weights.at("b"), m0=0, channels=channels,
         target=int(conv.TO_FLOATS), y0=floats.at("y"), y_stride=channels, y_list=lists.at("y"),
-        slope=np.float32(what.bn.slope), cap=np.float32(what.bn.cap),
+        slope=np.float32(what.bn.slope), cap=np.float32(what.bn.cap), low=np.float32(0),
     )  # fmt: skip
     return floats, weights, lists, p
 
@@ -497,7 +497,7 @@ def dense_norm(dtype: torch.dtype, fused: bool):
 @njit
 def normalise(vectors, rows, count, x, x0, x_at, w, scale, shift, slope, cap, y, y0, y_at, listed):
     conv.normalise(
-        vectors, rows, count, x, x0, count, x_at, w, scale, shift, slope, cap,
+        vectors, rows, count, x, x0, count, x_at, w, scale, shift, slope, cap, np.float32(0),
         y, y0, count, y_at, listed,
     )  # fmt: skip
 

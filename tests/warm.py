@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import time
 
+from sact_core.backends import PRECISIONS
 from sact_core.backends.masked.warm import warm
 from tests import survivor
 
 
 def main() -> None:
-    """Fill Numba's cache: the masked engine in both formats, and the kernels of training."""
+    """Fill Numba's cache: the masked engine in every format, and the kernels of training."""
     began = time.perf_counter()
     os.environ["SACT_FORCE_PRECISION"] = "1"  # on any processor, as tests do
-    for precision in ("float32", "bfloat16"):
+    for precision in PRECISIONS:
         warm(precision)
     survivor.warm_up()
     print(f"Compiled what the tests need: {time.perf_counter() - began:.1f} s.")

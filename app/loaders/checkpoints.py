@@ -195,7 +195,8 @@ def net(model: Model, backend: str = "masked", precision: str | None = None) -> 
     backend : str
         One of ``sact_core.BACKENDS``.
     precision : str, optional
-        One of ``sact_core.PRECISIONS``; left out, `warming.precision` for the masked backend.
+        One of ``sact_core.PRECISIONS``; left out, `warming.precision_of` for the masked
+        backend.
 
     Raises
     ------
@@ -203,19 +204,22 @@ def net(model: Model, backend: str = "masked", precision: str | None = None) -> 
         As `verify`.
     """
     verify(model)
-    if precision is None:
-        precision = warming.precision() if backend == "masked" else "float32"
+    if precision is None and backend != "masked":
+        precision = "float32"
+    asked = precision or warming.precision()
     try:
         return _nets().get_or_make(
-            (model.digest, backend, precision),
+            (model.digest, backend, asked),
             lambda: _sized_net(model.source, backend, precision),
         )[0]
-    except (CheckpointError, OSError) as error:
+    except (ValueError, OSError) as error:  # scales for int8 of other weights, too
         raise InputError(sentence(error)) from None
 
 
-def _sized_net(source: Path | bytes, backend: str, precision: str) -> tuple[Net, int]:
+def _sized_net(source: Path | bytes, backend: str, precision: str | None) -> tuple[Net, int]:
     checkpoint = read(source)
+    if precision is None:
+        precision = warming.precision_of(checkpoint)
     # Weights, the engine's own copy of them, and what it works in.
     size = 3 * sum(values.nbytes for values in checkpoint.params.values())
     return Net.from_checkpoint(checkpoint, backend, precision), size

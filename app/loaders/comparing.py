@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.loaders import warming
+from app.loaders.checkpoints import net
 from app.loaders.running import run
 from app.records import Look, Run
 
@@ -68,7 +68,7 @@ def agreement(look: Look) -> list[Agreement]:
     """
     ref = run(look, "reference")
     kinds = dict.fromkeys(
-        [("masked", "float32"), ("dense", "float32"), ("masked", warming.precision())]
+        [("masked", "float32"), ("dense", "float32"), ("masked", net(look.model).precision)]
     )
     return [_compare(ref, run(look, *kind), kind[0], look.model.config.eps) for kind in kinds]
 

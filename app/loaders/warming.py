@@ -19,10 +19,12 @@ from pathlib import Path
 
 import numpy as np
 
+from sact_core.checkpoint import Checkpoint
 from sact_core.config import NetworkConfig, default_preprocessing
 from sact_core.families import FAMILIES
 from sact_core.parameters import init_params
 from sact_core.plans import build_plan
+from sact_core.quantisation import unit_scales
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 #: Seconds that the first run of a process waits for what was compiled before.
@@ -65,29 +67,43 @@ def precision() -> str:
     """The number format of runs by the masked engine.
 
     ``SACT_PRECISION`` where it is set to one that this machine has, else the fastest that it
-    has.
+    has for any network; int8 is for those that were calibrated, see `precision_of`.
     """
-    from sact_core.backends.precision import choose_precision, precisions
+    from sact_core.backends.precision import choose_precision
 
     try:
         asked = choose_precision()
     except ValueError as error:
         logging.getLogger(__name__).warning("%s", error)
         return "float32"
-    return asked if os.environ.get("SACT_PRECISION", "").strip() else precisions()[-1]
+    return asked if os.environ.get("SACT_PRECISION", "").strip() else _fastest()
+
+
+def precision_of(checkpoint: Checkpoint) -> str:
+    """`precision`; where that is int8, and a network has no scales, the fastest other."""
+    asked = precision()
+    return _fastest() if asked == "int8" and checkpoint.quantisation is None else asked
+
+
+def _fastest() -> str:
+    from sact_core.backends.precision import precisions
+
+    return [each for each in precisions() if each != "int8"][-1]
 
 
 def run_small_networks() -> None:
     """Run a small network of every family, so that everything is compiled."""
     from sact_core.backends import Net, masked
-    from sact_core.checkpoint import Checkpoint
 
     for family, facts in FAMILIES.items():
         units = (2, *(1 for _ in facts.stages[1:]))
         config = NetworkConfig(family, units, base_channels=2, num_classes=2, halting="sact")
         params = init_params(build_plan(config), 0)
-        made = Checkpoint(config, params, default_preprocessing(family))
-        for kind in dict.fromkeys(("float32", precision())):  # Check compares in float32
+        plan, scales = build_plan(config), None
+        if all(conv.groups == 1 for conv in plan.convs):  # int8 is for those alone
+            scales = unit_scales(plan, params)
+        made = Checkpoint(config, params, default_preprocessing(family), quantisation=scales)
+        for kind in dict.fromkeys(("float32", precision_of(made))):  # Check compares in float32
             net = Net.from_checkpoint(made, "masked", kind)
             net.forward(np.zeros((1, 32, 32, 3), np.float32))
             net.forward(np.zeros((1, 32, 32, 3), np.float32), keep_seconds=True)

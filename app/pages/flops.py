@@ -136,8 +136,8 @@ st.plotly_chart(
 )
 if seconds:
     st.caption(
-        f"Orange: what the masked engine took for each unit in {loaders.precision()}, median of 5 "
-        "runs of this one image on this machine."
+        "Orange: what the masked engine took for each unit in "
+        f"{loaders.net(model).precision}, median of 5 runs of this one image on this machine."
     )
     st.button("Measure again", icon=":material/timer:", key="flops_measure", on_click=measure_again)
 else:

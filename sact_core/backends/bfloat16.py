@@ -60,17 +60,17 @@ def is_native() -> bool:
     return "+avx512bf16" in jit.cpu_features()
 
 
-def load_pairs(emit: Emitter, pointer: Any, index: Any) -> Any:
-    """Read 16 pairs, a word each, from an element on."""
+def load_words(emit: Emitter, pointer: Any, index: Any) -> Any:
+    """Read 16 words, a pair each of bfloat16, from an element on."""
     loaded = emit.builder.load(_words_at(emit, pointer, index, WORDS))
-    loaded.align = 2
+    loaded.align = 2 if pointer.type.pointee == HALF else 1
     return loaded
 
 
-def spread_pair(emit: Emitter, pointer: Any, index: Any) -> Any:
-    """Read one pair, as 16 times the same."""
+def spread_word(emit: Emitter, pointer: Any, index: Any) -> Any:
+    """Read one word, as 16 times the same."""
     word = emit.builder.load(_words_at(emit, pointer, index, INT32))
-    word.align = 2
+    word.align = 2 if pointer.type.pointee == HALF else 1
     undefined = ir.Constant(WORDS, ir.Undefined)
     one = emit.builder.insert_element(undefined, word, INT32(0))
     return emit.builder.shuffle_vector(one, undefined, constant(0, WORDS))

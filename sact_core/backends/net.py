@@ -120,7 +120,8 @@ class Net:
         ------
         ValueError
             If the backend is unknown, the precision is not to be had, or the parameters
-            do not fit the config; all that do not are listed.
+            do not fit the config; all that do not are listed. For int8 also if it has no
+            scales, or those of other parameters.
         """
         module = backend_module(backend)
         precision = choose_precision(precision, backend)
@@ -128,6 +129,8 @@ class Net:
         require_params(plan, checkpoint.params)
         if backend == "masked":
             options["precision"] = precision
+            if precision == "int8":
+                options["quantisation"] = checkpoint.quantisation
         engine = module.Engine(plan, checkpoint.params, **options)
         return cls(
             checkpoint.config,
@@ -466,8 +469,10 @@ def load(
         ``"reference"``, ``"masked"`` or ``"dense"``.
     precision : str, optional
         ``"float32"``, or ``"bfloat16"`` for the masked backend: up to 1.8 times as fast
-        on processors that multiply it, and not quite the same numbers. Where left out,
-        ``SACT_PRECISION`` for the masked backend, else float32. See `sact_core.precisions`.
+        on processors that multiply it, and not quite the same numbers. ``"int8"``: faster
+        yet and further off, for a network that was calibrated (`sact_core.calibrate`).
+        Where left out, ``SACT_PRECISION`` for the masked backend, else float32. See
+        `sact_core.precisions`.
     **options
         Handed to the backend's ``Engine``.
 

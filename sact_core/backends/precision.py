@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import os
 
-#: What convolutions multiply; the default first. Sums are of float32 in either.
-PRECISIONS = ("float32", "bfloat16")
+#: What convolutions multiply; the default first. Sums are of float32, those of int8 once
+#: they are whole.
+PRECISIONS = ("float32", "bfloat16", "int8")
+
+#: What a processor needs for them.
+INSTRUCTIONS = {"bfloat16": "AVX512-BF16", "int8": "AVX512-VNNI or AVX-VNNI"}
 
 
 def precisions() -> tuple[str, ...]:
     """The `PRECISIONS` that the masked backend computes on this machine at full speed.
 
-    Bfloat16 needs a processor that multiplies it, AVX512-BF16.
+    Bfloat16 and int8 need a processor that multiplies them: AVX512-BF16, and AVX512-VNNI or
+    AVX-VNNI. Int8 needs a network that was calibrated, too.
     """
-    from sact_core.backends import bfloat16, jit
+    from sact_core.backends import bfloat16, int8, jit
 
-    fast = bfloat16.is_native() and not jit.INTERPRETED
-    return PRECISIONS if fast else PRECISIONS[:1]
+    fast = {"bfloat16": bfloat16.is_native, "int8": int8.is_native}
+    return tuple(
+        each for each in PRECISIONS if each not in fast or (fast[each]() and not jit.INTERPRETED)
+    )
 
 
 def choose_precision(precision: str | None = None, backend: str = "masked") -> str:
@@ -54,8 +61,8 @@ def choose_precision(precision: str | None = None, backend: str = "masked") -> s
     forced = os.environ.get("SACT_FORCE_PRECISION", "").strip() == "1"
     if precision not in precisions() and not forced:
         raise ValueError(
-            f"precision {precision} needs a processor that multiplies {precision} (AVX512-BF16), "
-            f"which this one does not: choose {PRECISIONS[0]}, or set SACT_FORCE_PRECISION=1 to "
-            f"have the same numbers slowly"
+            f"precision {precision} needs a processor that multiplies {precision} "
+            f"({INSTRUCTIONS[precision]}), which this one does not: choose {PRECISIONS[0]}, or set "
+            f"SACT_FORCE_PRECISION=1 to have the same numbers slowly"
         )
     return precision

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 BACKENDS = ("masked", "dense", "reference")
 
 #: Names of `sact_core.backends.PRECISIONS`.
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("float32", "bfloat16", "int8")
 
 TAU = "price of a unit, for a network trained with --tau-range (default: its own)"
 
@@ -54,7 +54,8 @@ def add_network(
     add(
         "--precision",
         choices=PRECISIONS,
-        help="what the masked backend multiplies (default: SACT_PRECISION, or float32)",
+        help="what the masked backend multiplies; int8 needs a file of sact_core.calibrate "
+        "(default: SACT_PRECISION, or float32)",
     )
     add("--num-threads", type=int, metavar="N", help="threads of the masked or dense backend")
     add("--device", help="of the dense backend: cpu (default) or cuda")

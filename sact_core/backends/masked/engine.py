@@ -20,8 +20,6 @@ from sact_core.backends.masked.kernels.network import run_batch
 from sact_core.backends.masked.packing import (
     Packed,
     Sizes,
-    aligned,
-    halves_of,
     lay_out,
     pack,
     plain_array,
@@ -29,15 +27,17 @@ from sact_core.backends.masked.packing import (
 from sact_core.backends.masked.results import Account, Outputs, read_results
 from sact_core.backends.masked.shifts import Shifts
 from sact_core.backends.masked.threads import pool, thread_count
+from sact_core.backends.masked.weights import aligned, narrow_of
 from sact_core.backends.precision import choose_precision
 from sact_core.network import Plan
 from sact_core.parameters import require_params
+from sact_core.quantisation import Quantisation, require_scales
 from sact_core.resources import cores
 from sact_core.result import Result
 from sact_core.taus import require_prices
 
 #: What convolutions multiply, by precision.
-KINDS = {"float32": at.FLOATS, "bfloat16": at.HALVES}
+KINDS = {"float32": at.FLOATS, "bfloat16": at.HALVES, "int8": at.BYTES}
 
 #: A workspace up to this many bytes stays in a core's cache, or nearly: then a
 #: thread runs an image by itself. Threads share larger images.
@@ -60,17 +60,21 @@ class Engine:
     vectors : bool, optional
         Whether to use vector code, the default, or plain loops.
     precision : str, optional
-        What convolutions of units and of the head multiply: ``"float32"`` or
-        ``"bfloat16"``; ``SACT_PRECISION`` where left out, else float32. In bfloat16 what
-        feeds them is rounded, and so are their weights; sums, the residual state, halting
-        branches, the stem and the logits are of float32 as ever.
+        What convolutions of units and of the head multiply: ``"float32"``,
+        ``"bfloat16"`` or ``"int8"``; ``SACT_PRECISION`` where left out, else float32. In
+        the others what feeds them is rounded, and so are their weights; sums (in int8 once
+        they are whole), the residual state, halting branches, the stem and the logits are
+        of float32 as ever.
+    quantisation : Quantisation, optional
+        Scales of these parameters, without which there is no int8.
 
     Raises
     ------
     ValueError
         If a parameter is missing, unexpected or of the wrong shape (all are
         listed); if the number of threads is no whole number above 0; if the network
-        has a part that this engine does not compute; as
+        has a part that this engine does not compute, or not in int8; as
+        `sact_core.quantisation.require_scales` and
         `sact_core.backends.precision.choose_precision`.
     """
 
@@ -81,6 +85,7 @@ class Engine:
         num_threads: int | None = None,
         vectors: bool = True,
         precision: str | None = None,
+        quantisation: Quantisation | None = None,
     ) -> None:
         require_params(plan, params)
         self.plan = plan
@@ -89,7 +94,10 @@ class Engine:
         self.team = min(self.num_threads, cores())
         self.vectors = vectors and not INTERPRETED
         self.precision = choose_precision(precision)
-        self._packed = pack(plan, params, KINDS[self.precision])
+        scales = None
+        if self.precision == "int8":
+            scales = require_scales(plan, params, quantisation)
+        self._packed = pack(plan, params, KINDS[self.precision], scales)
         self._shifts = Shifts(plan, params)
         self._room: _Room | None = None
         self._lock = threading.Lock()
@@ -158,7 +166,7 @@ class _Room:
         floats = aligned(sizes.floats, np.float32)
         return {
             "floats": floats,
-            "halves": halves_of(floats, self.kind),
+            "narrow": narrow_of(floats, self.kind),
             "totals": np.zeros(sizes.totals, np.float64),
             "places": places,
             "marks": np.zeros(sizes.marks, np.uint8),
@@ -192,7 +200,7 @@ def _run(
         "units": engine._packed.units,
         "steps": room.sizes.steps,
         "weights": engine._packed.weights,
-        "half_weights": engine._packed.half_weights,
+        "narrow_weights": engine._packed.narrow_weights,
         "images": x,
         "shifts": shifts,
         "vectors": engine.vectors,
@@ -205,7 +213,7 @@ def _run(
     def task(thread: int) -> Callable[[], None]:
         scratch: dict[str, Any] = {
             "scratch": room.scratch[thread],
-            "half_scratch": halves_of(room.scratch[thread], room.kind),
+            "narrow_scratch": narrow_of(room.scratch[thread], room.kind),
         }
         own = room.own[thread] if room.own else room.shared
         shared = room.shared if room.shared is not None else own

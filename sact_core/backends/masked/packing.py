@@ -1,15 +1,12 @@
 """A plan and its parameters as the flat arrays and tables that the kernels read.
 
-Batch normalisations become a scale and a shift; those after a convolution are
-folded into it. Channels are padded with zeros to a multiple of 16, weights laid
-out by panels of output channels, ``[panel][tap][in][channel]``. What a unit does
-with them is in `programs`.
+`weights` lays out the numbers; here stands what a network, a block and a unit have, and
+where it lies for one size of input. What a unit does with them is in `programs`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,9 +15,11 @@ from sact_core.backends.masked import programs
 from sact_core.backends.masked.kernels import layout as at
 from sact_core.backends.masked.kernels.cpu import MARKS_AT_ONCE, TILE_ROWS, WIDE
 from sact_core.backends.masked.programs import padded
-from sact_core.backends.masked.scope import check_scope
+from sact_core.backends.masked.scope import check_scope, check_scope_of_bytes
+from sact_core.backends.masked.weights import Weights, narrow_of
 from sact_core.halting import halting_threshold
-from sact_core.network import BatchNorm, Conv, Plan, Unit
+from sact_core.network import Conv, Plan, Unit
+from sact_core.quantisation import Quantisation
 
 KINDS = {"none": at.NONE, "act": at.ACT, "sact": at.SACT}
 
@@ -39,9 +38,12 @@ class Packed:
         Facts of the units.
     where : dict of str to int
         Where weights, biases and batch normalisations begin in ``weights``, by name;
-        weights of bfloat16 in ``half_weights``.
+        weights of bfloat16 and of bytes in ``narrow_weights``.
     kind : int
-        What convolutions multiply in units and head: `layout.FLOATS` or `layout.HALVES`.
+        What convolutions multiply in units and head: `layout.FLOATS`, `layout.HALVES` or
+        `layout.BYTES`.
+    zeros : dict of str to int
+        Of bytes: what stands for 0 in what each convolution reads, by its name.
     """
 
     weights: np.ndarray
@@ -49,161 +51,22 @@ class Packed:
     units: np.ndarray
     where: dict[str, int]
     kind: int
+    zeros: dict[str, int]
 
     @property
-    def half_weights(self) -> np.ndarray | None:
-        """The same memory in halves, [uint16]; None where nothing is of bfloat16."""
-        return halves_of(self.weights, self.kind)
-
-
-class _Weights:
-    """Hands out room for arrays, and fills it when all are known.
-
-    Nothing is copied before `joined`, so that packing takes no more memory than
-    the packed weights.
-    """
-
-    def __init__(self, params: Mapping[str, np.ndarray], kind: int) -> None:
-        self.params, self.kind = params, kind
-        self.size = 0
-        self.where: dict[str, int] = {}
-        self._fillers: list[tuple[int, Callable[[], np.ndarray]]] = []
-
-    def add(self, count: int, make: Callable[[], np.ndarray]) -> int:
-        """Keep room for ``count`` numbers, made later; give where they begin."""
-        begin = self.size
-        self._fillers.append((begin, make))
-        self.size += padded(count)
-        return begin
-
-    def number(self, value: float | np.float32) -> int:
-        """Store one number."""
-        return self.add(1, lambda: np.float32(value).reshape(1))
-
-    def param(self, name: str) -> int:
-        """Store a parameter as it is."""
-        values = np.asarray(self.params[name], np.float32).reshape(-1)
-        return self.add(len(values), lambda: values)
-
-    def norm(self, bn: BatchNorm) -> int:
-        """Store a batch normalisation: its scales, its shifts, slope and cap."""
-        scale, shift = self.scale_and_shift(bn)
-        self.where[bn.name] = begin = self.add(bn.channels, lambda: scale)
-        self.add(bn.channels, lambda: shift)
-        self.activation(bn)
-        return begin
-
-    def nothing(self, channels: int) -> int:
-        """Store a batch normalisation that does nothing."""
-        begin = self.add(channels, lambda: np.ones(channels, np.float32))
-        self.add(channels, lambda: np.zeros(channels, np.float32))
-        self.activation(None)
-        return begin
-
-    def activation(self, bn: BatchNorm | None) -> int:
-        """Store slope and cap of what follows a batch normalisation; no activation for None."""
-        pair = (1.0, math.inf) if bn is None else (bn.slope, bn.cap)
-        return self.add(2, lambda: np.array(pair, np.float32))
-
-    def conv(self, conv: Conv, pad_input: bool = True, kind: int = at.FLOATS) -> tuple[int, int]:
-        """Store a convolution, its batch normalisation folded in.
-
-        Rounded, where ``kind`` says so, when that is done. Gives where its weights begin,
-        and where its biases, which slope and cap follow.
-        """
-        weight = np.asarray(self.params[f"{conv.name}/weight"], np.float32)
-        scale, bias = np.ones(1, np.float32), np.zeros(weight.shape[3], np.float32)
-        if conv.bias:
-            bias = np.asarray(self.params[f"{conv.name}/bias"], np.float32)
-        if conv.bn is not None:
-            scale, shift = self.scale_and_shift(conv.bn)
-            bias = bias * scale + shift
-        if conv.groups > 1:  # depthwise: [height, width, channel]
-            taps = weight.shape[0] * weight.shape[1]
-            more = ((0, 0), (0, padded(weight.shape[3]) - weight.shape[3]))
-            begin = self.add(
-                taps * padded(weight.shape[3]),
-                lambda: np.pad((weight * scale).reshape(taps, -1), more).reshape(-1),
-            )
-        else:
-            begin = self.panels(weight.shape, lambda: weight * scale, pad_input, kind)
-        self.where[f"{conv.name}/weight"] = begin
-        self.where[f"{conv.name}/bias"] = biases = self.add(len(bias), lambda: bias)
-        self.activation(conv.bn)
-        return begin, biases
-
-    def panels(
-        self,
-        shape: tuple[int, ...],
-        make: Callable[[], np.ndarray],
-        pad_input: bool = True,
-        kind: int = at.FLOATS,
-    ) -> int:
-        """Store weights [height, width, in, out] panel by panel."""
-        height, width, cin, cout = shape
-        more = padded(cin) - cin if pad_input else 0
-
-        def fill() -> np.ndarray:
-            pads = ((0, 0), (0, 0), (0, more), (0, padded(cout) - cout))
-            rows = np.pad(make(), pads).reshape(-1, padded(cout))
-            cuts = range(0, padded(cout), WIDE)
-            panels: Iterable[np.ndarray] = (rows[:, c : c + WIDE] for c in cuts)
-            if kind == at.HALVES:
-                panels = map(in_pairs, panels)  # one by one: rounding takes room
-            return np.concatenate([panel.reshape(-1) for panel in panels])
-
-        together = 1 + kind  # numbers that a float has room for
-        count = height * width * (cin + more) * padded(cout) // together
-        return self.add(count, fill) * together
-
-    def scale_and_shift(self, bn: BatchNorm) -> tuple[np.ndarray, np.ndarray]:
-        """A batch normalisation as one product and one sum."""
-        gamma, beta, mean, variance = (
-            np.asarray(self.params[f"{bn.name}/{part}"], np.float64)
-            for part in ("gamma", "beta", "moving_mean", "moving_variance")
-        )
-        scale = gamma / np.sqrt(variance + bn.eps)
-        return scale.astype(np.float32), (beta - mean * scale).astype(np.float32)
-
-    def joined(self) -> np.ndarray:
-        """All in one array."""
-        weights = aligned(self.size, np.float32)
-        for begin, make in self._fillers:
-            values = make()
-            weights[begin : begin + len(values)] = values
-        return weights
-
-
-def in_pairs(rows: np.ndarray) -> np.ndarray:
-    """Rows of weights in bfloat16, every two of them in one.
-
-    Parameters
-    ----------
-    rows : np.ndarray [shape=(2 n, channels), float32]
-        Rounded to the nearest, ties to even; what is subnormal counts as zero.
-
-    Returns
-    -------
-    np.ndarray [shape=(n, channels), float32]
-        Bits, no numbers: the upper half is of the second row.
-    """
-    bits = np.ascontiguousarray(rows, np.float32).view(np.uint32)
-    size = bits & 0x7FFFFFFF
-    near = bits + 0x7FFF + (bits >> 16 & 1) & 0xFFFF0000
-    near = np.where(size > 0x7F800000, (bits | 0x400000) & 0xFFFF0000, near)  # a NaN stays one
-    near = np.where(size < 0x800000, bits & 0x80000000, near)
-    words: np.ndarray = near[1::2] | near[::2] >> 16
-    return words.view(np.float32)
-
-
-def halves_of(floats: np.ndarray, kind: int) -> np.ndarray | None:
-    """The same memory as halves of floats, [uint16], where they are of bfloat16."""
-    return floats.view(np.uint16) if kind == at.HALVES else None
+    def narrow_weights(self) -> np.ndarray | None:
+        """The same memory in narrower numbers; None where all are of float32."""
+        return narrow_of(self.weights, self.kind)
 
 
 #: What overflows here is refused where results are looked at.
 @np.errstate(over="ignore", invalid="ignore")
-def pack(plan: Plan, params: Mapping[str, np.ndarray], kind: int = at.FLOATS) -> Packed:
+def pack(
+    plan: Plan,
+    params: Mapping[str, np.ndarray],
+    kind: int = at.FLOATS,
+    scales: Quantisation | None = None,
+) -> Packed:
     """Lay a network out for the kernels.
 
     Parameters
@@ -214,14 +77,19 @@ def pack(plan: Plan, params: Mapping[str, np.ndarray], kind: int = at.FLOATS) ->
         Every parameter of ``plan.param_shapes``.
     kind : int
         As in `Packed`.
+    scales : Quantisation, optional
+        For bytes.
 
     Raises
     ------
     ValueError
-        If the network has a part that the engine does not compute.
+        If the network has a part that the engine does not compute, or not in bytes; if
+        its numbers overflow there.
     """
     check_scope(plan)
-    weights = _Weights(params, kind)
+    if kind == at.BYTES:
+        check_scope_of_bytes(plan)
+    weights = Weights(params, kind, scales)
     net = np.zeros(at.NUM_FACTS, np.int64)
     net[at.KIND] = KINDS[plan.config.halting]
     net[at.MEAN_FIRST], net[at.POOLS] = plan.head_first == "mean", plan.pool
@@ -243,27 +111,42 @@ def pack(plan: Plan, params: Mapping[str, np.ndarray], kind: int = at.FLOATS) ->
             _pack_unit(weights, unit, row)
             _pack_halting(weights, unit, row)
     if plan.head is not None:
-        weights.conv(plan.head, kind=kind)
+        _pack_conv(weights, plan.head, None)
+        if kind == at.BYTES:
+            weights.input_in_steps(plan.head, None)
     last = padded(plan.logits.in_channels)
     net[at.LAST_COUT], net[at.POSTNORM_AT] = last, weights.nothing(last)
     if plan.postnorm is not None:
         net[at.POSTNORM_AT] = weights.norm(plan.postnorm)
     net[at.LOGITS_W], net[at.LOGITS_B] = weights.conv(plan.logits)
-    return Packed(weights.joined(), net, units, weights.where, kind)
+    zeros = {} if scales is None else {name: zero for name, (_, zero) in scales.inputs.items()}
+    return Packed(weights.joined(), net, units, weights.where, kind, zeros)
 
 
-def _pack_unit(weights: _Weights, unit: Unit, row: np.ndarray) -> None:
+def _pack_unit(weights: Weights, unit: Unit, row: np.ndarray) -> None:
     row[at.U_COUT] = padded(unit.out_channels)
     row[at.U_HALO], row[at.U_WIDENS], row[at.U_MORE] = programs.reach(unit)
     if unit.preact is not None:
         weights.norm(unit.preact)
-    for conv in unit.convs:
-        weights.conv(conv, kind=weights.kind)
+    for conv, reader in zip(unit.convs, (*unit.convs[1:], None), strict=True):
+        _pack_conv(weights, conv, reader)
     if isinstance(unit.shortcut, Conv):
-        weights.conv(unit.shortcut, kind=weights.kind)
+        _pack_conv(weights, unit.shortcut, None)
+    if weights.kind == at.BYTES:
+        weights.input_in_steps(unit.convs[0], unit.preact)
+        if isinstance(unit.shortcut, Conv):
+            weights.input_in_steps(unit.shortcut, unit.preact)
 
 
-def _pack_halting(weights: _Weights, unit: Unit, row: np.ndarray) -> None:
+def _pack_conv(weights: Weights, conv: Conv, reader: Conv | None) -> None:
+    """Store a convolution of a unit or the head, and what it makes for who reads it, if bytes."""
+    if weights.kind == at.BYTES:
+        weights.conv_in_steps(conv, reader)
+    else:
+        weights.conv(conv, kind=weights.kind)
+
+
+def _pack_halting(weights: Weights, unit: Unit, row: np.ndarray) -> None:
     branch = unit.halting
     if branch is None:
         return
@@ -346,7 +229,7 @@ def lay_out(plan: Plan, packed: Packed, size: tuple[int, int]) -> Sizes:
     floats = _Offsets()
     net[at.IMAGE_AT] = floats.add((size[0] + 2 * border) * (size[1] + 2 * border) * 3)
     _share_maps(blocks, floats, in_places * cin, places * cout, net[at.KIND] == at.NONE)
-    program = programs.write(plan, packed.where, net, blocks, packed.kind)
+    program = programs.write(plan, packed.where, net, blocks, packed.kind, packed.zeros)
     begins = program.place(floats.add)
     net[at.LOCAL_AT] = begins.get("local", 0)
     net[at.LAST_AT] = begins.get("head", blocks[-1, at.B_OUT_AT])
@@ -406,14 +289,6 @@ class _Offsets:
         begin = self.size
         self.size += padded(int(count))
         return begin
-
-
-def aligned(size: int, dtype: type) -> np.ndarray:
-    """Zeros that begin at a cache line."""
-    item = np.dtype(dtype).itemsize
-    room: np.ndarray = np.zeros(size + 64 // item, dtype)
-    begin = -room.ctypes.data % 64 // item
-    return room[begin : begin + size]
 
 
 def plain_array(array: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ new family needs new rows and perhaps a new operation, never a question about it
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -48,12 +48,12 @@ class Program:
         """Take room for every map, finish the table, and give where the maps begin."""
         begins = self.fixed | {name: add(size) for name, size in self.sizes.items()}
         for (row, column), spot in self.spots.items():
-            self.steps[row, column] = begins[spot.region] * (1 + spot.kind) + spot.shift
+            self.steps[row, column] = (begins[spot.region] << spot.kind) + spot.shift
         return begins
 
     def room(self, region: str, size: int, kind: int = at.FLOATS) -> Spot:
         """Ask for a region of at least so many numbers; give where it begins."""
-        floats = -(-size // (1 + kind))
+        floats = -(-size // (1 << kind))
         self.sizes[region] = max(self.sizes.get(region, 0), floats)
         return Spot(region, 0, kind)
 
@@ -83,7 +83,12 @@ def reach(unit: Unit) -> tuple[int, int, int]:
 
 
 def write(
-    plan: Plan, where: dict[str, int], net: np.ndarray, blocks: np.ndarray, kind: int
+    plan: Plan,
+    where: dict[str, int],
+    net: np.ndarray,
+    blocks: np.ndarray,
+    kind: int,
+    zeros: Mapping[str, int],
 ) -> Program:
     """Write the programs of a network for one size of input.
 
@@ -96,8 +101,11 @@ def write(
     net, blocks : np.ndarray
         Facts of the network and of its blocks, maps of the blocks included.
     kind : int
-        What convolutions multiply in units and head: `layout.FLOATS` or `layout.HALVES`.
-        Sums, the residual state and halting branches are of float32 in any case.
+        What convolutions multiply in units and head: `layout.FLOATS`, `layout.HALVES` or
+        `layout.BYTES`. Sums, the residual state and halting branches are of float32 in any
+        case.
+    zeros : mapping of str to int
+        Of bytes: what stands for 0 in what each convolution reads, by its name.
     """
     rows = len(plan.units) * at.NUM_STEPS + 1
     program = Program(np.zeros((rows, at.NUM_STEP_FACTS), np.int64))
@@ -106,13 +114,14 @@ def write(
         maps = {"in": block[at.B_IN_AT], "x": block[at.B_X_AT], "out": block[at.B_OUT_AT]}
         for name, begin in maps.items():
             program.fixed[f"{plan_block.name}/{name}"] = int(begin)
+        about = where, net, block
         borders: dict[str, tuple[int, ...]] = {}
         for unit in plan_block.units:
-            _Writer(program, unit, plan_block.name, where, net, block, u, borders, kind).write()
+            _Writer(program, unit, plan_block.name, *about, u, borders, kind, zeros).write()
             u += 1
     if plan.head is not None:
         last = plan.units[-1]
-        _Writer(program, last, plan_block.name, where, net, block, u, {}, kind).head(plan.head)
+        _Writer(program, last, plan_block.name, *about, u, {}, kind, zeros).head(plan.head)
     return program
 
 
@@ -130,10 +139,11 @@ class _Writer:
         number: int,
         borders: dict[str, tuple[int, ...]],
         kind: int,
+        zeros: Mapping[str, int],
     ) -> None:
         self.program, self.unit, self.where, self.net = program, unit, where, net
         self.row, self.last_row = number * at.NUM_STEPS, (number + 1) * at.NUM_STEPS - 1
-        self.borders, self.kind = borders, kind
+        self.borders, self.kind, self.zeros = borders, kind, zeros
         self.is_first = unit.name.endswith("/unit1")
         self.out_size: Size = (int(block[at.B_HEIGHT]), int(block[at.B_WIDTH]))
         self.in_size: Size = (int(block[at.B_IN_HEIGHT]), int(block[at.B_IN_WIDTH]))
@@ -161,11 +171,13 @@ class _Writer:
 
     def bordered(self) -> Spot:
         """Normalise the input, or copy it, into a map with a border of zeros."""
-        half = _side(self.unit.convs[0]) // 2
+        conv = self.unit.convs[0]
+        half = _side(conv) // 2
         target = self.map("preact", self.in_size, self.cin, half, self.kind)
         self.step(
             at.NORMALISE, at.WIDER, (at.WIDER, self.input, self.cin), (at.WIDER, target, self.cin),
-            **self.preact(), depth=self.cin, border=(self.in_size, self.cin, half),
+            **self.read_by(conv), depth=self.cin, border=(self.in_size, self.cin, half),
+            fill=self.zeros.get(conv.name, 0),
         )  # fmt: skip
         return target
 
@@ -175,7 +187,7 @@ class _Writer:
         source = (at.SOURCE, self.input, self.cin)
         if isinstance(shortcut, Conv):
             more = self.product(shortcut, (1, 0, self.cin))
-            more |= {"packs": 1, **self.preact()} if self.packs else {}
+            more |= {"packs": 1, **self.read_by(shortcut)} if self.packs else {}
             self.step(at.STORE, at.ACTIVE, source, target, **more)
         elif shortcut == "pool":
             below = (self.in_size[1] + 2) * self.cin
@@ -207,7 +219,7 @@ class _Writer:
                 taps = (side, row * channels, side * channels)
             more = self.product(conv, taps)
             if packs:
-                more |= {"packs": 1, **self.preact()}
+                more |= {"packs": 1, **self.read_by(conv)}
             size = conv.output_size(size)
             reading = (read, source, channels)
             op = at.DEPTHWISE if conv.groups > 1 else at.STORE
@@ -219,6 +231,7 @@ class _Writer:
                 half = _side(convs[i + 1]) // 2
                 source = self.map(f"mid{i + 1}", size, out, half, self.kind)
                 more["border"] = (size, out, half)
+                more["fill"] = self.zeros.get(convs[i + 1].name, 0)
             else:
                 rows = size[0] * size[1] + TILE_ROWS
                 source = self.program.room(f"mid{i + 1}", rows * out, self.kind)
@@ -249,7 +262,7 @@ class _Writer:
         target = self.map("head", self.out_size, channels, 0)
         self.step(
             at.STORE, at.ACTIVE, (at.ACTIVE, source, self.cout), (at.ACTIVE, target, channels),
-            **self.product(conv, (1, 0, self.cout)), **self.copied(),
+            **self.product(conv, (1, 0, self.cout)), **self.copied_for(conv),
             packs=int(self.kind != at.FLOATS),
         )  # fmt: skip
 
@@ -271,7 +284,9 @@ class _Writer:
         channels: int = 0,
         below: int = 0,
         front: int = 0,
+        multipliers: int = 0,
         border: tuple[Size, int, int] | None = None,
+        fill: int = 0,
     ) -> None:
         """Write one row; source and target are a list, where they begin and floats per place."""
         row = self.program.steps[self.row]
@@ -289,15 +304,17 @@ class _Writer:
         row[[at.T_SCALE, at.T_SHIFT, at.T_BEFORE]] = norm or (0, 0, neutral)
         row[at.T_TAPS], row[at.T_TAP_STRIDE] = taps[0], taps[1]
         row[at.T_DEPTH] = taps[2] if depth is None else depth
-        row[at.T_W], row[at.T_B], row[at.T_CHANNELS] = weight, bias, channels
+        row[at.T_W], row[at.T_B], row[at.T_M] = weight, bias, multipliers
+        row[at.T_CHANNELS] = channels
         row[at.T_AFTER] = neutral if after is None else after
         row[at.T_BELOW], row[at.T_FRONT] = below, front
         if border is not None:
             size, wide, half = border
             # What stands there has this border already, unless another map was there before.
-            region, shape = target[1].region, (*size, wide, half)
+            region, shape = target[1].region, (*size, wide, half, fill)
             row[at.T_BORDER] = 0 if self.borders.get(region) == shape else _rows_beyond(half) + 1
             row[at.T_HEIGHT], row[at.T_WIDTH] = size
+            row[at.T_FILL] = fill
             self.borders[region] = shape
         self.row += 1
 
@@ -312,6 +329,7 @@ class _Writer:
             "bias": bias,
             "after": bias + channels,
             "channels": channels,
+            "multipliers": self.where.get(f"{conv.name}/multipliers", 0),
         }
 
     def preact(self) -> dict[str, Any]:
@@ -319,6 +337,18 @@ class _Writer:
         if self.unit.preact is None:
             return self.copied()
         return self.normalised(self.unit.preact.name, self.cin)
+
+    def read_by(self, conv: Conv) -> dict[str, Any]:
+        """The pre-activation as a convolution reads it; for bytes in steps of its scale."""
+        if self.kind == at.BYTES:
+            return self.normalised(f"{conv.name}/input", self.cin)
+        return self.preact()
+
+    def copied_for(self, conv: Conv) -> dict[str, Any]:
+        """A copy of the block's output, as the head reads it."""
+        if self.kind == at.BYTES:
+            return self.normalised(f"{conv.name}/input", self.cout)
+        return self.copied()
 
     def copied(self) -> dict[str, Any]:
         """A normalisation that does nothing."""

@@ -19,9 +19,10 @@ class Product(NamedTuple):
     ``x0``, ``x_stride`` and ``x_list``: where the source begins, numbers per
     place, and where its list of places begins; ``packed`` where the source is
     the thread's scratch. ``taps`` reads of ``depth`` numbers each, ``tap_stride``
-    apart. ``w0`` and ``b0``: weights and biases of ``channels`` channels. ``y…``
-    as ``x…`` for the target, which is the thread's scratch or the results where
-    ``target`` says so. ``slope`` and ``cap``: of the activation.
+    apart. ``w0`` and ``b0``: weights and biases of ``channels`` channels, ``m0``: what
+    sums of integers are multiplied by. ``y…`` as ``x…`` for the target, which is the
+    thread's scratch or the results where ``target`` says so. ``slope`` and ``cap``: of the
+    activation; ``low``: what the byte 0 stands for, where bytes are written.
     """
 
     rows: Any
@@ -34,6 +35,7 @@ class Product(NamedTuple):
     depth: Any
     w0: Any
     b0: Any
+    m0: Any
     channels: Any
     target: Any
     y0: Any
@@ -41,6 +43,7 @@ class Product(NamedTuple):
     y_list: Any
     slope: Any
     cap: Any
+    low: Any
 
 
 class Sum(NamedTuple):
@@ -66,29 +69,34 @@ def store_panels(vectors, spare, p, panel, last_panel, x, w, b, places, y):
     for n in range(panel, last_panel):
         c = n * WIDE
         width = min(WIDE, p.channels - c)
-        wp, bp, yp = p.w0 + c * p.taps * p.depth, p.b0 + c, p.y0 + c
+        wp, yp = p.w0 + c * p.taps * p.depth, p.y0 + c
+        bp, mp = p.b0 + c, p.m0 + c
         for i in range(0, p.rows, TILE_ROWS):
             valid = min(TILE_ROWS, p.rows - i)
             if not vectors:
                 plain.store_tile(
                     width, spare,
                     valid, x, p.x0, p.x_stride, places, p.x_list + i, p.taps, p.tap_stride,
-                    p.depth, w, wp, b, bp, y, yp, p.y_stride, places, p.y_list + i, p.slope, p.cap,
+                    p.depth, w, wp, b, bp, mp, y, yp, p.y_stride, places, p.y_list + i,
+                    p.slope, p.cap, p.low,
                 )  # fmt: skip
             elif width == WIDE and valid <= HALF_ROWS:
                 vector.store_half_wide(
                     valid, x, p.x0, p.x_stride, places, p.x_list + i, p.taps, p.tap_stride,
-                    p.depth, w, wp, b, bp, y, yp, p.y_stride, places, p.y_list + i, p.slope, p.cap,
+                    p.depth, w, wp, b, bp, mp, y, yp, p.y_stride, places, p.y_list + i,
+                    p.slope, p.cap, p.low,
                 )  # fmt: skip
             elif width == WIDE:
                 vector.store_tile_wide(
                     valid, x, p.x0, p.x_stride, places, p.x_list + i, p.taps, p.tap_stride,
-                    p.depth, w, wp, b, bp, y, yp, p.y_stride, places, p.y_list + i, p.slope, p.cap,
+                    p.depth, w, wp, b, bp, mp, y, yp, p.y_stride, places, p.y_list + i,
+                    p.slope, p.cap, p.low,
                 )  # fmt: skip
             else:
                 vector.store_tile_narrow(
                     valid, x, p.x0, p.x_stride, places, p.x_list + i, p.taps, p.tap_stride,
-                    p.depth, w, wp, b, bp, y, yp, p.y_stride, places, p.y_list + i, p.slope, p.cap,
+                    p.depth, w, wp, b, bp, mp, y, yp, p.y_stride, places, p.y_list + i,
+                    p.slope, p.cap, p.low,
                 )  # fmt: skip
 
 
@@ -99,7 +107,8 @@ def add_panels(vectors, spare, p, s, panel, last_panel, x, w, b, places, y):
     for n in range(panel, last_panel):
         c = n * WIDE
         width = min(WIDE, p.channels - c)
-        wp, bp, yp = p.w0 + c * p.taps * p.depth, p.b0 + c, p.y0 + c
+        wp, yp = p.w0 + c * p.taps * p.depth, p.y0 + c
+        bp, mp = p.b0 + c, p.m0 + c
         for j in range(s.sum0 + c, s.sum0 + c + width):
             y[j] = 0
         for i in range(0, p.rows, TILE_ROWS):
@@ -108,25 +117,25 @@ def add_panels(vectors, spare, p, s, panel, last_panel, x, w, b, places, y):
                 plain.add_tile(
                     width, spare,
                     valid, x, p.x0, p.x_stride, places, p.x_list + i, p.taps, p.tap_stride,
-                    p.depth, w, wp, b, bp, y, yp, p.y_stride, places, p.y_list + i,
+                    p.depth, w, wp, b, bp, mp, y, yp, p.y_stride, places, p.y_list + i,
                     s.mode, s.out0 + c, s.left0, s.sum0 + c,
                 )  # fmt: skip
             elif width == WIDE and valid <= HALF_ROWS:
                 vector.add_half_wide(
                     valid, x, p.x0, p.x_stride, places, p.x_list + i, p.taps, p.tap_stride,
-                    p.depth, w, wp, b, bp, y, yp, p.y_stride, places, p.y_list + i,
+                    p.depth, w, wp, b, bp, mp, y, yp, p.y_stride, places, p.y_list + i,
                     s.mode, s.out0 + c, s.left0, s.sum0 + c,
                 )  # fmt: skip
             elif width == WIDE:
                 vector.add_tile_wide(
                     valid, x, p.x0, p.x_stride, places, p.x_list + i, p.taps, p.tap_stride,
-                    p.depth, w, wp, b, bp, y, yp, p.y_stride, places, p.y_list + i,
+                    p.depth, w, wp, b, bp, mp, y, yp, p.y_stride, places, p.y_list + i,
                     s.mode, s.out0 + c, s.left0, s.sum0 + c,
                 )  # fmt: skip
             else:
                 vector.add_tile_narrow(
                     valid, x, p.x0, p.x_stride, places, p.x_list + i, p.taps, p.tap_stride,
-                    p.depth, w, wp, b, bp, y, yp, p.y_stride, places, p.y_list + i,
+                    p.depth, w, wp, b, bp, mp, y, yp, p.y_stride, places, p.y_list + i,
                     s.mode, s.out0 + c, s.left0, s.sum0 + c,
                 )  # fmt: skip
 
@@ -152,18 +161,18 @@ def store_depthwise(vectors, p, x, w, b, places, y):
 @kernel
 def normalise(
     vectors, rows, count, x, x0, x_stride, x_at, w, scale0, shift0, slope, cap,
-    y, y0, y_stride, y_at, places,
+    low, y, y0, y_stride, y_at, places,
 ):  # fmt: skip
     """``y = activate(x * scale + shift)`` for ``count`` channels of listed places."""
     if vectors:
         vector.affine_rows(
             rows, count, x, x0, x_stride, places, x_at, w, scale0, shift0, slope, cap,
-            y, y0, y_stride, places, y_at,
+            low, y, y0, y_stride, places, y_at,
         )  # fmt: skip
     else:
         plain.affine_rows(
             rows, count, x, x0, x_stride, places, x_at, w, scale0, shift0, slope, cap,
-            y, y0, y_stride, places, y_at,
+            low, y, y0, y_stride, places, y_at,
         )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit, types
 from numba.extending import intrinsic
 
-from sact_core.backends import bfloat16, jit, simd
+from sact_core.backends import bfloat16, int8, jit, simd
 from sact_core.backends.jit import INTERPRETED as INTERPRETED
 from sact_core.backends.simd import LANES as LANES
 
@@ -32,7 +32,7 @@ MARKS_AT_ONCE = 64
 
 #: Numba compiles a function anew for every literal number that it is called
 #: with; it does not for these.
-ZERO, ONE, TWO, THREE, SIXTEEN, THIRTY_TWO = map(np.int64, (0, 1, 2, 3, 16, 32))
+ZERO, ONE, TWO, THREE, SIXTEEN = map(np.int64, (0, 1, 2, 3, 16))
 NOTHING, EVERYTHING = np.float32(0), np.float32(1)
 UNIT_SLOPE, NO_CAP = np.float32(1), np.float32(np.inf)  # of what no activation follows
 NO_MARK, MARK = np.uint8(0), np.uint8(1)
@@ -55,7 +55,11 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 
 #: Compile a function that Python calls, and keep it; it holds the code of this whole folder.
 entry = jit.cached(
-    [*Path(__file__).parent.glob("*.py"), Path(simd.__file__), Path(bfloat16.__file__)], **OPTIONS
+    [
+        *Path(__file__).parent.glob("*.py"),
+        *(Path(str(each.__file__)) for each in (simd, bfloat16, int8)),
+    ],
+    **OPTIONS,
 )
 
 

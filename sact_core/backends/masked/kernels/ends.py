@@ -9,6 +9,7 @@ from sact_core.backends.masked.kernels import layout as at
 from sact_core.backends.masked.kernels.conv import TO_FLOATS, TO_RESULTS, TO_SCRATCH, Product
 from sact_core.backends.masked.kernels.cpu import (
     NO_CAP,
+    NOTHING,
     ONE,
     SIXTEEN,
     THREE,
@@ -24,7 +25,7 @@ def load_image(work, image):
     net = work.net
     height, width, border = net[at.HEIGHT], net[at.WIDTH], net[at.BORDER]
     row = (width + 2 * border) * 3
-    zero_border(work.floats, net[at.IMAGE_AT], height, width, THREE, border)
+    fill_border(work.floats, net[at.IMAGE_AT], height, width, THREE, border, ZERO)
     for y in range(height):
         start = net[at.IMAGE_AT] + (y + border) * row + border * 3
         for x in range(width):
@@ -56,8 +57,8 @@ def stem(work, begin, y):
     after = net[at.STEM_B] + channels
     return Product(
         width, False, x0, net[at.STEM_STRIDE] * 3, net[at.IOTA_LIST], side, row, side * 3,
-        net[at.STEM_W], net[at.STEM_B], channels, target, y0, channels, net[at.IOTA_LIST],
-        work.weights[after], work.weights[after + 1],
+        net[at.STEM_W], net[at.STEM_B], ZERO, channels, target, y0, channels, net[at.IOTA_LIST],
+        work.weights[after], work.weights[after + 1], NOTHING,
     )  # fmt: skip
 
 
@@ -109,7 +110,7 @@ def mean_features(work, channel):
         for x in range(1, width + 1):
             conv.normalise(
                 work.vectors, ONE, SIXTEEN, floats, start + x * channels, ZERO, net[at.NULL_LIST],
-                work.weights, scale, shift, slope, cap,
+                work.weights, scale, shift, slope, cap, NOTHING,
                 scratch, ZERO, ZERO, net[at.NULL_LIST], work.places,
             )  # fmt: skip
             conv.add(work.vectors, SIXTEEN, scratch, ZERO, scratch, SIXTEEN)
@@ -131,8 +132,9 @@ def logits(work, image):
     net = work.net
     return Product(
         ONE, False, net[at.FEATURES_AT], ZERO, net[at.NULL_LIST], ONE, ZERO,
-        net[at.LAST_COUT], net[at.LOGITS_W], net[at.LOGITS_B], net[at.CLASSES],
-        TO_RESULTS, image * net[at.CLASSES], ZERO, net[at.NULL_LIST], UNIT_SLOPE, NO_CAP,
+        net[at.LAST_COUT], net[at.LOGITS_W], net[at.LOGITS_B], ZERO, net[at.CLASSES],
+        TO_RESULTS, image * net[at.CLASSES], ZERO, net[at.NULL_LIST],
+        UNIT_SLOPE, NO_CAP, NOTHING,
     )  # fmt: skip
 
 
@@ -149,17 +151,17 @@ def keep_output(work, b, image):
 
 
 @kernel
-def zero_border(floats, start, height, width, channels, border):
-    """Set the border of a padded map to zero."""
+def fill_border(array, start, height, width, channels, border, value):
+    """Set the border of a padded map to one value."""
     row = (width + 2 * border) * channels
     side = border * channels
     for i in range(border * row):
-        floats[start + i] = 0
-        floats[start + (height + border) * row + i] = 0
+        array[start + i] = value
+        array[start + (height + border) * row + i] = value
     for y in range(border, height + border):
         for i in range(side):
-            floats[start + y * row + i] = 0
-            floats[start + (y + 1) * row - side + i] = 0
+            array[start + y * row + i] = value
+            array[start + (y + 1) * row - side + i] = value
 
 
 @kernel

@@ -11,9 +11,9 @@ steps; the loops only follow them.
 
 Feature maps lie in a team's ``floats`` as ``[h + 2][w + 2][channels]`` with a
 border, channels padded with zeros to a multiple of 16; those that feed convolutions
-may be of bfloat16, and are then counted in halves of a float. A *place* is a position's
-number in such a padded map, ``(y + 1) * (w + 2) + x + 1``, so that one list of
-places serves every map of a block.
+may be of bfloat16 or bytes, and are then counted in halves or quarters of a float. A
+*place* is a position's number in such a padded map, ``(y + 1) * (w + 2) + x + 1``, so
+that one list of places serves every map of a block.
 """
 
 from __future__ import annotations
@@ -44,8 +44,9 @@ FIRST_UNIT_PHASE, NUM_UNIT_PHASES, NUM_LAST_PHASES = STEP, NEXT - STEP + 1, 3
 # Halting kinds.
 NONE, ACT, SACT = range(3)
 
-# What numbers of a map are: float32, or bfloat16, of which a float has room for two.
-FLOATS, HALVES = range(2)
+# What numbers of a map are: float32; bfloat16 or bytes, of which a float has room for two
+# or four, ``1 << kind``.
+FLOATS, HALVES, BYTES = range(3)
 
 # What a step does: nothing; normalise; the mean of 2x2 places; convolve every channel
 # by itself; a convolution whose products are stored; one whose products are the
@@ -89,14 +90,14 @@ ACTIVE, GROWN, WIDER, SOURCE, BESIDE, NUM_LISTS = range(6)
 # are written; whether the source is first normalised into the thread's scratch; the
 # normalisation and the activation after it; the convolution and the activation after it;
 # for `POOL`, numbers between two rows and the first channel; how many rows above and
-# below the target's map must become zero, with its border at the sides, and the map's
-# size.
+# below the target's map must become zero, with its border at the sides, what stands for
+# zero there, and the map's size.
 (
     T_OP, T_OVER, T_PANELS, T_FROM, T_TO, T_X_AT, T_X_STRIDE, T_Y_AT, T_Y_STRIDE,
     T_READS, T_WRITES, T_PACKS, T_SCALE, T_SHIFT, T_BEFORE,
-    T_TAPS, T_TAP_STRIDE, T_DEPTH, T_W, T_B, T_CHANNELS, T_AFTER,
-    T_BELOW, T_FRONT, T_BORDER, T_HEIGHT, T_WIDTH, NUM_STEP_FACTS,
-) = range(28)  # fmt: skip
+    T_TAPS, T_TAP_STRIDE, T_DEPTH, T_W, T_B, T_M, T_CHANNELS, T_AFTER,
+    T_BELOW, T_FRONT, T_BORDER, T_FILL, T_HEIGHT, T_WIDTH, NUM_STEP_FACTS,
+) = range(30)  # fmt: skip
 
 # A team's state between phases; then, for every list, how many places it has, and
 # where it begins.
@@ -116,7 +117,7 @@ class Work(NamedTuple):
     blocks: np.ndarray  # [blocks, NUM_BLOCK_FACTS] int64
     units: np.ndarray  # [units, NUM_UNIT_FACTS] int64
     steps: np.ndarray  # [units * NUM_STEPS + 1, NUM_STEP_FACTS] int64; the head's comes last
-    weights: np.ndarray  # float32; every activation a pair, slope and cap
+    weights: np.ndarray  # float32; every activation three numbers: slope, cap and low
     images: np.ndarray  # [n, H, W, 3] float32
     shifts: np.ndarray  # [n, units] float32: what tau adds to the halting logits
     counts: np.ndarray  # [n, units, 2] int64: active places, and grown by one
@@ -129,10 +130,10 @@ class Work(NamedTuple):
     state: np.ndarray  # int64
     seconds: np.ndarray  # int64, nanoseconds of every unit; two more for the clock
     scratch: np.ndarray  # float32
-    # The same memory as uint16, two to a float; None where nothing is of bfloat16.
-    half_weights: np.ndarray | None
-    halves: np.ndarray | None
-    half_scratch: np.ndarray | None
+    # The same memory as uint16, bfloat16, or as uint8; None where all is of float32.
+    narrow_weights: np.ndarray | None
+    narrow: np.ndarray | None
+    narrow_scratch: np.ndarray | None
     threads: int  # in the team
     me: int  # number of this one
     vectors: bool  # vector code, or plain loops

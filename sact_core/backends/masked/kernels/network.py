@@ -99,11 +99,11 @@ def prepare(work, kind, s, image, task, total, chunk):
 
 
 @kernel
-def multiply_halves(work, weights, halves, scratch, s, u, chunk, p, panel, last_panel):
-    """Do the products of bfloat16; nothing where there are none, so that none are compiled."""
-    if halves is not None:
+def multiply_narrow(work, weights, narrow, scratch, s, u, chunk, p, panel, last_panel):
+    """Do the products of bfloat16 or bytes; nothing, and none compiled, where there are none."""
+    if narrow is not None:
         op, writes = work.steps[s, at.T_OP], work.steps[s, at.T_WRITES]
-        x = scratch if p.packed else halves
+        x = scratch if p.packed else narrow
         if op == at.ADD:
             conv.add_panels(
                 work.vectors, work.scratch, p, products.residual_sum(work, u, chunk),
@@ -111,12 +111,12 @@ def multiply_halves(work, weights, halves, scratch, s, u, chunk, p, panel, last_
             )  # fmt: skip
         elif op == at.DEPTHWISE:
             conv.store_depthwise(
-                work.vectors, p, x, work.weights, work.weights, work.places, halves
+                work.vectors, p, x, work.weights, work.weights, work.places, narrow
             )
-        elif p.rows > 0 and writes == at.HALVES:
+        elif p.rows > 0 and writes != at.FLOATS:
             conv.store_panels(
                 work.vectors, work.scratch, p, panel, last_panel,
-                x, weights, work.weights, work.places, halves,
+                x, weights, work.weights, work.places, narrow,
             )  # fmt: skip
         elif p.rows > 0:
             conv.store_panels(
@@ -140,9 +140,9 @@ def run_products(work, records, phase, kind, u, image, task):
     while chunk < last_chunk:
         p = prepare(work, kind, s, image, task, total, chunk)
         x = work.scratch if p.packed else work.floats
-        if reads == at.HALVES:
-            multiply_halves(
-                work, work.half_weights, work.halves, work.half_scratch,
+        if reads != at.FLOATS:
+            multiply_narrow(
+                work, work.narrow_weights, work.narrow, work.narrow_scratch,
                 s, u, chunk, p, panel, last_panel,
             )  # fmt: skip
         elif op == at.ADD:

@@ -10,35 +10,36 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from sact_core.backends.bfloat16 import add_product, get, put
+from sact_core.backends.bfloat16 import add_product, get
+from sact_core.backends.int8 import put, signed
 from sact_core.backends.masked.kernels.cpu import kernel
 
 
 @kernel
 def store_tile(
     width, sums, valid, x, x0, x_stride, x_list, x_at, taps, tap_stride, depth, w, w0, b, b0,
-    y, y0, y_stride, y_list, y_at, slope, cap,
+    m0, y, y0, y_stride, y_list, y_at, slope, cap, low,
 ):  # fmt: skip
     """``target = activate(products + bias)`` for ``width`` channels, a multiple of 16."""
     first = len(sums) - width  # the end of the scratch is free
     for r in range(valid):
         row = x0 + x_list[x_at + r] * x_stride
-        products(sums, first, width, x, row, taps, tap_stride, depth, w, w0, b, b0)
+        products(sums, first, width, x, row, taps, tap_stride, depth, w, w0, b, b0, m0)
         target = y0 + y_list[y_at + r] * y_stride
         for j in range(width):
-            put(y, target + j, activate(sums[first + j], slope, cap))
+            put(y, target + j, activate(sums[first + j], slope, cap), low)
 
 
 @kernel
 def add_tile(
     width, sums, valid, x, x0, x_stride, x_list, x_at, taps, tap_stride, depth, w, w0, b, b0,
-    y, y0, y_stride, y_list, y_at, mode, out0, left0, sum0,
+    m0, y, y0, y_stride, y_list, y_at, mode, out0, left0, sum0,
 ):  # fmt: skip
     """Add a residual to the state and, weighted, to the output; see `vector`."""
     first = len(sums) - width  # the end of the scratch is free
     for r in range(valid):
         row = x0 + x_list[x_at + r] * x_stride
-        products(sums, first, width, x, row, taps, tap_stride, depth, w, w0, b, b0)
+        products(sums, first, width, x, row, taps, tap_stride, depth, w, w0, b, b0, m0)
         place = y_list[y_at + r]
         target, output = y0 + place * y_stride, out0 + place * y_stride
         for j in range(width):
@@ -56,7 +57,7 @@ def add_tile(
 @kernel
 def affine_rows(
     rows, count, x, x0, x_stride, x_list, x_at, w, scale0, shift0, slope, cap,
-    y, y0, y_stride, y_list, y_at,
+    low, y, y0, y_stride, y_list, y_at,
 ):  # fmt: skip
     """``y = activate(x * scale + shift)`` for ``count`` channels of listed places."""
     for i in range(rows):
@@ -64,7 +65,7 @@ def affine_rows(
         target = y0 + y_list[y_at + i] * y_stride
         for k in range(count):
             value = x[source + k] * w[scale0 + k] + w[shift0 + k]
-            put(y, target + k, activate(value, slope, cap))
+            put(y, target + k, activate(value, slope, cap), low)
 
 
 @kernel
@@ -98,7 +99,7 @@ def depthwise_rows(
             for t in range(side * side):
                 value = get(x, source + t // side * row_stride + t % side * x_stride + c)
                 total += value * w[w0 + t * count + c]
-            put(y, target + c, activate(total, slope, cap))
+            put(y, target + c, activate(total, slope, cap), 0)
 
 
 @kernel
@@ -146,26 +147,28 @@ def max_row(count, x, x0, y, y0):
             y[y0 + k] = value
 
 
-def products(sums, first, width, x, row, taps, tap_stride, depth, w, w0, b, b0):
+def products(sums, first, width, x, row, taps, tap_stride, depth, w, w0, b, b0, m0):
     """Bias and the sum over taps and input channels, for one position."""
     if x.dtype == np.uint16:
-        _in_pairs(sums, first, width, x, row, taps, tap_stride, depth, w, w0, b, b0)
+        _in_pairs(sums, first, width, x, row, taps, tap_stride, depth, w, w0, b, b0, m0)
+    elif x.dtype == np.uint8:
+        _in_fours(sums, first, width, x, row, taps, tap_stride, depth, w, w0, b, b0, m0)
     else:
-        _one_by_one(sums, first, width, x, row, taps, tap_stride, depth, w, w0, b, b0)
+        _one_by_one(sums, first, width, x, row, taps, tap_stride, depth, w, w0, b, b0, m0)
 
 
 @overload(products)
-def _products(sums, first, width, x, row, taps, tap_stride, depth, w, w0, b, b0):
-    chosen = _in_pairs if x.dtype == types.uint16 else _one_by_one
+def _products(sums, first, width, x, row, taps, tap_stride, depth, w, w0, b, b0, m0):
+    chosen = {types.uint16: _in_pairs, types.uint8: _in_fours}.get(x.dtype, _one_by_one)
 
-    def run(sums, first, width, x, row, taps, tap_stride, depth, w, w0, b, b0):
-        chosen(sums, first, width, x, row, taps, tap_stride, depth, w, w0, b, b0)
+    def run(sums, first, width, x, row, taps, tap_stride, depth, w, w0, b, b0, m0):
+        chosen(sums, first, width, x, row, taps, tap_stride, depth, w, w0, b, b0, m0)
 
     return run
 
 
 @kernel
-def _one_by_one(sums, first, width, x, row, taps, tap_stride, depth, w, w0, b, b0):
+def _one_by_one(sums, first, width, x, row, taps, tap_stride, depth, w, w0, b, b0, m0):
     for j in range(width):
         sums[first + j] = b[b0 + j]
     for t in range(taps):
@@ -177,7 +180,7 @@ def _one_by_one(sums, first, width, x, row, taps, tap_stride, depth, w, w0, b, b
 
 
 @kernel
-def _in_pairs(sums, first, width, x, row, taps, tap_stride, depth, w, w0, b, b0):
+def _in_pairs(sums, first, width, x, row, taps, tap_stride, depth, w, w0, b, b0, m0):
     """As the instruction for pairs of bfloat16 does it, to the bit; see `bfloat16`."""
     for j in range(width):
         sums[first + j] = 0
@@ -191,6 +194,19 @@ def _in_pairs(sums, first, width, x, row, taps, tap_stride, depth, w, w0, b, b0)
                 sums[first + j] = add_product(total, lower, get(w, weight + 2 * j))
     for j in range(width):
         sums[first + j] += b[b0 + j]
+
+
+@kernel
+def _in_fours(sums, first, width, x, row, taps, tap_stride, depth, w, w0, b, b0, m0):
+    """Eight-bit integers, their sum exact, scaled once; see `int8`."""
+    for j in range(width):
+        total = np.int64(0)
+        for t in range(taps):
+            for k in range(depth):
+                four = w0 + (t * depth + k // 4 * 4) * width
+                weight = signed(w[four + 4 * j + k % 4])
+                total += np.int64(x[row + t * tap_stride + k]) * weight
+        sums[first + j] = np.float32(total) * b[m0 + j] + b[b0 + j]
 
 
 @kernel

@@ -10,7 +10,7 @@ from __future__ import annotations
 from sact_core.backends.masked.kernels import conv
 from sact_core.backends.masked.kernels import layout as at
 from sact_core.backends.masked.kernels.conv import TO_FLOATS, Product, Sum
-from sact_core.backends.masked.kernels.cpu import ONE, SIXTEEN, THIRTY_TWO, TWO, ZERO, kernel
+from sact_core.backends.masked.kernels.cpu import ONE, SIXTEEN, TWO, ZERO, kernel
 
 
 @kernel
@@ -27,14 +27,14 @@ def step(work, s, first, rows):
         target, target_stride, target_at = y0, y_stride, to_at
         if packs:
             # A cache line more: off the powers of two, which share cache sets.
-            line = SIXTEEN if kind == at.FLOATS else THIRTY_TWO
+            line = SIXTEEN << kind
             target, target_stride, target_at = ZERO, depth + line, work.net[at.IOTA_LIST]
         if kind == at.FLOATS:
             y = work.scratch if packs else work.floats
             normalise(work, s, rows, from_at, y, target, target_stride, target_at)
         else:
-            normalise_into_halves(
-                work, work.half_scratch, work.halves, packs,
+            normalise_into_narrow(
+                work, work.narrow_scratch, work.narrow, packs,
                 s, rows, from_at, target, target_stride, target_at,
             )  # fmt: skip
         x0, x_stride, from_at = ZERO, target_stride, work.net[at.IOTA_LIST]
@@ -47,8 +47,9 @@ def step(work, s, first, rows):
     return Product(
         rows if op >= at.DEPTHWISE else ZERO, packs, x0, x_stride, from_at,
         steps[s, at.T_TAPS], steps[s, at.T_TAP_STRIDE], depth,
-        steps[s, at.T_W], steps[s, at.T_B], channels, TO_FLOATS, y0, y_stride, to_at,
-        weights[after], weights[after + 1],
+        steps[s, at.T_W], steps[s, at.T_B], steps[s, at.T_M], channels,
+        TO_FLOATS, y0, y_stride, to_at,
+        weights[after], weights[after + 1], weights[after + 2],
     )  # fmt: skip
 
 
@@ -61,18 +62,18 @@ def normalise(work, s, rows, from_at, y, target, target_stride, target_at):
         work.vectors, rows, steps[s, at.T_DEPTH],
         work.floats, steps[s, at.T_X_AT], steps[s, at.T_X_STRIDE], from_at,
         weights, steps[s, at.T_SCALE], steps[s, at.T_SHIFT],
-        weights[before], weights[before + 1],
+        weights[before], weights[before + 1], weights[before + 2],
         y, target, target_stride, target_at, work.places,
     )  # fmt: skip
 
 
 @kernel
-def normalise_into_halves(
-    work, scratch, halves, packs, s, rows, from_at, target, target_stride, target_at
+def normalise_into_narrow(
+    work, scratch, narrow, packs, s, rows, from_at, target, target_stride, target_at
 ):
-    """As `normalise`, into bfloat16; nothing where there is none, so that none is compiled."""
-    if halves is not None:
-        y = scratch if packs else halves
+    """As `normalise`, into bfloat16 or bytes; nothing, and none compiled, where there are none."""
+    if narrow is not None:
+        y = scratch if packs else narrow
         normalise(work, s, rows, from_at, y, target, target_stride, target_at)
 
 

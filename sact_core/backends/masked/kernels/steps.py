@@ -69,15 +69,30 @@ def open_unit(work, records, u, image):
 
 @kernel
 def clear_border(work, s):
-    """Set what surrounds a step's target to zero, rows above and below one at a time."""
+    """Set what surrounds a step's target to what stands for zero there."""
+    if work.steps[s, at.T_WRITES] == at.FLOATS:
+        clear_border_of(work.floats, work, s)
+    else:
+        clear_narrow_border(work.narrow, work, s)
+
+
+@kernel
+def clear_narrow_border(narrow, work, s):
+    """The same where there are narrower numbers than float32, which are not always there."""
+    if narrow is not None:
+        clear_border_of(narrow, work, s)
+
+
+@kernel
+def clear_border_of(array, work, s):
+    """Fill what surrounds a map of an array, rows above and below one at a time."""
     stay_apart()
     steps = work.steps
-    together = 1 + steps[s, at.T_WRITES]  # numbers that a float has room for
     height, width = steps[s, at.T_HEIGHT], steps[s, at.T_WIDTH]
-    channels = steps[s, at.T_Y_STRIDE] // together
+    channels, value = steps[s, at.T_Y_STRIDE], steps[s, at.T_FILL]
     for more in range(steps[s, at.T_BORDER]):
-        start = steps[s, at.T_Y_AT] // together - more * (width + 2) * channels
-        ends.zero_border(work.floats, start, height + 2 * more, width, channels, ONE)
+        start = steps[s, at.T_Y_AT] - more * (width + 2) * channels
+        ends.fill_border(array, start, height + 2 * more, width, channels, ONE, value)
 
 
 @kernel

@@ -13,7 +13,9 @@ position.
 An array that is read or written is of float32, or of uint16 for bfloat16, whose type
 chooses the code. A product's source and weights are of the same kind. Bfloat16 is
 multiplied in pairs: weights are packed ``[panel][tap][in / 2][channel][2]``, and sums
-and biases are float32.
+and biases are float32. So are eight-bit integers, in arrays of uint8, in fours,
+``[panel][tap][in / 4][channel][4]``; their sums are int32 and become float32 by a
+multiplier of their channel, which lies with the biases (see `int8`).
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from sact_core.backends import bfloat16
+from sact_core.backends import bfloat16, int8
 from sact_core.backends.masked.kernels.cpu import (
     HALF_ROWS,
     MARKS_AT_ONCE,
@@ -57,8 +59,9 @@ def _products(
     the distance between two, and the numbers read at each.
     """
     builder = emit.builder
-    in_pairs = source.type.pointee == HALF
-    together = 2 if in_pairs else 1
+    kind = source.type.pointee
+    together = {HALF: 2, int8.BYTE: 4}.get(kind, 1)
+    sum_type, nothing = (WORDS, constant(0, WORDS)) if kind == int8.BYTE else (VECTOR, ZERO)
     num_taps, tap_stride, depth = taps
     entry = builder.block
     outer, inner, latch, done = (
@@ -68,23 +71,23 @@ def _products(
 
     builder.position_at_end(outer)
     tap, weight = builder.phi(INT), builder.phi(INT)
-    sums = [builder.phi(VECTOR) for _ in range(len(rows) * vectors)]
+    sums = [builder.phi(sum_type) for _ in range(len(rows) * vectors)]
     shift = builder.mul(tap, tap_stride)
     starts = [builder.gep(source, [builder.add(row, shift)]) for row in rows]
     builder.branch(inner)
 
     builder.position_at_end(inner)
     k, w = builder.phi(INT), builder.phi(INT)
-    running = [builder.phi(VECTOR) for _ in sums]
+    running = [builder.phi(sum_type) for _ in sums]
     places = [builder.add(w, INT(v * LANES * together)) for v in range(vectors)]
-    load = partial(bfloat16.load_pairs, emit) if in_pairs else emit.vector
+    load = partial(bfloat16.load_words, emit) if together > 1 else emit.vector
     columns = [load(weights, place) for place in places]
     new = []
     for r, start in enumerate(starts):
         sums_of_row = running[r * vectors : (r + 1) * vectors]
-        if in_pairs:
-            value = bfloat16.spread_pair(emit, start, k)
-            add = partial(bfloat16.add_products, emit, value)
+        if together > 1:
+            value = bfloat16.spread_word(emit, start, k)
+            add = partial((bfloat16 if together == 2 else int8).add_products, emit, value)
         else:
             add = partial(emit.fma, emit.spread(emit.load(start, k)))
         new += [add(column, total) for column, total in zip(columns, sums_of_row, strict=True)]
@@ -103,7 +106,7 @@ def _products(
         phi.add_incoming(before, outer)
         phi.add_incoming(after, inner)
     for total, part, result in zip(sums, running, new, strict=True):
-        total.add_incoming(ZERO, entry)
+        total.add_incoming(nothing, entry)
         total.add_incoming(result, latch)
         part.add_incoming(total, outer)
         part.add_incoming(result, inner)
@@ -118,17 +121,39 @@ def _row_starts(emit: Emitter, num_rows: int, base: Any, stride: Any, list_: Any
     return positions, [emit.times_plus(position, stride, base) for position in positions]
 
 
+def _with_biases(emit: Emitter, sums: Values, vectors: int, b: Any, b0: Any, m0: Any) -> Values:
+    """Sums of a tile with the biases of their channels; those of integers scaled."""
+    builder = emit.builder
+    biases, multipliers = (
+        [emit.vector(b, builder.add(at, INT(v * LANES))) for v in range(vectors)] for at in (b0, m0)
+    )
+    if sums[0].type == VECTOR:
+        return [builder.fadd(total, biases[i % vectors]) for i, total in enumerate(sums)]
+    return [
+        int8.scaled(emit, total, multipliers[i % vectors], biases[i % vectors])
+        for i, total in enumerate(sums)
+    ]
+
+
+def _put(emit: Emitter, x: Any, low: Any, pointer: Any, index: Any) -> None:
+    """Write a vector as it will be multiplied; as it is where float32 is written."""
+    if pointer.type.pointee == int8.BYTE:
+        int8.store_bytes(emit, x, low, pointer, index)
+    else:
+        bfloat16.store_narrowed(emit, x, pointer, index)
+
+
 def _reads(x: Any) -> tuple[Any, ...]:
     """Types of what every tile kernel is told first.
 
     How many of its positions are real; the source array, offset and numbers per
     position, the list of positions and the place in it; number of taps, numbers between
     two and numbers read at each; the weights and where the tile's begin, the biases and
-    where the tile's begin.
+    where the tile's begin, and where among them its multipliers.
     """
     number = types.int64
     source = (x, number, number, types.int32[::1], number)
-    return (number, *source, *[number] * 3, x, number, types.float32[::1], number)
+    return (number, *source, *[number] * 3, x, number, types.float32[::1], number, number)
 
 
 def _writes(y: Any) -> tuple[Any, ...]:
@@ -147,28 +172,27 @@ def make_store_tile(num_rows: int, vectors: int) -> Callable[..., None]:
     @intrinsic
     def store_tile(
         typing, valid, x, x0, x_stride, x_list, x_at, taps, tap_stride, depth, w, w0, b, b0,
-        y, y0, y_stride, y_list, y_at, slope, cap,
+        m0, y, y0, y_stride, y_list, y_at, slope, cap, low,
     ):  # fmt: skip
-        signature = types.void(*_reads(x), *_writes(y), types.float32, types.float32)
+        signature = types.void(*_reads(x), *_writes(y), *[types.float32] * 3)
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             emit = Emitter(context, builder)
             (valid, x, x0, x_stride, x_list, x_at, taps, tap_stride, depth, w, w0, b, b0,
-             y, y0, y_stride, y_list, y_at, slope, cap) = args  # fmt: skip
-            x, w, b, y = _pointers(emit, signature, args, (1, 9, 11, 13))
+             m0, y, y0, y_stride, y_list, y_at, slope, cap, low) = args  # fmt: skip
+            x, w, b, y = _pointers(emit, signature, args, (1, 9, 11, 14))
             x_list, y_list = (emit.data(types.int32[::1], array) for array in (x_list, y_list))
             _, rows = _row_starts(emit, num_rows, x0, x_stride, x_list, x_at)
             sums = _products(emit, rows, vectors, x, (taps, tap_stride, depth), w, w0)
-            biases = [emit.vector(b, builder.add(b0, INT(v * LANES))) for v in range(vectors)]
-            slopes, caps = emit.spread(slope), emit.spread(cap)
+            sums = _with_biases(emit, sums, vectors, b, b0, m0)
+            slopes, caps, lows = (emit.spread(each) for each in (slope, cap, low))
             _, targets = _row_starts(emit, num_rows, y0, y_stride, y_list, y_at)
             for r in range(num_rows):
                 with builder.if_then(builder.icmp_signed("<", INT(r), valid)):
                     for v in range(vectors):
-                        total = builder.fadd(sums[r * vectors + v], biases[v])
                         place = builder.add(targets[r], INT(v * LANES))
-                        activated = emit.activate(total, slopes, caps)
-                        bfloat16.store_narrowed(emit, activated, y, place)
+                        activated = emit.activate(sums[r * vectors + v], slopes, caps)
+                        _put(emit, activated, lows, y, place)
             return context.get_dummy_value()
 
         return signature, codegen
@@ -188,15 +212,15 @@ def make_add_tile(num_rows: int, vectors: int) -> Callable[..., None]:
     @intrinsic
     def add_tile(
         typing, valid, x, x0, x_stride, x_list, x_at, taps, tap_stride, depth, w, w0, b, b0,
-        y, y0, y_stride, y_list, y_at, mode, out0, left0, sum0,
+        m0, y, y0, y_stride, y_list, y_at, mode, out0, left0, sum0,
     ):  # fmt: skip
         signature = types.void(*_reads(x), *_writes(y), *[types.int64] * 4)
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             emit = Emitter(context, builder)
             (valid, x, x0, x_stride, x_list, x_at, taps, tap_stride, depth, w, w0, b, b0,
-             y, y0, y_stride, y_list, y_at, mode, out0, left0, sum0) = args  # fmt: skip
-            x, w, b, y = _pointers(emit, signature, args, (1, 9, 11, 13))
+             m0, y, y0, y_stride, y_list, y_at, mode, out0, left0, sum0) = args  # fmt: skip
+            x, w, b, y = _pointers(emit, signature, args, (1, 9, 11, 14))
             x_list, y_list = (emit.data(types.int32[::1], array) for array in (x_list, y_list))
             _, rows = _row_starts(emit, num_rows, x0, x_stride, x_list, x_at)
             places, targets = _row_starts(emit, num_rows, y0, y_stride, y_list, y_at)
@@ -207,7 +231,7 @@ def make_add_tile(num_rows: int, vectors: int) -> Callable[..., None]:
                     emit.prefetch(y, place)
                     emit.prefetch(y, builder.add(place, shift))
             sums = _products(emit, rows, vectors, x, (taps, tap_stride, depth), w, w0)
-            biases = [emit.vector(b, builder.add(b0, INT(v * LANES))) for v in range(vectors)]
+            sums = _with_biases(emit, sums, vectors, b, b0, m0)
             is_first = builder.icmp_signed("==", mode, INT(1))
             weighs = builder.icmp_signed("!=", mode, INT(0))
             columns = [emit.vector(y, builder.add(sum0, INT(v * LANES))) for v in range(vectors)]
@@ -217,7 +241,7 @@ def make_add_tile(num_rows: int, vectors: int) -> Callable[..., None]:
                     grown = []
                     for v in range(vectors):
                         place = builder.add(targets[r], INT(v * LANES))
-                        residual = builder.fadd(sums[r * vectors + v], biases[v])
+                        residual = sums[r * vectors + v]
                         state = builder.fadd(emit.vector(y, place), residual)
                         emit.store(state, y, place)
                         gain = builder.select(is_first, state, residual)
@@ -269,24 +293,25 @@ def _make_row(combine: Callable[[Emitter, Any, Any], Any], doc: str) -> Callable
 @intrinsic
 def _affine_rows(
     typing, rows, count, x, x0, x_stride, x_list, x_at, w, scale0, shift0, slope, cap,
-    y, y0, y_stride, y_list, y_at,
+    low, y, y0, y_stride, y_list, y_at,
 ):  # fmt: skip
     """``y = activate(x * scale + shift)`` for ``count`` channels of listed places."""
     places = types.int32[::1]
     signature = types.void(
         *(types.int64, types.int64),
         *(x, types.int64, types.int64, places, types.int64),
-        *(w, types.int64, types.int64, types.float32, types.float32),
+        *(w, types.int64, types.int64, *[types.float32] * 3),
         *(y, types.int64, types.int64, places, types.int64),
     )
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         emit = Emitter(context, builder)
         (rows, count, x, x0, x_stride, x_list, x_at, w, scale0, shift0, slope, cap,
-         y, y0, y_stride, y_list, y_at) = args  # fmt: skip
-        x, w, y = _pointers(emit, signature, args, (2, 7, 12))
+         low, y, y0, y_stride, y_list, y_at) = args  # fmt: skip
+        x, w, y = _pointers(emit, signature, args, (2, 7, 13))
         x_list, y_list = (emit.data(places, each) for each in (x_list, y_list))
-        slopes, caps = emit.spread(slope), emit.spread(cap)
+        slopes, caps, lows = (emit.spread(each) for each in (slope, cap, low))
+        rounds_twice = y.type.pointee == int8.BYTE  # for the same bits everywhere
         # Two rows share what is read of the weights; an odd last one is its own neighbour.
         with emit.loop(rows, 2) as i:
             following = builder.add(i, INT(1))
@@ -300,13 +325,16 @@ def _affine_rows(
             with emit.loop(count, LANES) as k:
                 scale = emit.vector(w, builder.add(scale0, k))
                 shift = emit.vector(w, builder.add(shift0, k))
-                values = [
-                    emit.fma(emit.vector(x, builder.add(source, k)), scale, shift)
-                    for source, _ in pair
-                ]
+                values = []
+                for source, _ in pair:
+                    value = emit.vector(x, builder.add(source, k))
+                    if rounds_twice:
+                        values.append(builder.fadd(builder.fmul(value, scale), shift))
+                    else:
+                        values.append(emit.fma(value, scale, shift))
                 for value, (_, target) in zip(values, pair, strict=True):
                     activated = emit.activate(value, slopes, caps)
-                    bfloat16.store_narrowed(emit, activated, y, builder.add(target, k))
+                    _put(emit, activated, lows, y, builder.add(target, k))
         return context.get_dummy_value()
 
     return signature, codegen
