@@ -11,6 +11,7 @@
     python -m sact_core.evaluate --checkpoint ANYTAU.h5 --taus 9 \\
         --rival DENSE.h5 --sizes 160,192,224 --plot rival.png
     python -m sact_core.evaluate --checkpoint ANYTAU.h5 --target-flops 0.5
+    python -m sact_core.evaluate --checkpoint INT8.h5 --precision int8 --against float32
     python -m sact_core.evaluate --checkpoint TAUGHT.h5 --labels-from DENSE.h5 --dataset ~/photos
     torchrun --nproc-per-node=2 --local-addr=127.0.0.1 -m sact_core.evaluate …    # shared
     python -m sact_core.evaluate --watch runs/cifar10_resnet32      # in a second terminal
@@ -37,6 +38,9 @@ evaluates all images there.
 accuracy: no labels are needed, and all photographs of a folder or data set count. For a
 network that was taught without labels, they are those that were held out.
 
+``--against`` runs the images in a second number format too, and counts what ``--precision``
+changes: answers, unit counts, FLOPs, logits and halting scores.
+
 Processes of ``torchrun`` share the batches, and the cores of a machine. The
 first one prints what a single process would: counts and FLOPs are equal, means
 of other numbers up to rounding.
@@ -57,10 +61,11 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sact_core import __version__
 from sact_core.commands import (
+    PRECISIONS,
     add_data_set,
     add_network,
     at_least_one,
@@ -70,6 +75,7 @@ from sact_core.commands import (
 )
 from sact_core.config import FITS
 from sact_core.data.records import Unreadable
+from sact_core.evaluate.changes import check_against, count_changes
 from sact_core.evaluate.images import ENDINGS, check_by_image
 from sact_core.evaluate.results import Found, about_found, check_tables, write_tables
 from sact_core.evaluate.rival import as_json, plot_rival, rival_table
@@ -149,6 +155,11 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="evaluate at N taus of the range, or at each of T T …",
     )
+    add(
+        "--against",
+        choices=PRECISIONS,
+        help="count what --precision changes: answers, unit counts, FLOPs, logits",
+    )
     add("--json", action="store_true", help="print one JSON object")
     return parser
 
@@ -177,6 +188,9 @@ def _evaluate(args: argparse.Namespace, processes: Processes) -> None:
             _write(args, [found for each in curves for found in each.found])
         return
     job = curves[0].job
+    if args.against is not None:
+        _print_changes(args, curves[0])
+        return
     if args.taus is not None:
         taus = parse_taus(args.taus, job.net.config, args.clamp_tau)
         curve = measure_taus(job, taus, processes)
@@ -242,6 +256,8 @@ def _check(args: argparse.Namespace, processes: Processes) -> None:
     for path in [*(args.table or ()), *([args.per_image] if args.per_image else [])]:
         refuse_existing(path, args.force)
         require_writable(path)
+    if args.against is not None:
+        check_against(args, processes)
     if args.watch is not None and processes.world > 1:
         raise ValueError("--watch runs in a single process, without torchrun")
     if args.rival is not None:
@@ -314,6 +330,29 @@ def _print_taus(args: argparse.Namespace, curve: TauCurve, curves: Sequence[Curv
         plot_rival(args.plot, curve, rivals[0], file)
         if not args.json:
             print(f"drawn: {args.plot}")
+
+
+def _print_changes(args: argparse.Namespace, curve: Curve) -> None:
+    """Run in both formats, and say what the one changes."""
+    from sact_core.checkpoint import read
+
+    other = argparse.Namespace(**vars(args) | {"precision": args.against})
+    job, left_out = curve.job, Unreadable()
+    found = count_changes(job, prepare_job(read(curve.file), other, Processes()).net, left_out)
+    about: dict[str, Any] = {"dataset": job.source.name, "split": job.source.split}
+    if job.net.config.tau_conditioned:
+        about["tau"] = job.tau
+    if args.json:
+        print(json.dumps(about | found.summary() | {"skipped": left_out.record()}))
+        return
+    at_tau = f", tau {job.tau:.4g}" if job.net.config.tau_conditioned else ""
+    print(
+        f"{job.net.config.name}, {curve.file}: {found.count:,} images of {job.source.name} "
+        f"{job.source.split}, {job.net.computed_by} against {args.against}{at_tau}\n\n"
+        f"{found.table()}"
+    )
+    if left_out:
+        print(left_out.line(job.num_examples))
 
 
 def _print_sizes(args: argparse.Namespace, curves: Sequence[Curve]) -> None:
