@@ -240,13 +240,15 @@ def test_both_precisions_of_ours_have_a_column():
     assert rivals.fastest(both, own=True) == "masked-bf16"
 
 
-def test_bfloat16_of_ours_is_left_out_where_the_processor_has_none(monkeypatch):
+def test_formats_of_ours_are_left_out_where_the_processor_has_none(monkeypatch):
     from sact_core.backends import precision
 
     monkeypatch.setattr(precision, "precisions", lambda: ("float32",))
     assert SIDES["masked-bf16"].absent() == "this processor does not multiply bfloat16"
-    monkeypatch.setattr(precision, "precisions", lambda: ("float32", "bfloat16"))
+    assert SIDES["masked-int8"].absent() == "this processor does not multiply int8"
+    monkeypatch.setattr(precision, "precisions", lambda: ("float32", "bfloat16", "int8"))
     assert SIDES["masked-bf16"].available()
+    assert SIDES["masked-int8"].available()
 
 
 def test_the_environment_does_not_choose_a_sides_precision(rng, monkeypatch):
@@ -254,7 +256,8 @@ def test_the_environment_does_not_choose_a_sides_precision(rng, monkeypatch):
     monkeypatch.setenv("SACT_FORCE_PRECISION", "1")
     net = random_net(rng, units_per_block=(1, 1, 1), base_channels=4, halting="sact")
     x = rng.standard_normal((1, 8, 8, 3)).astype(np.float32)
-    for name, number_format in (("masked", "float32"), ("masked-bf16", "bfloat16")):
+    formats = {"masked": "float32", "masked-bf16": "bfloat16", "masked-int8": "int8"}
+    for name, number_format in formats.items():
         built = SIDES[name].build(net.plan, net.engine.params, x, 1, None)
         assert built.number_format == number_format
 
@@ -278,7 +281,8 @@ def test_what_is_not_installed_is_said_or_refused(tmp_path, monkeypatch, capsys)
     assert main([*argv, "--out", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert said.startswith("Left out (")
-    assert "OpenVINO: openvino not installed; OpenVINO, bfloat16: openvino not installed)" in said
+    assert "OpenVINO: openvino not installed; OpenVINO, bfloat16: openvino not installed" in said
+    assert "; OpenVINO, int8 by NNCF: openvino" in said
     here = [name for name, side in SIDES.items() if side.available()]
     assert taken == here
     assert not any(name.startswith("openvino") for name in here)

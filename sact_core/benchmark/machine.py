@@ -23,7 +23,7 @@ VECTORS = ("asimd", "avx2", "avx512f")
 KIND = ("hardware", "vectors")
 
 #: Packages of the sides that are not in `sact_core.provenance.PACKAGES`.
-RIVALS = ("numba", "onnx", "onnxruntime", "openvino")
+RIVALS = ("numba", "onnx", "onnxruntime", "openvino", "nncf")
 
 
 def machine() -> dict[str, Any]:

@@ -8,9 +8,12 @@ from sact_core.benchmark.sides import (
     gather,
     masked,
     masked_bf16,
+    masked_int8,
     onnx_runtime,
+    onnx_runtime_int8,
     openvino_bf16,
     openvino_f32,
+    openvino_int8,
     sact,
     vanilla,
 )
@@ -20,8 +23,9 @@ from sact_core.benchmark.sides.base import Built, Kind, Side
 SIDES: dict[str, Side] = {
     module.SIDE.name: module.SIDE
     for module in (
-        *(masked, masked_bf16, vanilla, compiled, frozen, frozen_bf16),
-        *(openvino_f32, openvino_bf16, onnx_runtime, gather, early_exit, sact),
+        *(masked, masked_bf16, masked_int8, vanilla, compiled, frozen, frozen_bf16),
+        *(openvino_f32, openvino_bf16, openvino_int8, onnx_runtime, onnx_runtime_int8),
+        *(gather, early_exit, sact),
     )
 }
 

@@ -41,7 +41,7 @@ class Built:
     run : callable
         Runs the batch once; gives logits [shape=(n, classes), float32].
     number_format : str
-        In which convolutions multiply: ``"float32"``, ``"bfloat16"``.
+        In which convolutions multiply: ``"float32"``, ``"bfloat16"`` or ``"int8"``.
     threads : int
         That it runs with.
     result : callable, optional

@@ -8,6 +8,7 @@ import numpy as np
 
 from sact_core.benchmark.sides.base import Built, Kind, Side
 from sact_core.network import Plan
+from sact_core.quantisation import Quantisation
 
 
 def prepare(threads: int, precision: str = "float32") -> None:
@@ -24,8 +25,9 @@ def build(
     threads: int,
     taus: np.ndarray | None = None,
     precision: str = "float32",
+    quantisation: Quantisation | None = None,
 ) -> Built:
-    """The engine as a user has it.
+    """The engine as a user has it; in int8 with these scales.
 
     Raises
     ------
@@ -34,7 +36,9 @@ def build(
     """
     from sact_core.backends.masked import Engine
 
-    engine = Engine(plan, dict(params), num_threads=threads, precision=precision)
+    engine = Engine(
+        plan, dict(params), num_threads=threads, precision=precision, quantisation=quantisation
+    )
     return Built(
         lambda: engine.forward(x, taus=taus).logits,
         engine.precision,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,21 @@ def build_session(
 ) -> Built:
     """Open a session on the exported network.
 
+    Raises
+    ------
+    ValueError
+        If it takes another number of threads.
+    """
+    from sact_core.export_onnx import make_model
+
+    model = make_model(plan, params, early_exit=early_exit)
+    run, found = open_session(model.SerializeToString(), x, threads)
+    return Built(run, "float32", found)  # it computes in what the graph says
+
+
+def open_session(model: bytes, x: np.ndarray, threads: int) -> tuple[Callable[[], np.ndarray], int]:
+    """Open a session on a model; give what runs the images once, and its threads.
+
     The number of threads is always said: by itself ONNX Runtime counts the cores of the
     machine, not those that it may use. Its workers sleep between runs, for other sides
     would have their turn beside them.
@@ -42,28 +57,24 @@ def build_session(
     """
     import onnxruntime
 
-    from sact_core.export_onnx import INPUT, make_model
+    from sact_core.export_onnx import INPUT
 
-    model = make_model(plan, params, early_exit=early_exit)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     before = _num_threads()
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     # It tells no more than what it was told; so its workers are counted, where that can be.
     found = threads if before is None else 1 + (_num_threads() or 0) - before
     require_threads("ONNX Runtime", found, threads)
     batch = {INPUT: np.ascontiguousarray(x.transpose(0, 3, 1, 2))}  # [n, 3, h, w]
-    kinds = {"tensor(float)": "float32"}  # it computes in what the graph says
 
     def run() -> np.ndarray:
         logits: np.ndarray = session.run(["logits"], batch)[0]
         return logits
 
-    return Built(run, kinds[session.get_outputs()[0].type], found)
+    return run, found
 
 
 def _num_threads() -> int | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -30,11 +31,15 @@ def build_compiled(
     taus: np.ndarray | None = None,
     *,
     number_format: str,
+    convert: Callable[[Any, np.ndarray], Any] | None = None,
+    read_format: Callable[[Any], str] | None = None,
 ) -> Built:
     """Compile the exported network for one number format, which is always asked for.
 
     Without a hint OpenVINO computes in bfloat16 wherever the processor can, and it
-    takes fewer threads than it was told without a word: both are read back.
+    takes fewer threads than it was told without a word: both are read back. ``convert``
+    makes another model of it by the images, whose other numbers are of float32, and
+    ``read_format`` reads what it computes in off the compiled one.
 
     Raises
     ------
@@ -47,14 +52,18 @@ def build_compiled(
 
     core = openvino.Core()
     model = core.read_model(make_model(plan, params).SerializeToString())
+    if convert is not None:
+        model = convert(model, x)
     settings = {
-        "INFERENCE_PRECISION_HINT": NAMES[number_format],
+        "INFERENCE_PRECISION_HINT": NAMES.get(number_format, NAMES["float32"]),
         "INFERENCE_NUM_THREADS": threads,
         "PERFORMANCE_HINT": "LATENCY",
     }
     compiled = core.compile_model(model, "CPU", settings)
     hint = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
     found = next((name for name, short in NAMES.items() if hint in (name, short)), hint)
+    if read_format is not None:
+        found = read_format(compiled)
     require_format("OpenVINO", found, number_format)
     require_threads("OpenVINO", compiled.get_property("INFERENCE_NUM_THREADS"), threads)
     request = compiled.create_infer_request()
