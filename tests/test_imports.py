@@ -48,7 +48,7 @@ LEVELS = [
     ["handout"],
     ["widget"],
     ["commands"],
-    ["export_onnx", "figure", "train"],
+    ["calibrate", "export_onnx", "figure", "train"],
     ["(every other command)"],
     ["app"],
 ]
