@@ -50,7 +50,7 @@ def doubt(model: Model, outcomes: Outcomes, names: tuple[str, ...], tau: float |
     what = "ponder_cost" if "ponder_cost" in found.groups[0] else "network_entropy"
     st.plotly_chart(
         figures.by_doubt(
-            [sum(group["people_entropy"]) / 2 for group in found.groups],
+            [group["people_entropy"][0] for group in found.groups],
             [group[what] for group in found.groups],
             [group["images"] for group in found.groups],
             "ponder cost, units" if what == "ponder_cost" else "entropy of the answer, bits",

@@ -52,23 +52,21 @@ def draw_to(
     low, high = min(m.min() for m in maps), max(m.max() for m in maps)
     change = images[1].astype(np.int16) - images[0]
     grey = np.clip(128 + 127 * change / max(1, np.abs(change).max()), 0, 255).astype(np.uint8)
-    titles = (
-        *("image", "ponder cost", "changed", "ponder cost"),
-        f"the change, at most {np.abs(change).max()} of 255",
-    )
+    titles = ("image", "ponder cost", "changed", "ponder cost", "the change")
+    tall = images[0].shape[0] / images[0].shape[1]
     with style(8):
-        figure = Figure((width, 0.24 * width), layout="constrained")
+        figure = Figure((width, 0.19 * width * tall + 0.5), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots(1, 5)
         pictures = (images[0], maps[0], images[1], maps[1], grey)
         for place, title, picture in zip(axes, titles, pictures, strict=True):
-            drawn = place.imshow(picture, interpolation="none", vmin=low, vmax=high)
+            place.imshow(picture, interpolation="none", vmin=low, vmax=high)
             place.set_title(title)
             place.set_xticks([])
             place.set_yticks([])
         for place, result in zip(axes[1:4:2], results, strict=True):
             share = int(result.flops[0]) / dense
-            place.set_xlabel(f"{result.flops[0] / 1e6:.1f} MFLOPs, {share:.0%} of dense")
-        bar = axes[3].images[0] if axes[3].images else drawn
-        figure.colorbar(bar, ax=axes[3], label="units", fraction=0.05)
+            place.set_xlabel(f"{share:.1%} of dense")
+        axes[4].set_xlabel(f"at most {np.abs(change).max()} of 255")
+        figure.colorbar(axes[3].images[0], ax=axes, label="units", fraction=0.03, pad=0.01)
         write_figure(path, figure, about)

@@ -129,9 +129,11 @@ def draw_to(
                     axes.grid(alpha=0.3, linewidth=0.5)
             column[0].set_title(kind)
             column[1].set_xlabel("strength")
+            column[1].set_xticks((0, *STRENGTHS))
         grid[0, 0].set_ylabel("accuracy, %")
         grid[1, 0].set_ylabel("MFLOPs, mean")
-        grid[0, 0].legend(loc="lower left")
+        lines, names = grid[0, 0].get_legend_handles_labels()
+        figure.legend(lines, names, loc="outside upper center", ncols=len(names))
         write_figure(path, figure, about)
 
 

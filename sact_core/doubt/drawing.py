@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 FONT_SIZE = 7.5
 #: Networks and taus that one panel has room for.
 MOST_LINES = 6
+#: Images that a point of the reliability diagram stands for at least.
+LEAST_IN_BIN = 20
 _RISKS = {"ponder_cost": "by cost", "unsure": "by confidence", "both": "by both", "ideal": "ideal"}
 _DASHES = {"ponder_cost": "-", "unsure": "--", "both": ":", "ideal": "-."}
 
@@ -80,7 +82,7 @@ def _by_people(axes: Axes, one: Mapping[str, Any], i: int) -> None:
     groups = one["by_people"]
     total = sum(g["images"] for g in groups)
     mean = sum(g["images"] * g[what][0] for g in groups) / total
-    x = [sum(g["people_entropy"]) / 2 for g in groups]
+    x = [g["people_entropy"][0] for g in groups]
     value, low, high = ([g[what][k] / mean for g in groups] for k in range(3))
     label = _label(one) + ("" if what == "ponder_cost" else " (softmax entropy)")
     colour = COLOURS[i % len(COLOURS)]
@@ -116,7 +118,8 @@ def _calibration(axes: Axes, one: Mapping[str, Any]) -> None:
             for name, part in curves.items()
         }
     axes.plot([0, 100], [0, 100], color="#999999", linewidth=0.8)
-    for i, (name, bins) in enumerate(curves.items()):
+    for i, (name, every) in enumerate(curves.items()):
+        bins = [each for each in every if each["count"] >= LEAST_IN_BIN] or every
         axes.plot(
             [100 * each["confidence"] for each in bins],
             [100 * each["accuracy"] for each in bins],

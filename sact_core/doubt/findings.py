@@ -131,7 +131,7 @@ def by_people(
     Returns
     -------
     list of dict
-        From the least entropy: ``images``, ``people_entropy`` of the least and the most, and
+        From the least entropy: ``images``, ``people_entropy`` as mean, least and most, and
         ``[mean, low, high]`` of ``network_entropy``, ``wrong`` and, of a network that halts,
         ``ponder_cost`` and ``flops``.
     """
@@ -150,8 +150,9 @@ def by_people(
             name: Estimate.of(float(v[here].mean()), v[here][drawn].mean(1)).as_json()
             for name, v in shown.items()
         }
-        ends = [float(doubt[here].min()), float(doubt[here].max())]
-        found.append({"images": len(here), "people_entropy": ends, **means})
+        those = doubt[here]
+        entropies = [float(those.mean()), float(those.min()), float(those.max())]
+        found.append({"images": len(here), "people_entropy": entropies, **means})
     return found
 
 

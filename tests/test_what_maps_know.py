@@ -1,0 +1,100 @@
+"""What docs/what_maps_know.md says: its numbers are those of its tables, and the networks' own.
+
+The page's tables are of all images; what is run here is a part of them, so that it takes
+seconds.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+import sact_core
+from sact_core.data.splits import open_split
+from sact_core.doubt.findings import find
+from sact_core.measures.cat2000 import stimuli
+from sact_core.measures.passes import Pass, run_pass
+from sact_core.measures.people import Joined, join, read_answers
+from sact_core.measures.saliency import score
+from tests.conftest import ROOT, need_shared
+
+PAGE = ROOT / "docs" / "what_maps_know.md"
+TABLES = ROOT / "docs" / "what_maps_know"
+#: A number with its interval, as the tables of the commands have it.
+TOLD = re.compile(r"[+−-]?\d+\.\d+ \([+−-]?\d+\.\d+ to [+−-]?\d+\.\d+\)")
+COUNT = 1000
+
+
+def test_every_interval_of_the_page_stands_in_a_table_of_a_command() -> None:
+    known = {n for path in TABLES.glob("*.[mt]*") for n in TOLD.findall(path.read_text())}
+    told = TOLD.findall(PAGE.read_text())
+    assert len(told) > 40
+    assert not set(told) - known
+
+
+def test_every_file_that_the_page_shows_is_there_and_small() -> None:
+    shown = re.findall(r"\((what_maps_know/[^)]+)\)", PAGE.read_text())
+    assert len(shown) >= 6
+    for name in shown:
+        assert (ROOT / "docs" / name).stat().st_size < 400_000, name
+
+
+def test_every_table_holds_its_command() -> None:
+    for path in TABLES.glob("*.md"):
+        assert "\ncommand: python -m sact_core." in path.read_text(), path
+
+
+@pytest.fixture(scope="module")
+def seen() -> tuple[Pass, Joined]:
+    """The network for any tau at its own price, on the first thousand test images."""
+    source = open_split("cifar10", "test", need_shared("tensorflow_datasets"))
+    answers = read_answers(need_shared("human", "cifar10h-counts.npy"))
+    one = run_pass(sact_core.load("cifar10-anytau", precision="float32"), source, COUNT)
+    return one, join(answers, one.names, one.labels, 10)
+
+
+def test_cost_knows_a_little_of_peoples_doubt_and_late(seen: tuple[Pass, Joined]) -> None:
+    """On all images +0.110; late blocks know it, the first one does not."""
+    found = find(*seen, resamples=200)
+    assert (found["accuracy"], found["agreement"]) == (pytest.approx(0.927, abs=0.002), 0.99)
+    known = found["correlations"]["ponder_cost"]["people_entropy"]
+    assert known["plain"][0] == pytest.approx(0.1106, abs=0.005)
+    assert known["plain"][1] > 0
+    assert known["given_busy_class_entropy"][0] == pytest.approx(0.0765, abs=0.005)
+    blocks = [found["correlations"][f"block{i}"]["people_entropy"]["plain"][0] for i in (1, 2, 3)]
+    assert blocks[2] > blocks[0] + 0.05
+    own = found["correlations"]["network_entropy"]["people_entropy"]["plain"][0]
+    assert own == pytest.approx(0.2711, abs=0.005)
+
+
+def test_cost_foretells_errors_and_adds_nothing_to_confidence(seen: tuple[Pass, Joined]) -> None:
+    """On all images 0.607 against 0.892, and no gain from both."""
+    errors = find(*seen, resamples=200)["errors"]
+    assert errors["auroc"]["ponder_cost"][0] == pytest.approx(0.6133, abs=0.005)
+    assert errors["auroc"]["ponder_cost"][1] > 0.5
+    assert errors["auroc"]["unsure"][0] == pytest.approx(0.9161, abs=0.005)
+    assert errors["gain_of_cost"][1] < errors["gain_of_cost"][0] < 0.005
+
+
+def test_shuffled_answers_give_nothing(seen: tuple[Pass, Joined]) -> None:
+    one, people = seen
+    held = 0
+    for seed in range(5):
+        null = find(one, people, resamples=100, seed=seed)["null"]
+        held += sum(low <= 0 <= high for _, low, high in null.values())
+    assert held >= 26  # of 30; 28.5 are expected
+
+
+def test_a_dearer_unit_leaves_maps_that_look_where_people_look() -> None:
+    """Of fifty photographs 0.640 at tau 0.018 and 0.781 at 0.56; the centre has 0.733."""
+    found = stimuli(need_shared("fixations"), 10)
+    net = sact_core.load("imagenet-anytau", precision="float32")
+    cheap, dear = (score(net.at_tau(tau), found, 160, (0.02, 0.3)) for tau in (0.018, 0.56))
+    assert cheap.means()["map"] == pytest.approx(0.6341, abs=0.005)
+    assert dear.means()["map"] == pytest.approx(0.7687, abs=0.005)
+    assert cheap.means()["map"] < cheap.means()["centre"] < dear.means()["map"]
+    assert dear.means()["people"] == pytest.approx(0.9175, abs=0.001)
+    rows = {tau: np.array(r.scores["OSIE"])[:, 0] for tau, r in ((0.018, cheap), (0.56, dear))}
+    assert (rows[0.56] > rows[0.018]).sum() >= 8  # of ten photographs
