@@ -42,6 +42,14 @@ def photo_folders() -> dict[str, Path]:
     return found
 
 
+def cache_dir() -> Path:
+    """Folder for what may be lost: ``SACT_CACHE_DIR``, or the system's own for caches."""
+    given = os.environ.get("SACT_CACHE_DIR")
+    if given:
+        return Path(given).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "sact-explorer"
+
+
 def data_dir() -> Path:
     """Folder of prepared TFDS data sets."""
     return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()

@@ -93,6 +93,7 @@ RULES: dict[str, dict[str, Rule]] = {
     "data_set": {
         **_NETWORK,
         "count": one_of("200", "1,000", "5,000", "All"),
+        "data": name,
         "family": FLAG,
         "order": one_of("Cheapest first", "Dearest first", "Flips soonest"),
         "which": one_of("All", "Mistakes", "Change with τ"),

@@ -35,12 +35,15 @@ class Model:
         Content hash; nothing is kept by it before it has been verified.
     source : Path or bytes
         The file, or its contents where it was uploaded.
+    data_folder : Path, optional
+        Folder of class folders that it is tested on in place of its own data set.
     """
 
     name: str
     header: Header
     digest: str
     source: Path | bytes = field(repr=False)
+    data_folder: Path | None = None
 
     @property
     def config(self) -> NetworkConfig:

@@ -13,6 +13,7 @@ from app import exports, stated
 from app.records import Look, Model, Run
 from sact_core import __version__
 from sact_core.tables import table_text
+from sact_core.texts import shown
 
 if TYPE_CHECKING:
     from app.loaders.dataset import Outcomes
@@ -171,6 +172,8 @@ def split_over_tau(
 def evaluate_words(model: Model, tau: float | None, count: int | None) -> tuple[str, ...]:
     """Words of the command that runs a test split, or so many images of it."""
     words = ["python", "-m", "sact_core.evaluate", "--checkpoint", exports.checkpoint_word(model)]
+    if model.data_folder is not None:
+        words += ["--dataset", shown(model.data_folder.name)]
     words += [] if tau is None else ["--tau", f"{tau:.12g}"]
     words += [] if count is None else ["--num-examples", str(count)]
     return (*words, "--per-image", "images.csv")

@@ -99,6 +99,8 @@ def cards(
                 right = outcomes.right[i]
                 verdict = f":green[{says}]" if right else f":red[{says}], is {label}"
                 st.caption(f"{verdict} · {share:.0%}{words.get(i, '')}")
+                if model.data_folder is not None:
+                    continue  # Explore's test images are those of the network's own data set
                 controls.page_link(
                     "explore",
                     f"Open #{index}",

@@ -5,19 +5,21 @@ The caching twin of ``sact_core.data.source``.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 import streamlit as st
 
-from app.folders import InputError, data_dir, sentence
+from app.folders import InputError, data_dir, photo_folders, sentence
+from app.loaders import outcomes
 from app.loaders.checkpoints import net
 from app.loaders.running import dense_total, forward
 from app.records import Model
-from app.texts import MAX_NAME
+from app.texts import MAX_NAME, short
 from sact_core.backends import Net
 from sact_core.backends.stacking import stacked
 from sact_core.data.records import DataError, Unreadable
@@ -94,10 +96,46 @@ class Outcomes:
         return right
 
 
+#: Fields of `Outcomes`, as they are kept.
+_NAMES = tuple(each.name for each in fields(Outcomes))
+_unkept = ""
+
+
 def name_of(model: Model) -> str | None:
     """Data set that a checkpoint was trained on, where it says: a TFDS name, or a folder."""
+    if model.data_folder is not None:
+        return str(model.data_folder)
     name, _ = recorded_split(model.header.provenance)
     return name or None
+
+
+def folders() -> dict[str, Path]:
+    """Folders of class folders that pages may test networks on, by what they are called.
+
+    Of those that whoever started the app has named for photographs.
+    """
+    found = {}
+    for name, path in photo_folders().items():
+        try:
+            if path.is_dir() and sub_folders(path):
+                found[name] = path
+        except OSError:
+            continue  # it may not be listed
+    return found
+
+
+def on_folder(model: Model, name: str) -> Model:
+    """The network, to be tested on one of `folders`.
+
+    Raises
+    ------
+    InputError
+        If there is none of that name.
+    """
+    path = folders().get(name)
+    if path is None:
+        raise InputError(f"There is no folder named {short(name)}.")
+    return replace(model, data_folder=path)
 
 
 def folder_of(model: Model) -> Path | None:
@@ -106,6 +144,8 @@ def folder_of(model: Model) -> Path | None:
     A checkpoint that somebody uploaded opens no folder of this machine.
     """
     name = name_of(model)
+    if model.data_folder is not None:
+        return model.data_folder if model.data_folder.is_dir() else None
     if name is None or not isinstance(model.source, Path):
         return None
     try:
@@ -118,12 +158,13 @@ def folder_of(model: Model) -> Path | None:
 def was_a_folder(model: Model) -> bool:
     """Whether it was trained on a folder of its own rather than on a data set of TFDS."""
     name = name_of(model) or ""
-    return not _is_plain(name)
+    return model.data_folder is not None or not _is_plain(name)
 
 
 def split_of(model: Model) -> str:
     """Split that a checkpoint was evaluated on, such as ``test[60%:]``: not what it has learnt."""
-    _, split = evaluation_split(model.header.provenance)
+    other = None if model.data_folder is None else str(model.data_folder)
+    _, split = evaluation_split(model.header.provenance, other)
     known = FOLDER_SPLIT if was_a_folder(model) else TFDS_SPLIT
     return split if re.fullmatch(known, split) else "test"
 
@@ -182,14 +223,35 @@ def run(model: Model, count: int, tau: float | None = None) -> Iterator[tuple[in
     """
     split = source(model)
     network = net(model)
-    total = min(count, len(split))
-    for begin in range(0, total, CHUNK):
-        end = min(begin + CHUNK, total)
+    data = _data(model, split)
+    for begin, end in _parts(min(count, len(split))):
         try:
-            part = _part(model.digest, _name(split), begin, end, tau, network, split)
+            part = _part(model.digest, data, begin, end, tau, network, split)
         except (ValueError, OSError, MemoryError) as error:
             raise InputError(sentence(error)) from None
         yield end, part
+
+
+def missing(model: Model, count: int, tau: float | None = None) -> int:
+    """How many of the first images have not run yet, as far as the disk tells.
+
+    Raises
+    ------
+    InputError
+        As `run`.
+    """
+    split = source(model)
+    data, network = _data(model, split), net(model)
+    return sum(
+        end - begin
+        for begin, end in _parts(min(count, len(split)))
+        if not _file(model.digest, data, begin, end, tau, network).exists()
+    )
+
+
+def unkept() -> str:
+    """Why what has run last could not be kept on disk; empty where it could."""
+    return _unkept
 
 
 def join(parts: list[Outcomes]) -> Outcomes:
@@ -286,6 +348,17 @@ def _part(
     _net: Net,
     _source: Source,
 ) -> Outcomes:
+    global _unkept
+    file = _file(digest, name, begin, end, tau, _net)
+    stored = outcomes.load(file, _NAMES, end - begin)
+    if stored is not None:
+        return Outcomes(**stored)
+    found = _run_part(begin, end, tau, _net, _source)
+    _unkept = outcomes.save(file, {name: getattr(found, name) for name in _NAMES})
+    return found
+
+
+def _run_part(begin: int, end: int, tau: float | None, _net: Net, _source: Source) -> Outcomes:
     left_out = Unreadable()
     numbers = classes_of(_net, _source)
 
@@ -366,6 +439,21 @@ def _flip_taus(
 def _is_plain(name: str) -> bool:
     """Whether it may become part of a path: a plain name and nothing else."""
     return name.isidentifier() and len(name) <= MAX_NAME
+
+
+def _parts(total: int) -> list[tuple[int, int]]:
+    return [(begin, min(begin + CHUNK, total)) for begin in range(0, total, CHUNK)]
+
+
+def _file(digest: str, data: str, begin: int, end: int, tau: float | None, network: Net) -> Path:
+    return outcomes.file_of(digest, data, begin, end, tau, network.backend, network.precision)
+
+
+def _data(model: Model, split: Source) -> str:
+    """Tells the images of a split from others, also from those that were there before."""
+    folder = folder_of(model) or data_dir() / (name_of(model) or "")
+    listed = hashlib.sha256(repr(_folders(folder)).encode()).hexdigest()
+    return f"{_name(split)} {len(split)} {listed}"
 
 
 def _name(split: Source) -> str:

@@ -2,40 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import streamlit as st
 
 from app import controls, families, loaders
+from app.controls.basics import select
 from app.data_set import flipping
 from app.data_set.charts import charts, totals
 from app.data_set.doubt import doubt
 from app.data_set.flipping import Flips
 from app.data_set.gallery import class_names, gallery
+from app.data_set.passes import Pass, missing, run_all
 from app.data_set.taking import take_along
 from app.loaders import dataset
-from app.loaders.dataset import Outcomes
 from app.records import Model
 from app.texts import plain
 
 PAGE = "data_set"
 SIZES = {200: "200", 1000: "1,000", 5000: "5,000", 1_000_000: "All"}
 VIEWS = {"cost": "What it costs", "doubt": "Where people doubt"}
+OWN = "Its own data set"
 NUM_TAUS = 9  # of a network that takes any
 
 
-def evaluate(model: Model, count: int, label: str, tau: float | None = None) -> Outcomes:
-    """Run the network, with a progress bar; what has run is kept."""
-    total = min(count, len(dataset.source(model)))
-    label = plain(label)
-    bar = st.progress(0.0, f"{label}: 0 of {total:,} images")
-    parts = []
-    for done, part in dataset.run(model, count, tau):
-        parts.append(part)
-        bar.progress(done / total, f"{label}: {done:,} of {total:,} images")
-    bar.empty()
-    return dataset.join(parts)
+def on(model: Model, data: str) -> Model:
+    """The network, with what it is to be tested on."""
+    return model if data == OWN else dataset.on_folder(model, data)
 
 
 controls.heading(
@@ -76,11 +71,18 @@ with st.container(border=True):
             help=f"{what}, to find the images whose answer changes with τ, and where.",
         )
     tau = None
+    cells = st.columns([5, 4, 4], vertical_alignment="bottom")
     if model.tau_range is not None:
-        cells = st.columns([5, 8], vertical_alignment="bottom")
         with cells[0]:
             tau = controls.choose_tau(PAGE, model)
-        cells[1].caption(controls.any_tau(model))
+        cells[2].caption(controls.any_tau(model))
+    if dataset.folders():
+        with cells[1]:
+            data = select(PAGE, "data", "Images of", [OWN, *dataset.folders()], 0)
+    else:
+        data = OWN
+    with controls.guarded():
+        model = on(model, data)
 if not dataset.is_here(model):
     if dataset.name_of(model) is None:
         st.info(
@@ -104,35 +106,47 @@ if not dataset.is_here(model):
         )
         st.code(dataset.how_to_get_it(model), language=None, wrap_lines=True)
         st.caption("Kept elsewhere? Start the app with TFDS_DATA_DIR set to that folder.")
+    if not dataset.folders():
+        st.caption(
+            "Photographs of your own, one folder for each class, are offered here where the app "
+            "is started with SACT_PHOTOS set to the folder above them."
+        )
     st.stop()
 with controls.guarded():
     split = dataset.source(model)
+    split = split if data == OWN else replace(split, name=data)  # without where it lies
 st.caption(
     f"{plain(split.name)}, {plain(split.split)}: {len(split):,} images with "
     f"{len(split.class_names)} classes."
 )
-this = (model.digest, int(count), with_family, tau)
+passes = [Pass(model, families.title(model), tau)]
+taus: list[float] = []
+if with_family and model.tau_range is not None:
+    taus = loaders.grid(model, NUM_TAUS)
+    passes += [Pass(model, f"{families.title(model)}, at τ = {each:g}", each) for each in taus]
+elif with_family:
+    taus = relatives[0].taus
+    for member, each in zip(relatives[0].models, taus, strict=True):
+        passes.append(Pass(on(member, data), f"{families.title(member)}, at τ = {each:g}"))
+this = (model.digest, int(count), with_family, tau, data)
 if st.button("Run", icon=":material/play_arrow:", key="data_set_run", type="primary"):
     st.session_state["data_set_started"] = this
-if st.session_state.get("data_set_started") != this:
-    st.caption("What has run once is kept: asking again, or for more, goes on from there.")
-    st.stop()
 with controls.guarded():
-    outcomes = evaluate(model, int(count), families.title(model), tau)
+    if st.session_state.get("data_set_started") != this and missing(passes, int(count)):
+        st.caption(
+            "What has run once is kept, on disk too: asking again, or for more, goes on from there."
+        )
+        st.stop()
+    outcomes, *every = run_all(passes, int(count))
+    if dataset.unkept():
+        st.warning(
+            f"What has run cannot be kept on disk ({plain(dataset.unkept())}), only until the app "
+            "ends: SACT_CACHE_DIR names another folder.",
+            icon=":material/save:",
+        )
     names = class_names(model)
     flips = None
-    members: list[tuple[Model, float | None]] = []
-    if with_family:
-        if model.tau_range is not None:
-            taus = loaders.grid(model, NUM_TAUS)
-            members = [(model, each) for each in taus]
-        else:
-            taus = relatives[0].taus
-            members = [(member, None) for member in relatives[0].models]
-        every = [
-            evaluate(member, int(count), f"{families.title(member)}, at τ = {each:g}", asked)
-            for (member, asked), each in zip(members, taus, strict=True)
-        ]
+    if every:
         first = dataset.first_flips(np.stack([each.predictions for each in every]))
         flips = Flips(taus, every, first)
     if len(outcomes.left_out):
@@ -160,5 +174,5 @@ with controls.guarded():
         charts(outcomes, names)
         if flips is not None:
             flipping.over_tau(flips)
-        take_along(model, outcomes, names, tau, split, flips, [member for member, _ in members])
+        take_along(model, outcomes, names, tau, split, flips, [each.model for each in passes[1:]])
         gallery(model, outcomes, names, flips, tau)

@@ -179,7 +179,9 @@ def app_env(
     monkeypatch.setenv("SACT_PRETRAINED_DIR", str(pretrained))
     monkeypatch.setenv("SACT_RUNS_DIR", str(tmp_path / "runs"))
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.delenv("SACT_CHECKPOINT_DIRS", raising=False)
+    monkeypatch.setenv("SACT_CACHE_DIR", str(tmp_path / "cache"))
+    for name in ("SACT_CHECKPOINT_DIRS", "SACT_PHOTOS"):
+        monkeypatch.delenv(name, raising=False)
     st.cache_data.clear()
     st.cache_resource.clear()
     running._seconds.clear()
@@ -239,8 +241,10 @@ def server(pretrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         "SACT_PRETRAINED_DIR": str(pretrained),
         "SACT_RUNS_DIR": str(folder / "runs"),
         "TFDS_DATA_DIR": str(folder / "data"),
+        "SACT_CACHE_DIR": str(folder / "cache"),
     }
-    environment.pop("SACT_CHECKPOINT_DIRS", None)
+    for name in ("SACT_CHECKPOINT_DIRS", "SACT_PHOTOS"):
+        environment.pop(name, None)
     command = [sys.executable, "-m", "streamlit", "run", "streamlit_app.py"]
     options = {
         "server.headless": "true",

@@ -625,7 +625,7 @@ class TestDataSet:
         monkeypatch.setattr(dataset, "_open", lambda *_: source)
         return source
 
-    def test_little_memory_changes_no_outcome(self, app_env, a_test_split, monkeypatch):
+    def test_little_memory_changes_no_outcome(self, app_env, a_test_split, tmp_path, monkeypatch):
         from app.loaders import dataset
 
         model = loaders.model("tiny_sact_tau0.005")
@@ -636,6 +636,7 @@ class TestDataSet:
         one = memory.estimate_memory(model.plan, (1, 32, 32, 3))
         monkeypatch.setattr(memory, "available_memory", lambda: 4 * one)
         dataset._part.clear()
+        monkeypatch.setenv("SACT_CACHE_DIR", str(tmp_path / "empty"))
         sizes = []
         monkeypatch.setattr(
             dataset, "forward", lambda n, x, tau: sizes.append(len(x)) or n.forward(x)

@@ -7,6 +7,7 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -1146,6 +1147,86 @@ class TestDataSet:
 
         assert not at.exception
         assert loaders.num_runs() == before
+
+    def test_a_restart_shows_what_has_run(self, with_data):
+        at = run_page("data_set")
+        at.button(key="data_set_run").click().run()
+        shown, before = [metric.value for metric in at.metric], loaders.num_runs()
+        st.cache_data.clear()  # as a restart does
+        again = run_page("data_set")
+
+        assert not again.exception
+        assert [metric.value for metric in again.metric] == shown
+        assert loaders.num_runs() == before
+        # More of them, or others, are asked for.
+        again.button_group(key="data_set_count").set_value(1000).run()
+        assert not again.metric
+        again.button(key="data_set_run").click().run()
+        assert "of 230" in again.metric[0].delta
+
+    def test_what_is_kept_and_damaged_runs_anew(self, with_data, tmp_path):
+        at = run_page("data_set")
+        at.button(key="data_set_run").click().run()
+        shown = [metric.value for metric in at.metric]
+        files = sorted((tmp_path / "cache" / "outcomes").iterdir())
+        assert len(files) == 2
+        for file, data in zip(files, (b"", files[0].read_bytes()[:-30]), strict=True):
+            file.write_bytes(data)
+        st.cache_data.clear()
+        again = run_page("data_set")
+
+        assert not again.exception
+        assert [metric.value for metric in again.metric] == shown
+
+    def test_a_cache_that_takes_nothing_is_one_sentence(self, with_data, tmp_path):
+        (tmp_path / "cache").write_text("no folder")
+        at = run_page("data_set")
+        at.button(key="data_set_run").click().run()
+
+        assert not at.exception
+        assert at.metric[0].label == "Right"
+        assert "What has run cannot be kept on disk" in at.warning[0].value
+
+    def test_a_folder_of_ones_own(self, app_env, tmp_path):
+        for i, name in enumerate(("cat", "dog")):
+            (tmp_path / "mine" / name).mkdir(parents=True)
+            for k in range(5):
+                (tmp_path / "mine" / name / f"{k}.png").write_bytes(png(32, 32, 10 * i + k))
+        app_env.setenv("SACT_PHOTOS", str(tmp_path / "mine"))
+        at = run_page("data_set")
+        assert at.selectbox(key="data_set_data").options == ["Its own data set", "mine"]
+        assert "is not on this machine" in at.info[0].value
+        at.selectbox(key="data_set_data").set_value("mine").run()
+        at.button(key="data_set_run").click().run()
+
+        assert not at.exception
+        assert "held-out:20%: 2 images with 2 classes" in texts(at)
+        assert at.metric[0].delta.endswith("of 2")
+        assert str(tmp_path) not in texts(at)
+
+    def test_passes_have_one_bar_with_the_time_left(self, with_data, monkeypatch):
+        from app.data_set import passes
+
+        said = []
+
+        class Bar:
+            def progress(self, share, text):
+                said.append((share, text))
+
+            def empty(self):
+                pass
+
+        clock = iter(range(0, 10_000, 30))
+        monkeypatch.setattr(passes, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+        monkeypatch.setattr(passes.st, "progress", lambda *_: Bar())
+        at = run_page("data_set", data_set_family="true")
+        at.button(key="data_set_run").click().run()
+
+        assert not at.exception
+        assert said[0][1].endswith("pass 1 of 4: 100 of 200 images, 2 min left")
+        assert said[-1][0] == 1
+        shares = [share for share, _ in said]
+        assert shares == sorted(shares)
 
     def test_photographs_in_natural_sizes(self, photo_env, tmp_path, monkeypatch):
         from app.loaders import dataset
