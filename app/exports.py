@@ -10,7 +10,7 @@ import io
 import json
 import shlex
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -77,14 +77,11 @@ def about(look: Look, run: Run, shown: Shown | None = None) -> dict[str, Any]:
         "fit": look.preprocessing.fit,
         **({} if tau is None else {"tau": tau}),
         "packages": {"sact_core": __version__, "numpy": np.__version__},
+        "version": __version__,
+        "command": command(look, shown or _USUAL, run.result.precision),
     }
     if shown is not None:
-        limits = [float(end) for end in shown.limits]
-        said |= {
-            "command": command(look, shown, run.result.precision),
-            **vars(shown),
-            "limits": limits,
-        }
+        said |= {**vars(shown), "limits": [float(end) for end in shown.limits]}
     return said
 
 
@@ -105,9 +102,9 @@ def colour_bar_png(look: Look, run: Run, shown: Shown) -> bytes:
     return _png(bar, about(look, run, shown))
 
 
-def image_png(picture: Picture) -> bytes:
-    """The image as it was handed in or stands in the data set, as PNG."""
-    return _png(picture.pixels, {"image": picture.name})
+def image_png(picture: Picture, said: Mapping[str, Any] | None = None) -> bytes:
+    """The image as it was handed in or stands in the data set, as PNG that says what it is for."""
+    return _png(picture.pixels, {"image": picture.name, **(said or {})})
 
 
 def hdf5(look: Look, run: Run, shown: Shown | None = None) -> bytes:
@@ -121,16 +118,17 @@ def hdf5(look: Look, run: Run, shown: Shown | None = None) -> bytes:
         return path.read_bytes()
 
 
-def npy(run: Run, metric: str) -> bytes:
-    """The map alone, as NPY [shape=(H, W), float32]."""
+def npz(look: Look, run: Run, shown: Shown) -> bytes:
+    """The map alone, as NPZ: ``map`` [shape=(H, W), float32], and ``about``, a text of JSON."""
     buffer = io.BytesIO()
-    np.save(buffer, run.result.map(metric)[0], allow_pickle=False)
+    said = np.array(json.dumps(about(look, run, shown)))
+    np.savez(buffer, allow_pickle=False, map=run.result.map(shown.metric)[0], about=said)
     return buffer.getvalue()
 
 
-def table(look: Look, run: Run) -> str:
+def table(look: Look, run: Run, shown: Shown | None = None) -> str:
     """What the run did, block by block and unit by unit, as CSV."""
-    said = _columns(look, run)
+    said, origin = _columns(look, run), _origin(look, run, shown)
     rows: list[dict[str, object]] = []
 
     def add(part: str, flops: int, dense: int, active: object = "", places: object = "") -> None:
@@ -142,6 +140,7 @@ def table(look: Look, run: Run) -> str:
                 "dense_flops": dense,
                 "positions_active": active,
                 "positions": places,
+                **origin,
             }
         )
 
@@ -161,7 +160,7 @@ def table(look: Look, run: Run) -> str:
 def layers(look: Look, run: Run, rows: list[dict[str, object]]) -> str:
     """Rows of the FLOPs page, one a layer, as CSV that says what they are of."""
     said = _columns(look, run)
-    return rows_csv([{**said, **row} for row in rows])
+    return rows_csv([{**said, **row, **_origin(look, run)} for row in rows])
 
 
 def photographs(look: Look, pictures: Sequence[tuple[str, str]], rows: Sequence[Row]) -> str:
@@ -210,7 +209,12 @@ def rows_csv(rows: list[dict[str, object]]) -> str:
 
 
 def command(look: Look, shown: Shown, precision: str = "float32", to: str = "--out=maps") -> str:
-    """The command line that gives the same: pictures and numbers, or ``--html=FILE``."""
+    """The command line that gives the same: pictures and numbers, or ``--html=FILE``.
+
+    Of a network without halting, which has no maps, the one that opens this program.
+    """
+    if not look.model.config.halts:
+        return "python -m sact_core.app"
     image, checkpoint = image_word(look.picture), checkpoint_word(look.model)
     words = ["python", "-m", "sact_core.ponder", image, "--checkpoint", checkpoint]
     words += size_words(look)
@@ -274,6 +278,13 @@ def _columns(look: Look, run: Run) -> dict[str, object]:
         "height": height,
         "width": width,
     }
+
+
+def _origin(look: Look, run: Run, shown: Shown | None = None) -> dict[str, object]:
+    """Last columns of a table: where it comes from."""
+    said = about(look, run, shown)
+    names = ("image_size", "fit", "backend", "precision", "version", "command")
+    return {"content_hash": look.model.digest, **{name: said[name] for name in names}}
 
 
 def _colours(run: Run, shown: Shown) -> np.ndarray:

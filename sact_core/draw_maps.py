@@ -24,19 +24,22 @@ import contextlib
 import html
 import os
 import re
+import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sact_core import __version__
 from sact_core.commands import parse, progress, run
 from sact_core.extras import need
 from sact_core.files import make_folder, write_bytes, written_in
 from sact_core.maps import drawing
 from sact_core.maps.drawing import COLOUR_MAPS
+from sact_core.processes import Processes
 
 if TYPE_CHECKING:
     from sact_core.maps.file import MapFile
@@ -73,6 +76,7 @@ def draw(
     scale: str = "percentile",
     colour_map: str = "viridis",
     show_progress: bool = False,
+    command: str = "",
 ) -> list[Drawn]:
     """Draw every map of a file.
 
@@ -91,6 +95,8 @@ def draw(
         One of `sact_core.maps.drawing.COLOUR_MAPS`.
     show_progress : bool
         Show a progress bar on a terminal.
+    command : str
+        What pictures say that they were drawn by, besides what the file says of its origin.
 
     Returns
     -------
@@ -107,12 +113,14 @@ def draw(
     file.check_maps()
     limits = colour_limits(file, metric, scale)
     means = file.mean_costs(metric)
+    said = {**file.provenance, "drawn_by": command, "metric": metric, "colour_map": colour_map}
+    said |= {"drawn_with": __version__, "limits": [float(end) for end in limits]}
     with _swapped(Path(out)) as beside:
-        drawn, sheet = _draw_images(file, beside, means, metric, limits, colour_map, show_progress)
+        drawn, sheet = _draw_images(file, beside, means, said, show_progress)
         bar = drawing.colour_bar(limits, colour_map, METRICS[metric])
-        drawing.write_picture(beside / "colorbar.png", bar)
+        drawing.write_picture(beside / "colorbar.png", bar, said)
         drawing.write_picture(
-            beside / "contact_sheet.png", drawing.contact_sheet(sheet, SHEET_SIDE)
+            beside / "contact_sheet.png", drawing.contact_sheet(sheet, SHEET_SIDE), said
         )
         write_bytes(beside / "index.html", page(file, drawn, metric, limits).encode())
     return drawn
@@ -122,12 +130,11 @@ def _draw_images(
     file: MapFile,
     folder: Path,
     means: np.ndarray,
-    metric: str,
-    limits: tuple[float, float],
-    colour_map: str,
+    said: Mapping[str, Any],
     show_progress: bool,
 ) -> tuple[list[Drawn], list[tuple[list[np.ndarray], str]]]:
-    """Draw each image, cheapest to dearest; also the rows of the contact sheet."""
+    """Draw each image as ``said``, cheapest to dearest; also the rows of the contact sheet."""
+    metric, limits, colour_map = said["metric"], said["limits"], said["colour_map"]
     order = np.argsort(means, kind="stable")
     digits = len(f"{means.max():.2f}")  # so that names sort as numbers do
     drawn: list[Drawn] = []
@@ -149,7 +156,8 @@ def _draw_images(
             for picture, ending in zip(
                 pictures, ("im.jpg", "ponder.png", "overlay.jpg"), strict=True
             ):
-                drawing.write_picture(folder / f"{stem}_{ending}", picture)
+                about = {**said, "image": file.name(i)}
+                drawing.write_picture(folder / f"{stem}_{ending}", picture, about)
             drawn.append(Drawn(stem, caption))
             if place in on_sheet:
                 sheet.append(([drawing.thumbnail(p, SHEET_SIDE) for p in pictures], caption))
@@ -235,11 +243,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
     args = parse(build_parser(), argv)
-    return run(lambda: _draw(args))
+    command = Processes().command("draw_maps", argv)
+    return run(lambda: _draw(args, command))
 
 
-def _draw(args: argparse.Namespace) -> int:
+def _draw(args: argparse.Namespace, command: str) -> int:
     from sact_core.maps.file import MapError, MapFile
     from sact_core.maps.parts import unfinished
 
@@ -250,7 +260,7 @@ def _draw(args: argparse.Namespace) -> int:
     if not args.force and (old := next(_drawn_before(out), None)):
         raise FileExistsError(f"{old} exists; give --force to replace what was drawn before")
     with MapFile(path) as file:
-        options: dict[str, Any] = {"metric": args.metric, "scale": args.scale}
+        options: dict[str, Any] = {"metric": args.metric, "scale": args.scale, "command": command}
         drawn = draw(file, out, colour_map=args.colour_map, show_progress=True, **options)
         low, high = colour_limits(file, args.metric, args.scale)
     print(

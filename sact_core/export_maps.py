@@ -124,6 +124,7 @@ def export(
             raise ValueError(f"{name} must be at least 1, got {value}")
     at = {} if net.tau is None else {"tau": net.tau}
     provenance = (provenance or {}) | {"precision": net.precision} | at
+    provenance |= {"image_size": preprocessing.image_size, "fit": preprocessing.fit}
     total = min(num_examples or len(source), len(source))
     job = {
         **source.identity,
@@ -382,6 +383,7 @@ def _provenance(args: argparse.Namespace, source: Source, command: str) -> dict[
         "checkpoint": {"name": Path(args.checkpoint).name, "content_hash": header.content_hash},
         "examples": source.identity,
         "backend": args.backend,
+        "version": __version__,
         "packages": {"sact_core": __version__, "numpy": np.__version__},
     }
 

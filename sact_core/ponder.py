@@ -198,7 +198,7 @@ def write_outputs(
     stem : Path
         Beginning of the files' names; see `ENDINGS`.
     provenance : dict
-        What the numbers' file says of its origin; plain JSON values.
+        What the files say of their origin; plain JSON values.
     colour_map : str
         One of `sact_core.maps.drawing.COLOUR_MAPS`.
     scale : str
@@ -227,12 +227,15 @@ def write_outputs(
     between = between or limits(net, values, scale, metric)
     colours = drawing.colour(values, between, colour_map)
     paths = [stem.with_name(stem.name + ending) for ending in ENDINGS]
+    said = {**provenance, "image": pondered.name, "input_size": list(pondered.result.input_size)}
+    said |= {"metric": metric, "colour_map": colour_map, "limits": [float(b) for b in between]}
+    said["opacity"] = opacity
     for path, picture in zip(
         paths, (pixels, colours, drawing.blend(pixels, colours, opacity)), strict=False
     ):
-        drawing.write_picture(path, drawing.enlarge(picture))
+        drawing.write_picture(path, drawing.enlarge(picture), said)
     bar = drawing.colour_bar(between, colour_map, LABELS[metric])
-    drawing.write_picture(paths[3], bar)
+    drawing.write_picture(paths[3], bar, said)
     about = map_attributes(net.config, net.class_names, provenance)
     rows = map_rows(net.config, pondered.seen.x, pondered.result, [pondered.name])
     write_maps(paths[4], rows, about)
@@ -313,6 +316,7 @@ def _ponder_all(args: argparse.Namespace, command: str) -> int:
     preprocessing = net.preprocessing_for(args.image_size, fit)
     net = spend_target(net, args, lambda: _readable(args.images), fit)
     provenance = _provenance(net, args, command)
+    provenance |= {"image_size": preprocessing.image_size, "fit": preprocessing.fit}
     if args.out is not None:
         make_folder(args.out)
     if args.html is None:
@@ -479,6 +483,7 @@ def _provenance(net: Net, args: argparse.Namespace, command: str) -> dict[str, A
         "backend": net.backend,
         "precision": net.precision,
         **({} if net.tau is None else {"tau": net.tau}),
+        "version": __version__,
         "packages": {"sact_core": __version__, "numpy": np.__version__},
     }
 

@@ -69,12 +69,13 @@ def take_home(choice: controls.Choice) -> None:
             partial(exports.colour_bar_png, look, run, shown),
         ),
         ("Arrays", f"{stem}.h5", partial(exports.hdf5, look, run, shown)),
-        ("Map as array", f"{drawn_stem}_map.npy", partial(exports.npy, run, metric)),
-        ("Numbers", f"{stem}.csv", partial(exports.table, look, run)),
+        ("Map as array", f"{drawn_stem}_map.npz", partial(exports.npz, look, run, shown)),
+        ("Numbers", f"{stem}.csv", partial(exports.table, look, run, shown)),
     ]
     if look.picture.origin != "example":
         own = f"{exports.image_stem(look.picture)}.png"
-        files.append(("Image", own, partial(exports.image_png, look.picture)))
+        said = exports.about(look, run, shown)
+        files.append(("Image", own, partial(exports.image_png, look.picture, said)))
     at = position(run) if look.model.config.by_position else None
     with st.container(horizontal=True):
         controls.hand_on("explore", f"{stem}.html", partial(interactive, look, run, shown, at))

@@ -327,7 +327,10 @@ def _print_taus(args: argparse.Namespace, curve: TauCurve, curves: Sequence[Curv
     if not args.json:
         print(f"\n{rival_table(curve, rivals[0])}")
     if args.plot is not None:
-        plot_rival(args.plot, curve, rivals[0], file)
+        job = curves[0].job
+        found = [(file, job.at_tau(tau), each) for tau, each in curve.metrics.items()]
+        found += rivals[0].found
+        plot_rival(args.plot, curve, rivals[0], file, about_found(found, args.command))
         if not args.json:
             print(f"drawn: {args.plot}")
 
@@ -357,7 +360,8 @@ def _print_changes(args: argparse.Namespace, curve: Curve) -> None:
 
 def _print_sizes(args: argparse.Namespace, curves: Sequence[Curve]) -> None:
     if args.plot is not None:
-        plot_sizes(args.plot, curves)
+        found = [found for each in curves for found in each.found]
+        plot_sizes(args.plot, curves, about_found(found, args.command))
     if args.json:
         networks = [curve.as_json() for curve in curves]
         print(json.dumps({"networks": networks, "version": __version__, "command": args.command}))

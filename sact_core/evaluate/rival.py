@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from sact_core.evaluate.sizes import Curve, sizes_table
+from sact_core.evaluate.sizes import Curve, save_plot, sizes_table
 from sact_core.evaluate.taus import TauCurve
-from sact_core.files import written_beside
 from sact_core.measures.metrics import ACCURACY, Metrics
 
 FLOPS = "Total Flops/mean"
@@ -55,7 +54,13 @@ def rival_table(curve: TauCurve, rival: Curve) -> str:
     return "\n".join(lines)
 
 
-def plot_rival(path: str | Path, curve: TauCurve, rival: Curve, file: str) -> None:
+def plot_rival(
+    path: str | Path,
+    curve: TauCurve,
+    rival: Curve,
+    file: str,
+    about: Mapping[str, Any] | None = None,
+) -> None:
     """Draw accuracy against FLOPs: one network by tau, the rival by size.
 
     Parameters
@@ -66,6 +71,8 @@ def plot_rival(path: str | Path, curve: TauCurve, rival: Curve, file: str) -> No
         What was measured.
     file : str
         The first network's.
+    about : mapping, optional
+        As in `sact_core.evaluate.sizes.plot_sizes`.
 
     Raises
     ------
@@ -100,5 +107,4 @@ def plot_rival(path: str | Path, curve: TauCurve, rival: Curve, file: str) -> No
     axes.grid(alpha=0.3)
     axes.legend(loc="best", fontsize=8)
     figure.tight_layout()
-    with written_beside(path) as beside:
-        figure.savefig(beside, format=Path(path).suffix[1:].lower())
+    save_plot(path, figure, about or {})

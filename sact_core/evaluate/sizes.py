@@ -8,7 +8,7 @@ longer side where their aspect is kept.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 from sact_core.checkpoint import read_header
 from sact_core.data.records import Unreadable
 from sact_core.extras import need
-from sact_core.files import written_beside
+from sact_core.files import write_bytes
 from sact_core.measures.metrics import Metrics, rights
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from sact_core.evaluate.run import Job
     from sact_core.processes import Processes
 
@@ -138,7 +140,9 @@ def sizes_table(curve: Curve) -> str:
     return "\n".join(lines)
 
 
-def plot_sizes(path: str | Path, curves: Sequence[Curve]) -> None:
+def plot_sizes(
+    path: str | Path, curves: Sequence[Curve], about: Mapping[str, Any] | None = None
+) -> None:
     """Draw accuracy against FLOPs, a line for each network and a point for each size.
 
     Parameters
@@ -147,6 +151,8 @@ def plot_sizes(path: str | Path, curves: Sequence[Curve]) -> None:
         Ends in one of `PLOT_SUFFIXES`; a file that is there is replaced.
     curves : sequence of Curve
         What `measure` has filled.
+    about : mapping, optional
+        What the file says of its origin, as of `sact_core.evaluate.results.about_found`.
 
     Raises
     ------
@@ -178,5 +184,19 @@ def plot_sizes(path: str | Path, curves: Sequence[Curve]) -> None:
     axes.grid(alpha=0.3)
     axes.legend(loc="best", fontsize=8)
     figure.tight_layout()
-    with written_beside(path) as beside:
-        figure.savefig(beside, format=Path(path).suffix[1:].lower())
+    save_plot(path, figure, about or {})
+
+
+def save_plot(path: str | Path, figure: Figure, about: Mapping[str, Any]) -> None:
+    """Write a plot, with where it comes from inside.
+
+    Raises
+    ------
+    OSError
+        As `sact_core.files.write_bytes`.
+    """
+    from sact_core import __version__
+    from sact_core.figure.saving import figure_bytes
+
+    told = {"title": "accuracy against FLOPs", "version": __version__, **about}
+    write_bytes(path, figure_bytes(Path(path).suffix.lower(), figure, told, figure.dpi))

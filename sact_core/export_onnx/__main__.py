@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 
 from sact_core.commands import parse, refuse_existing, run
 from sact_core.commands.flags import TAU
 from sact_core.extras import need
+from sact_core.processes import Processes
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -28,11 +30,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
     args = parse(build_parser(), argv)
-    return run(lambda: _export(args), stopped="stopped: nothing was written")
+    command = Processes().command("export_onnx", argv)
+    return run(lambda: _export(args, command), stopped="stopped: nothing was written")
 
 
-def _export(args: argparse.Namespace) -> None:
+def _export(args: argparse.Namespace, command: str) -> None:
     need("onnx", "export_onnx")
     refuse_existing(args.out, args.force)
     from sact_core.checkpoint import read
@@ -40,7 +44,7 @@ def _export(args: argparse.Namespace) -> None:
     from sact_core.files import write_bytes
 
     checkpoint = read(args.file)
-    model = export(checkpoint, args.tau, args.clamp_tau, args.early_exit)
+    model = export(checkpoint, args.tau, args.clamp_tau, args.early_exit, command)
     data = model.SerializeToString()
     write_bytes(args.out, data)
     outputs = ", ".join(output.name for output in model.graph.output)

@@ -33,6 +33,7 @@ def export(
     tau: float | None = None,
     clamp_tau: bool = False,
     early_exit: bool = False,
+    command: str | None = None,
 ) -> Any:
     """Make the ONNX model of a checkpoint.
 
@@ -47,12 +48,14 @@ def export(
         Take the nearest end of the range for a tau out of range.
     early_exit : bool
         As `make_model`.
+    command : str, optional
+        What it is made by.
 
     Returns
     -------
     onnx.ModelProto
         See `make_model`; its metadata says config, tau, preprocessing, class names,
-        provenance and content hash as JSON, and in words what the input must be.
+        provenance, content hash, version and command as JSON, and in words what the input must be.
 
     Raises
     ------
@@ -78,6 +81,8 @@ def export(
         "provenance": checkpoint.provenance,
         "content_hash": content_hash(checkpoint),
         "early_exit": early_exit,
+        "version": __version__,
+        "command": command,
     }
     properties = {key: json.dumps(value) for key, value in told.items()}
     properties["input"] = describe_input(checkpoint.preprocessing, plan.divisor)

@@ -8,7 +8,8 @@ stays a square.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from sact_core.files import write_bytes
 COLOUR_MAPS = ("viridis", "cividis", "inferno", "magma", "plasma")
 MIN_SIDE = 256  # smaller pictures are enlarged
 STRIP_PIXELS = 1 << 18  # drawn at a time
+MAX_COMMENT = 65_000  # bytes of a comment in JPEG
 
 
 def colour(values: np.ndarray, limits: tuple[float, float], colour_map: str) -> np.ndarray:
@@ -152,7 +154,9 @@ def enlarge(picture: np.ndarray, min_side: int = MIN_SIDE) -> np.ndarray:
     return picture.repeat(factor, 0).repeat(factor, 1)
 
 
-def write_picture(path: str | Path, picture: np.ndarray) -> None:
+def write_picture(
+    path: str | Path, picture: np.ndarray, about: Mapping[str, Any] | None = None
+) -> None:
     """Write a PNG or, by its name, a JPEG file, beside and renamed.
 
     Parameters
@@ -161,16 +165,23 @@ def write_picture(path: str | Path, picture: np.ndarray) -> None:
         Ends in ``.png`` or ``.jpg``.
     picture : np.ndarray [shape=(h, w, 3), uint8]
         RGB.
+    about : mapping, optional
+        What it shows and where it comes from, as JSON in the comment of the file.
 
     Raises
     ------
     OSError
         As `sact_core.files.write_bytes`.
     """
-    from PIL import Image
+    from PIL import Image, PngImagePlugin
 
-    jpeg = Path(path).suffix == ".jpg"
+    jpeg, text = Path(path).suffix == ".jpg", json.dumps(about or {})
     options: dict[str, Any] = {"quality": 95, "subsampling": 0} if jpeg else {"optimize": False}
+    if about and jpeg:
+        options["comment"] = text.encode()[:MAX_COMMENT]
+    elif about:
+        options["pnginfo"] = PngImagePlugin.PngInfo()
+        options["pnginfo"].add_itxt("Comment", text)
     out = io.BytesIO()
     Image.fromarray(picture).save(out, "JPEG" if jpeg else "PNG", **options)
     write_bytes(path, out.getvalue())

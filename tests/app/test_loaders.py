@@ -431,8 +431,12 @@ class TestExports:
             assert said["input_size"] == [32, 32]
             assert said["limits"] == [6, 12]
 
-        values = np.load(io.BytesIO(exports.npy(run, "num_units")))
-        assert np.array_equal(values, run.result.map("num_units")[0])
+        shown = replace(shown, metric="num_units")
+        with np.load(io.BytesIO(exports.npz(look, run, shown))) as found:
+            assert np.array_equal(found["map"], run.result.map("num_units")[0])
+            assert json.loads(found["about"].item()) == json.loads(
+                json.dumps(exports.about(look, run, shown))
+            )
         with h5py.File(io.BytesIO(exports.hdf5(Look(model, picture), run))) as file:
             assert np.array_equal(file["ponder_cost_map"][0, ..., 0], run.result.map()[0])
 
