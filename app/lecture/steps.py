@@ -68,7 +68,7 @@ STEPS = (
         "up to 1 − ε. Nobody told the network what a cup is worth: it learned where thinking "
         "longer helps its answer. Squares are positions of late blocks, which stand for large "
         "patches of the image.",
-        settings={"image": "Coffee", "row": "120", "column": "20"},
+        settings={"image": "Coffee", "row": "60", "column": "20"},
         taus={"tau": "0.2"},
         networks=("checkpoint",),
     ),

@@ -12,7 +12,7 @@ PAGE = "start"
 
 def contents() -> None:
     """Every step, with a link to it."""
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="start_ways"):
         with st.container(key="start_next", width="content"):
             bar.link(1, "Begin", ":material/arrow_forward:", "right")
         presented = bar.presenting()
@@ -25,12 +25,13 @@ def contents() -> None:
             help="Large type and no side bar, on every page; light or dark as in the menu at the "
             "top right.",
         )
-        controls.page_link("glossary", "What the words mean", ":material/dictionary:")
-    for number, step in enumerate(steps.STEPS, 1):
-        left, right = st.columns([2, 5], vertical_alignment="center")
-        with left:
-            bar.link(number, f"{number} · {step.title}")
-        right.caption(step.do)
+    with st.container(key="start_steps"):
+        for number, step in enumerate(steps.STEPS, 1):
+            left, right = st.columns([2, 5], vertical_alignment="center")
+            with left:
+                bar.link(number, f"{number} · {step.title}")
+            right.caption(step.do)
+    controls.page_link("glossary", "What the words mean", ":material/dictionary:")
 
 
 def figure() -> None:

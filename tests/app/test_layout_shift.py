@@ -44,7 +44,19 @@ def layout_shift(shifts):
 
 @pytest.mark.parametrize("size", [(1440, 900), (390, 844)], ids=["desk", "phone"])
 @pytest.mark.parametrize(
-    "path", ["/", "/sweep", "/compare", "/halting_lab", "/flops", "/data_set", "/runs", "/check"]
+    "path",
+    [
+        "/",
+        "/start",
+        "/start?lecture=1",
+        "/sweep",
+        "/compare",
+        "/halting_lab",
+        "/flops",
+        "/data_set",
+        "/runs",
+        "/check",
+    ],
 )
 def test_nothing_moves(browser, server, path, size):
     context = browser.new_context(viewport={"width": size[0], "height": size[1]})
