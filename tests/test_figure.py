@@ -325,7 +325,7 @@ def test_legends_and_titles_tell_networks_apart(photo, tmp_path, monkeypatch):
         assert f">{name}<" in curve.read_text()
     words = ["maps", photo, "--checkpoint", *files, "--backend", "reference", "--out", out]
     assert main([*map(str, words)]) == 0
-    for name in ("τ = 0.02", "τ = 0.05", "a.h5", "d.h5", "ResNet-8 ACT, 1/2 width"):
+    for name in ("τ = 0.02", "τ = 0.05", "a.h5", "d.h5", "ResNet-8 ACT, 1/2", "width"):  # wrapped
         assert f">{name}<" in out.read_text()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from functools import partial
 
 import streamlit as st
@@ -139,10 +138,9 @@ def hand_on(
     with st.container(horizontal=True):
         controls.hand_on("compare", f"{file}.html", partial(interactive, looks, names, runs, shown))
         view = st.session_state.get("compare_view", "side")
-        wrapped = ["\n".join(textwrap.wrap(name, 24)) for name in names]
         which = drawn_ones[: 2 if view == "swipe" else None]
         drawing = drawn.side_by_side(
-            looks, runs, wrapped, shown, which=which, difference=view == "difference"
+            looks, runs, names, shown, which=which, difference=view == "difference"
         )
         controls.figures("compare", file, [drawing])
 

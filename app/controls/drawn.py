@@ -69,7 +69,7 @@ def figures(key: str, stem: str, drawings: Sequence[Drawing]) -> None:
                     on_click="ignore",
                     icon=":material/download:",
                 )
-        st.image(seen, width="stretch", alt=f"The figure: {drawing.about['title']}")
+        st.image(seen, width="content", alt=f"The figure: {drawing.about['title']}")
 
 
 @st.fragment

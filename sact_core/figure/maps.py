@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -209,7 +210,14 @@ def draw(
     across = max(
         (width - 7 * num_bars * line) / (1 + len(columns)) - line, 0.1
     )  # inches of one picture
-    height = sum(across * each + 2.2 * line for each in tall) + 2 * line
+    # What stands above a column is no wider than it; a letter takes about half its size.
+    most = max(int(across / line / 0.55), 8)
+    titles = [
+        [part for text in title.split("\n") for part in textwrap.wrap(text, most) or [""]]
+        for title in columns
+    ]
+    above = max(map(len, titles), default=1)
+    height = sum(across * each + 2.2 * line for each in tall) + (0.7 + 1.3 * above) * line
     figure = Figure((width, height), layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.subplots(len(images), 1 + len(columns), squeeze=False, height_ratios=tall)
@@ -236,8 +244,8 @@ def draw(
             place.text(0.5, -0.03, cell.note, transform=place.transAxes, ha="center", va="top")
             if cell.opacity == 1 or shown not in bars:
                 bars[shown] = drawn
-    for place, title in zip(grid[0], ["image", *columns], strict=True):
-        place.set_title(title)
+    for place, words in zip(grid[0], [["image"], *titles], strict=True):
+        place.set_title("\n".join(words))
     for shown, drawn in reversed(bars.items()):  # the first one beside the maps
         bar = figure.colorbar(drawn, ax=grid, label=shown.label, aspect=30)
         if bar.solids is not None:
