@@ -99,6 +99,10 @@ RULES: dict[str, dict[str, Rule]] = {
         "which": one_of("All", "Mistakes", "Change with τ"),
         "class": name,
         "page": number(1, 1e9, whole=True),
+        "view": one_of("What it costs", "Where people doubt"),
+        "differ": one_of(
+            "Dear to the network, easy for people", "Cheap for the network, hard for people"
+        ),
     },
     "photographs": {**_FITTED, **_NETWORK, "place": name},
     "runs": {"chosen": name},
