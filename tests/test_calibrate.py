@@ -15,7 +15,8 @@ from sact_core.backends import reference
 from sact_core.calibrate import scales
 from sact_core.calibrate.__main__ import METHODS, main
 from sact_core.checkpoint import CheckpointError, content_hash, read, write
-from sact_core.config import default_preprocessing
+from sact_core.config import NetworkConfig, default_preprocessing
+from sact_core.parameters import init_params
 from sact_core.plans import build_plan
 from sact_core.quantisation import (
     MAX_PRODUCTS,
@@ -174,6 +175,19 @@ def test_what_cannot_be_calibrated_is_one_sentence(network, photos, tmp_path, ca
         other = replace(read(network), params=params | change)
         write(tmp_path / "other.h5", other)
         assert message in said(*data, of=str(tmp_path / "other.h5"))
+
+
+def test_the_mobile_family_is_refused_in_one_sentence(photos, tmp_path, capsys):
+    config = NetworkConfig("mobile", (1,) * 7, num_classes=3, halting="none")
+    network = checkpoint.Checkpoint(
+        config, init_params(build_plan(config)), default_preprocessing("mobile")
+    )
+    write(tmp_path / "mobile.h5", network)
+    out = tmp_path / "out.h5"
+    data = ["--dataset", str(photos), "--out", str(out)]
+    assert main([str(tmp_path / "mobile.h5"), *data]) == 2
+    assert "there is no int8 for the mobile family, whose depthwise" in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_only_what_is_needed_is_looked_at(rng):
