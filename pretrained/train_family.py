@@ -267,9 +267,9 @@ class Shop:
             self._keep_figures(run, header, curve_of if any_tau else None)
             return
         target = self.pretrained / f"{run.ships}.h5"
-        made = last.read_bytes()
-        if not target.exists() or target.read_bytes() != made:
-            write_bytes(target, made)
+        # The same weights may hold scales for int8 since, which the run's own file does not.
+        if not target.exists() or not _same_network(read_header(target), header):
+            write_bytes(target, last.read_bytes())
         curve = target.with_suffix(".curve.json")
         if any_tau and not _is_of(curve, header.content_hash):
             write_bytes(curve, _text(curve_of(target)))
@@ -291,6 +291,10 @@ class Shop:
         path = self.pretrained / f"{run.ships}.h5"
         ours = (self.runs.name, run.name)
         return path if any(Path(made).parts[-2:] == ours for made in _run_dirs(path)) else Path()
+
+
+def _same_network(one: Header, other: Header) -> bool:
+    return one.content_hash == other.content_hash and one.provenance == other.provenance
 
 
 def in_order(family: Sequence[Run], wanted: Sequence[str]) -> list[Run]:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
@@ -157,6 +158,18 @@ def test_a_shipped_file_of_another_run_is_made_anew(shop, folder):
     trainer = Trainer()
     assert train_all([FIRST, SECOND], shop, trainer, no_curve, lambda text: None) == 0
     assert names(trainer) == ["second"]
+
+
+def test_scales_that_a_shipped_file_was_given_stay(shop):
+    leave(shop.last("first"), 10)
+    leave(shop.last("second"), 10)
+    assert train_all([FIRST, SECOND], shop, Trainer(), no_curve, lambda text: None) == 0
+    made = shop.pretrained / "net.h5"
+    with h5py.File(made, "a") as file:
+        file.attrs["int8"] = "scales"
+    kept = made.read_bytes()
+    assert train_all([FIRST, SECOND], shop, Trainer(), no_curve, lambda text: None) == 0
+    assert made.read_bytes() == kept
 
 
 AGAIN = Run("second_seed4", (), start="first", ships="net", seed=4, repeats=True)
