@@ -28,7 +28,7 @@ from app.records import Model
 from sact_core.backends import load
 from sact_core.checkpoint import read_header
 from tests.app.conftest import CHROMIUM, FLAGS, ROOT, write_family
-from tests.app.test_pages import png
+from tests.app.pages import png
 
 MEMORY_LIMIT = 2 << 30
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sact_core.checkpoint import read, write
-from tests.app.test_pages import PAGES, run_page, texts
+from tests.app.pages import PAGES, run_page, texts
 
 #: Pages that run a network as soon as they are opened.
 RUN_AT_ONCE = {"explore", "compare", "sweep", "flops"}

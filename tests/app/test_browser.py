@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.app.test_pages import png
+from tests.app.pages import png
 
 pytestmark = pytest.mark.browser
 

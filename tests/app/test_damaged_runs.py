@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sact_core.train import __main__ as train
-from tests.app.test_pages import run_page
+from tests.app.pages import run_page
 from tests.training import flags, write_data_set
 
 Damage = Callable[[Path], Any]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.app.conftest import CLASSES
-from tests.app.test_pages import run_page, texts
+from tests.app.pages import run_page, texts
 
 COUNT = 60
 

@@ -22,7 +22,7 @@ from sact_core.figure.__main__ import main
 from sact_core.figure.saving import FIGURES
 from sact_core.tables import TABLES
 from tests.app.conftest import CLASSES, ROOT
-from tests.app.test_pages import ANY, ANY_FAMILY, run_page
+from tests.app.pages import ANY, ANY_FAMILY, run_page
 from tests.test_figure import images_of
 
 DESCRIPTION = ".//{http://purl.org/dc/elements/1.1/}description"

@@ -13,7 +13,7 @@ from app import controls, loaders
 from app.records import Look
 from sact_core import ponder
 from tests.app.conftest import ROOT
-from tests.app.test_pages import ANY, ANY_FAMILY, run_page
+from tests.app.pages import ANY, ANY_FAMILY, run_page
 
 
 def document(page: bytes) -> dict:

@@ -15,7 +15,7 @@ from sact_core.checkpoint import write
 from sact_core.config import NetworkConfig, Preprocessing
 from sact_core.data.imagenet import imagenet_classes
 from tests.app.conftest import make_checkpoint
-from tests.app.test_pages import run_page, texts
+from tests.app.pages import run_page, texts
 
 SHAPE = {"units_per_block": (1, 2, 1, 1, 3, 2, 1), "base_channels": 2, "num_classes": 1000}
 TAUS = {"halting": "sact", "tau_conditioned": True, "tau_low": 0.001, "tau_high": 0.1}

@@ -10,7 +10,7 @@ import pytest
 from app import links, loaders
 from app.lecture import glossary, steps
 from tests.app.conftest import ROOT
-from tests.app.test_pages import ANY, PAGES, run_page, texts
+from tests.app.pages import ANY, PAGES, run_page, texts
 
 NUMBERS = range(1, len(steps.STEPS) + 1)
 

@@ -6,7 +6,7 @@ import pytest
 
 from app import links
 from tests.app.conftest import ROOT
-from tests.app.test_pages import ANY, run_page
+from tests.app.pages import ANY, run_page
 
 NONSENSE = ["", "1e400", "nan", "-1e400", "elephant", "9" * 400, "[m](http://evil.example)"]
 

@@ -14,8 +14,8 @@ import streamlit as st
 from app import loaders
 from sact_core import __version__
 from tests.app.conftest import ROOT
+from tests.app.pages import ANY, run_page
 from tests.app.test_drawn import with_data
-from tests.app.test_pages import ANY, run_page
 
 __all__ = ["with_data"]  # a fixture
 

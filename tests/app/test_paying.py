@@ -14,7 +14,7 @@ from app.paying import Where
 from sact_core.benchmark.break_even import Cell
 from sact_core.benchmark.process import SideError
 from sact_core.config import NetworkConfig
-from tests.app.test_pages import run_page, texts
+from tests.app.pages import run_page, texts
 from tests.test_benchmark_map import made
 
 SACT = NetworkConfig(units_per_block=(2, 1, 1), base_channels=4, halting="sact")

@@ -15,7 +15,7 @@ from app.loaders import many, saving, visits
 from app.photographs import rows as running
 from app.records import Look
 from app.times import Times, Timing
-from tests.app.test_pages import png, run_page, texts
+from tests.app.pages import png, run_page, texts
 
 PAGE = "photographs"
 

@@ -20,7 +20,7 @@ from app.texts import code_span, figure_text, file_stem, plain, plain_lines, sho
 from sact_core.checkpoint import CheckpointError, read, read_header, write
 from sact_core.config import NetworkConfig
 from tests.app.conftest import make_checkpoint
-from tests.app.test_pages import PAGES, make_run, png, run_page
+from tests.app.pages import PAGES, make_run, png, run_page
 
 #: Harmless, if they are read as anything: nobody is at this address.
 MARKS = [

@@ -11,7 +11,7 @@ from app import loaders
 from app.folders import InputError
 from app.loaders import costs, turns
 from app.records import Look
-from tests.app.test_pages import run_page
+from tests.app.pages import run_page
 
 
 def visits(monkeypatch):
