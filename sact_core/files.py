@@ -114,7 +114,7 @@ def written_in(folder: str | Path) -> Iterator[None]:
         raise type(error)(f"cannot write {folder}: {_reason(error, inside)}") from error
 
 
-def require_writable(path: str | Path) -> None:
+def require_writable(path: str | os.PathLike[str]) -> None:
     """Refuse now what `written_beside` would refuse when a long work is done.
 
     Raises

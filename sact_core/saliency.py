@@ -40,7 +40,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sact_core import __version__
-from sact_core.commands import at_least_one, parse, progress, refuse_existing, run
+from sact_core.commands import (
+    at_least_one,
+    parse,
+    progress,
+    refuse_existing,
+    refuse_unwritable,
+    run,
+)
 from sact_core.commands.over_split import Priced, add_networks, priced
 from sact_core.extras import need
 from sact_core.figure.looks import MOST, Look, draw_to
@@ -146,7 +153,7 @@ def _check_outputs(args: argparse.Namespace) -> None:
             continue
         if Path(file).suffix.lower() not in known:
             raise ValueError(f"--{flag} {shown(file)} must end in {' '.join(known)}")
-        refuse_existing(file, args.force)
+        refuse_unwritable(file, args.force)
     if not 2 <= args.width <= 50:
         raise ValueError(f"--width must be from 2 to 50, got {args.width:g}")
     if args.figure is not None:

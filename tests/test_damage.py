@@ -195,6 +195,8 @@ class TestCommand:
             (["worst", "--bound", "0"], "--bound must be from 1 to 255"),
             (["worst", "--taus", "0.01", "0.02"], "worst is of one network at one price"),
             (["worst", "--image-size", "20"], "--image-size is of --image"),
+            (["worst", "--out", "none/it.png"], "cannot write none/it.png: the folder none does"),
+            (["kinds", "--out", "none/it.md"], "cannot write none/it.md: the folder none does"),
             (["worst", "--image", "absent.jpg"], "there is no file absent.jpg"),
             (["worst", "--steps", "99999"], "--steps takes 10000 at most"),
         ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -197,8 +198,11 @@ class TestPeople:
         answers, names = answers_of(npy(COUNTS), "it"), np.array([f"t_{i}" for i in range(5)])
         with pytest.raises(DataError, match="answers of 3 classes, the images have 10"):
             join(answers, names, LABELS, 10)
-        with pytest.raises(DataError, match=r"on 5 images, and none .* images 0 to 9: is it"):
+        with pytest.raises(DataError, match=r"on 5 images, not on all of images 0 to 9: is it"):
             join(answers, np.array(["t_0", "t_9"]), LABELS[:2], 3)
+        for few in (COUNTS[:2], np.vstack([COUNTS[:2], np.zeros((3, 3))])):
+            with pytest.raises(DataError, match=r"has answers on 2 of these .* take 3 at least"):
+                join(answers_of(npy(few), "it"), names[: len(few)], LABELS[: len(few)], 3)
         with pytest.raises(DataError, match=r"image cat\.png has no number"):
             join(answers, np.array(["cat.png"]), LABELS[:1], 3)
 
@@ -209,7 +213,8 @@ class TestPeople:
             (np.array([1, 2]), r"has shape \(2,\)"),
             (np.array([[1, -2]]), "holds no counts"),
             (np.array([[1, np.inf]]), "holds no counts"),
-            (np.array([[0, 0]]), "holds no counts"),
+            (np.array([[0, 0]]), "has no answer on any of 1 images"),
+            (np.full((2, 3), np.nan), "has no answer on any of 2 images"),
             (np.array([[1, None]], object), "no .npy file of numbers"),
         ],
     )
@@ -218,6 +223,11 @@ class TestPeople:
     ) -> None:
         with pytest.raises(DataError, match=said):
             read_answers(saved(array, tmp_path / "it.npy"))
+
+    def test_a_pipe_is_not_waited_for(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "it.npy")
+        with pytest.raises(DataError, match="is no ordinary file"):
+            read_answers(tmp_path / "it.npy")
 
     def test_bytes_of_anything_are_refused(self) -> None:
         for data in (b"", b"PK\x03\x04", npy(COUNTS)[:-3], b"\x93NUMPY\x01\x00v\x00{'descr'"):
@@ -490,6 +500,10 @@ class TestCommand:
         [
             (["--labels", "absent.npy"], "there is no file absent.npy"),
             (["--out", "it.txt"], "--out it.txt must end in .svg"),
+            (["--out", "none/it.md"], "cannot write none/it.md: the folder none does not exist"),
+            (["--keep", "/proc/it"], "cannot write /proc/it"),
+            (["--num-examples", "2"], "has answers on 2 of these 2 images; correlations take 3"),
+            (["--out", "it.png", "--taus", *map(str, np.linspace(0.01, 0.05, 7))], "room for 6"),
             (["--resamples", "3"], "--resamples must be from 10 to 100000"),
             (["--taus", "5"], "tau"),
             (["--width", "99"], "--width must be from 2 to 50"),
@@ -498,16 +512,19 @@ class TestCommand:
     )
     def test_bad_flags_are_one_sentence(
         self, made: dict[str, str], more: list[str], said: str,
-        capsys: pytest.CaptureFixture[str],
+        capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
     ) -> None:  # fmt: skip
+        monkeypatch.setattr(passes, "run_pass", lambda *_, **__: pytest.fail("run before"))
         assert command.main(flags(made, *more)) == 2
         err = capsys.readouterr().err
         assert said in err
         assert err.count("\n") == 1
 
     def test_answers_in_another_order_are_refused(
-        self, made: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+        self, made: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:  # fmt: skip
+        monkeypatch.setattr(passes, "run_pass", lambda *_, **__: pytest.fail("run before"))
         counts = np.load(made["counts"])
         np.save(tmp_path / "other.npy", np.roll(counts, 7, axis=0))
         assert command.main(flags(made, "--labels", str(tmp_path / "other.npy"))) == 2

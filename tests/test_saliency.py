@@ -216,8 +216,10 @@ def test_what_cannot_be_used_is_named_and_counted(folder, checkpoint, rng, capsy
         (["--blur", "-1", "--centre-weight", "0"], "--blur must be from 0 to 1"),
         (["--blur", "0", "--centre-weight", "-1"], "--centre-weight must be from 0 to 1"),
         (["--num-examples", "0"], "--num-examples must be at least 1"),
-        (["--num-examples", "1"], "left to score: give --blur"),
+        (["--num-examples", "1"], "there are too few for both: give --blur"),
         (["--image-size", "0"], "image_size"),
+        (["--table", "none/it.md"], "cannot write none/it.md: the folder none does not exist"),
+        (["--figure", "none/it.svg"], "cannot write none/it.svg: the folder none does not exist"),
     ],
 )
 def test_a_mistake_is_one_sentence(folder, checkpoint, capsys, changes, reason):
@@ -235,10 +237,11 @@ def test_folders_and_networks_that_do_not_fit(tmp_path, folder, checkpoint, net,
     assert "has no folder Stimuli: name the folder of CAT2000" in err
     for path in (folder / "FIXATIONLOCS").rglob("*.mat"):
         path.unlink()
-    with pytest.raises(ValueError, match=r"none of the photographs .* Action/001.png: its fixat"):
-        command.score(net, stimuli(folder), 32, (0, 0))
-    with pytest.raises(ValueError, match="left to choose"):
-        command.score(net, stimuli(folder), 32)
+    for processing in ((0, 0), None):  # nor is a flag to blame where it is chosen
+        with pytest.raises(
+            ValueError, match=r"^none of \d+ photographs .* Action/001.png: its fix"
+        ):
+            command.score(net, stimuli(folder), 32, processing)
     vanilla = NetworkConfig(units_per_block=(1, 1, 1), base_channels=4, num_classes=3)
     params = random_params(np.random.default_rng(1), vanilla)
     made = checkpoints.Checkpoint(vanilla, params, Preprocessing("cifar", 16))

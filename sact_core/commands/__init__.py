@@ -17,7 +17,13 @@ from sact_core.commands.flags import (
     spend_target,
 )
 from sact_core.commands.numbers import at_least_one, parse
-from sact_core.commands.running import progress, refuse_existing, run, run_together
+from sact_core.commands.running import (
+    progress,
+    refuse_existing,
+    refuse_unwritable,
+    run,
+    run_together,
+)
 
 __all__ = [
     "BACKENDS",
@@ -33,6 +39,7 @@ __all__ = [
     "progress",
     "read_class_names",
     "refuse_existing",
+    "refuse_unwritable",
     "run",
     "run_together",
     "spend_target",

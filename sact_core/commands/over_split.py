@@ -172,7 +172,7 @@ def kept(
     ValueError, OSError
         As `run_pass` and `sact_core.measures.passes.kept_pass`.
     """
-    from sact_core.files import make_folder
+    from sact_core.files import make_folder, require_writable
     from sact_core.measures.passes import about_pass, kept_pass, run_pass
 
     total = min(args.num_examples or len(source), len(source))
@@ -184,5 +184,6 @@ def kept(
     keep = None if args.keep is None else Path(args.keep)
     if keep is not None:
         make_folder(keep)
+        require_writable(keep / "pass.npz")
     key = {"content_hash": one.record["content_hash"]} | about_pass(one.net, source, total)
     return kept_pass(keep, key | changed, work, one.record["file"].removesuffix(".h5"))

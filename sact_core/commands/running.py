@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from sact_core.extras import sentence
+from sact_core.files import require_writable
 from sact_core.processes import Agreed, Processes, Stopped
 from sact_core.resources import memory_sentence
 from sact_core.texts import escaped, plain
@@ -154,6 +155,18 @@ def refuse_existing(path: str | os.PathLike[str], force: bool) -> None:
         raise IsADirectoryError(f"cannot write {os.fspath(path)}: it is a folder; name a file")
     if os.path.lexists(path) and not force:
         raise FileExistsError(f"{os.fspath(path)} exists; give --force to replace it")
+
+
+def refuse_unwritable(path: str | os.PathLike[str], force: bool) -> None:
+    """Refuse, before a long work, a file that could not be written after it.
+
+    Raises
+    ------
+    OSError
+        As `refuse_existing`, or if its folder is absent or takes no files.
+    """
+    refuse_existing(path, force)
+    require_writable(path)
 
 
 def progress(

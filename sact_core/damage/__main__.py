@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from sact_core import __version__
-from sact_core.commands import at_least_one, parse, progress, refuse_existing, run
+from sact_core.commands import at_least_one, parse, progress, refuse_unwritable, run
 from sact_core.commands.over_split import Priced, add_passes, kept, over_split, priced
 from sact_core.damage.kinds import KINDS, STRENGTHS, damage
 from sact_core.extras import need
@@ -294,7 +294,7 @@ def _check(args: argparse.Namespace, known: Sequence[str]) -> list[Path]:
     for path in paths:
         if path.suffix.lower() not in known:
             raise ValueError(f"--out {shown(path)} must end in {' '.join(known)}")
-        refuse_existing(path, args.force)
+        refuse_unwritable(path, args.force)
     if any(path.suffix.lower() in FIGURES for path in paths):
         need("plots", "a figure", "matplotlib")
     return paths

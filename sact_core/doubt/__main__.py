@@ -27,14 +27,21 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from sact_core import __version__
-from sact_core.commands import parse, refuse_existing, run
-from sact_core.commands.over_split import add_passes, kept, over_split
+from sact_core.commands import parse, refuse_unwritable, run
+from sact_core.commands.over_split import Priced, add_passes, kept, over_split
 from sact_core.figure.saving import FIGURES
 from sact_core.processes import Processes
 from sact_core.tables import TABLES, write_table
 from sact_core.texts import shown
+
+if TYPE_CHECKING:
+    from sact_core.data.source import Source
+    from sact_core.measures.people import Answers
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -87,8 +94,10 @@ def _doubt(args: argparse.Namespace, command: str) -> None:
         raise ValueError(f"--seed must be 0 at least, got {args.seed}")
     paths = _outputs(args)
     answers = read_answers(args.labels, args.data_dir)
+    networks = list(over_split(args))
+    _check(networks, answers, paths, args.num_examples)
     found = []
-    for network, source in over_split(args):
+    for network, source in networks:
         one = kept(network, source, args)
         people = join(answers, one.names, one.labels, network.net.config.num_classes)
         found.append(network.record | find(one, people, resamples, args.seed))
@@ -118,6 +127,35 @@ def _doubt(args: argparse.Namespace, command: str) -> None:
 _TOLD = ("network", "file", "content_hash", "tau", "precision", "data_set", "split")
 
 
+def _check(
+    networks: Sequence[tuple[Priced, Source]],
+    answers: Answers,
+    paths: Sequence[Path],
+    num_examples: int | None,
+) -> None:
+    """Refuse answers of other images and figures without room, before any network runs."""
+    from sact_core.data.classes import class_numbers
+    from sact_core.data.records import Record
+    from sact_core.doubt.drawing import check_room
+    from sact_core.measures.people import join
+
+    if any(path.suffix.lower() in FIGURES for path in paths):
+        check_room(len(networks))
+    seen = set()
+    for network, source in networks:
+        if (network.file, id(source)) in seen:  # at another tau
+            continue
+        seen.add((network.file, id(source)))
+        net = network.net
+        classes = net.config.num_classes
+        numbers = class_numbers(net.class_names, classes, source.class_names, source.name)
+        total = min(num_examples or len(source), len(source))
+        there = [r for _, r in source.encoded(range(total)) if isinstance(r, Record)]
+        if there:  # else the pass says why none can be read
+            names = np.array([record.name for record in there])
+            join(answers, names, numbers[[record.label for record in there]], classes)
+
+
 def _outputs(args: argparse.Namespace) -> list[Path]:
     """Files that are asked for, before anything is run."""
     from sact_core.extras import need
@@ -126,7 +164,7 @@ def _outputs(args: argparse.Namespace) -> list[Path]:
     for path in paths:
         if path.suffix.lower() not in (*FIGURES, *TABLES):
             raise ValueError(f"--out {shown(path)} must end in {' '.join((*FIGURES, *TABLES))}")
-        refuse_existing(path, args.force)
+        refuse_unwritable(path, args.force)
     if any(path.suffix.lower() in FIGURES for path in paths):
         need("plots", "a figure", "matplotlib")
     if not 2 <= args.width <= 50:

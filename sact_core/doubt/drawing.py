@@ -46,10 +46,21 @@ def draw_to(
     """
     from sact_core.figure.saving import style, write_figure
 
-    if len(found) > MOST_LINES:
-        raise ValueError(f"a figure has room for {MOST_LINES} networks and taus, got {len(found)}")
+    check_room(len(found))
     with style(FONT_SIZE):
         write_figure(path, draw(found, width), about)
+
+
+def check_room(count: int) -> None:
+    """Refuse more networks than a panel has room for.
+
+    Raises
+    ------
+    ValueError
+        If there are.
+    """
+    if count > MOST_LINES:
+        raise ValueError(f"a figure has room for {MOST_LINES} networks and taus, got {count}")
 
 
 def draw(found: Sequence[Mapping[str, Any]], width: float) -> Figure:

@@ -70,7 +70,7 @@ from sact_core.commands import (
     add_network,
     at_least_one,
     parse,
-    refuse_existing,
+    refuse_unwritable,
     run_together,
 )
 from sact_core.config import FITS
@@ -98,7 +98,6 @@ from sact_core.evaluate.taus import (
     print_taus,
 )
 from sact_core.evaluate.watch import watch
-from sact_core.files import require_writable
 from sact_core.processes import Processes
 from sact_core.tables import TABLES
 
@@ -254,8 +253,7 @@ def _check(args: argparse.Namespace, processes: Processes) -> None:
         check_by_image(args.per_image)
     check_tables(args.table or ())
     for path in [*(args.table or ()), *([args.per_image] if args.per_image else [])]:
-        refuse_existing(path, args.force)
-        require_writable(path)
+        refuse_unwritable(path, args.force)
     if args.against is not None:
         check_against(args, processes)
     if args.watch is not None and processes.world > 1:
@@ -277,7 +275,7 @@ def _check(args: argparse.Namespace, processes: Processes) -> None:
     parse_sizes(args.sizes)
     if args.plot is not None:
         check_plot(args.plot)
-        refuse_existing(args.plot, args.force)
+        refuse_unwritable(args.plot, args.force)
 
 
 def _check_rival(args: argparse.Namespace) -> None:
@@ -290,7 +288,7 @@ def _check_rival(args: argparse.Namespace) -> None:
     parse_sizes(args.sizes)
     if args.plot is not None:
         check_plot(args.plot)
-        refuse_existing(args.plot, args.force)
+        refuse_unwritable(args.plot, args.force)
 
 
 def _of_rival(args: argparse.Namespace) -> argparse.Namespace:

@@ -22,7 +22,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sact_core import __version__
-from sact_core.commands import add_network, build_network, parse, refuse_existing, run, spend_target
+from sact_core.commands import (
+    add_network,
+    build_network,
+    parse,
+    refuse_unwritable,
+    run,
+    spend_target,
+)
 from sact_core.config import FITS
 from sact_core.extras import need
 from sact_core.figure.maps import FONT_SIZE, LABELS, MOST_COLUMNS, MOST_ROWS, WIDTH
@@ -117,7 +124,7 @@ def _draw(args: argparse.Namespace, command: str) -> None:
     for path in paths:
         if path.suffix.lower() not in known:
             raise ValueError(f"--out {shown(path)} must end in one of {' '.join(known)}")
-        refuse_existing(path, args.force)
+        refuse_unwritable(path, args.force)
     for flag, most in (("width", 50), ("height", 50), ("font_size", 100)):
         value = getattr(args, flag, None)
         if value is not None and not 0.5 <= value <= most:

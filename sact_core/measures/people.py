@@ -13,6 +13,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from sact_core.texts import shown
 
 #: Below, the answers are of other images than the labels.
 LEAST_AGREEMENT = 0.9
+#: Images that people answered on, without which there is nothing to correlate.
+LEAST_IMAGES = 3
 #: Bytes that a file of answers may have.
 MOST_BYTES = 1 << 26
 #: The data set of TFDS that has answers.
@@ -110,9 +113,13 @@ def read_answers(source: str | Path, data_dir: str | Path | None = None) -> Answ
     if re.split("[/:]", str(source))[0] == TFDS_NAME:
         return _read_tfds(str(source), data_dir)
     path = Path(source)
-    size = path.stat().st_size
-    if size > MOST_BYTES:
-        raise DataError(f"{shown(path)} has {size:,} bytes; counts of people's answers are few")
+    facts = path.stat()
+    if not (stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode)):
+        raise DataError(f"{shown(path)} is no ordinary file")  # a pipe would be waited for
+    if facts.st_size > MOST_BYTES:
+        raise DataError(
+            f"{shown(path)} has {facts.st_size:,} bytes; counts of people's answers are few"
+        )
     return answers_of(path.read_bytes(), shown(path))
 
 
@@ -141,7 +148,9 @@ def answers_of(data: bytes, name: str) -> Answers:
     values = counts.astype(np.float64)
     nobody = np.isnan(values).all(1) | (values == 0).all(1)
     there = values[~nobody]
-    if not len(there) or not np.isfinite(there).all() or there.min() < 0:
+    if not len(there):
+        raise DataError(f"{name} has no answer on any of {len(values):,} images")
+    if not np.isfinite(there).all() or there.min() < 0:
         raise DataError(f"{name} holds no counts: they are finite, and 0 at least")
     values[nobody] = np.nan
     return Answers(values / values.sum(1, keepdims=True), name)
@@ -164,8 +173,9 @@ def join(answers: Answers, names: np.ndarray, labels: np.ndarray, num_classes: i
     Raises
     ------
     DataError
-        If a name has no number or nobody answered on any image, answers are on other classes
-        or on fewer images, or they agree with the labels on less than nine in ten.
+        If a name has no number, answers are on other classes or on fewer images, people
+        answered on fewer than `LEAST_IMAGES` of these, or they agree with the labels on less
+        than nine in ten.
     """
     if answers.shares.shape[1] != num_classes:
         raise DataError(
@@ -183,15 +193,21 @@ def join(answers: Answers, names: np.ndarray, labels: np.ndarray, num_classes: i
     for rows in _rows(answers, numbers):
         shares = answers.shares[rows]
         answered = ~np.isnan(shares).any(1)
-        if answered.any():
-            agrees = shares[answered].argmax(1) == labels[answered]
-            tries.append(Joined(shares, float(agrees.mean())))
+        agrees = shares[answered].argmax(1) == labels[answered]
+        tries.append(Joined(shares, float(agrees.mean()) if answered.any() else 0.0))
     if not tries:
         raise DataError(
-            f"{answers.name} has answers on {len(answers):,} images, and none of them on all of "
-            f"images {numbers.min():,} to {numbers.max():,}: is it of another split?"
+            f"{answers.name} has answers on {len(answers):,} images, not on all of images "
+            f"{numbers.min():,} to {numbers.max():,}: is it of another split?"
         )
-    best = max(tries, key=lambda joined: joined.agreement)
+    enough = [joined for joined in tries if joined.answered.sum() >= LEAST_IMAGES]
+    if not enough:
+        most = max(joined.answered.sum() for joined in tries)
+        raise DataError(
+            f"{answers.name} has answers on {most} of these {len(numbers):,} images; correlations "
+            f"take {LEAST_IMAGES} at least"
+        )
+    best = max(enough, key=lambda joined: joined.agreement)
     if best.agreement < LEAST_AGREEMENT:
         raise DataError(
             f"{answers.name} agrees with the labels on {best.agreement:.1%} of the images, where "

@@ -140,7 +140,7 @@ def score(
         places = _places(found)
         rest = [s for s, place in zip(found, places, strict=True) if place % 2]
         chosen_on = [s for s, place in zip(found, places, strict=True) if not place % 2]
-        processing, blur_alone, num_chosen_on = _choose(maps(chosen_on))
+        processing, blur_alone, num_chosen_on = _choose(maps(chosen_on), skipped)
     result = Saliency(*processing, num_chosen_on, skipped=skipped, blur_alone=blur_alone)
     for stimulus, values, fixations in maps(rest):
         processed = post_process(values, *processing)
@@ -182,11 +182,11 @@ def table(result: Saliency) -> str:
 
 
 def _choose(
-    maps: Iterable[tuple[Stimulus, np.ndarray, np.ndarray]],
+    maps: Iterable[tuple[Stimulus, np.ndarray, np.ndarray]], skipped: dict[str, str]
 ) -> tuple[tuple[float, float], float, int]:
     """Choose the post-processing that scores best, and the blur that does without the centre.
 
-    Also on how many photographs.
+    Also on how many photographs. ``skipped`` names those that ``maps`` has left out.
     """
     totals = np.zeros((len(BLURS), len(CENTRE_WEIGHTS)))
     count = 0
@@ -197,10 +197,7 @@ def _choose(
             for j, weight in enumerate(CENTRE_WEIGHTS):
                 totals[i, j] += auc_judd(mix(blurred, weight), fixations)
     if not count:
-        raise ValueError(
-            "no photograph is left to choose the post-processing on: give --blur and "
-            "--centre-weight"
-        )
+        raise ValueError(_none_left(skipped))
     best, weight_at = np.unravel_index(totals.argmax(), totals.shape)
     alone = BLURS[int(totals[:, 0].argmax())]
     return (BLURS[best], CENTRE_WEIGHTS[weight_at]), alone, count
@@ -218,6 +215,9 @@ def _places(found: Sequence[Stimulus]) -> list[int]:
 
 def _none_left(skipped: dict[str, str]) -> str:
     if not skipped:
-        return "no photograph is left to score: give --blur and --centre-weight"
+        return (
+            "one half of the photographs chooses the post-processing, the other is scored, and "
+            "there are too few for both: give --blur and --centre-weight"
+        )
     name, reason = next(iter(skipped.items()))
-    return f"none of the photographs can be scored; {name}: {reason}"
+    return f"none of {len(skipped):,} photographs can be used; {name}: {reason}"

@@ -109,7 +109,7 @@ def test_a_network_that_never_halts_has_entropy_alone(with_data, tmp_path):
     ("data", "said"),
     [
         (npy(np.roll(answers(), 3, axis=0)), "agrees with the labels on"),
-        (npy(answers(20)), "20 images, and none of them on all of images 1 to 60"),
+        (npy(answers(20)), "20 images, not on all of images 1 to 60"),
         (npy(answers()[:, :7]), "answers of 7 classes, the images have 10"),
         (b"no such thing", "is no .npy file of numbers"),
     ],
