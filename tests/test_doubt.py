@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -458,7 +459,7 @@ class TestCommand:
     ) -> None:  # fmt: skip
         monkeypatch.chdir(tmp_path)
         argv = flags(made, "--taus", "0.002", "0.05", "--keep", "kept")
-        out = ["--out", "it.png", "it.svg", "it.md", "it.csv"]
+        out = ["--out", "it.png", "it.svg", "it.md", "it.csv", "--per-image", "images.csv"]
         assert command.main([*argv, *out]) == 0
         said = capsys.readouterr()
         assert said.err == ""
@@ -481,6 +482,36 @@ class TestCommand:
         assert one["correlations"]["ponder_cost"].keys() >= {"people_entropy", "edges"}
         assert len(one["galleries"]["dear_to_network"]) == 12
 
+    def test_every_image_is_a_row_with_peoples_answers(
+        self, made: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        counts = np.load(made["counts"])
+        counts[5] = 0
+        labels = saved(counts, tmp_path / "counts.npy")
+        out = [tmp_path / f"images{ending}" for ending in (".csv", ".parquet")]
+        for path in out:
+            more = ["--taus", "0.002", "0.05", "--labels", str(labels), "--per-image", str(path)]
+            assert command.main(flags(made, *more)) == 0
+            assert f"written: {path}" in capsys.readouterr().out
+        lines = [s for s in out[0].read_text().splitlines() if not s.startswith("#")]
+        rows = list(csv.DictReader(lines))
+        assert [row["tau"] for row in rows] == 24 * ["0.002"] + 24 * ["0.05"]
+        for row in rows:
+            number = number_of(row["image"])
+            chosen = counts[number] / max(1, counts[number].sum())
+            if number == 5:
+                assert (row["people_entropy"], row["people_disagreement"]) == ("", "")
+                continue
+            bits = -sum(p * np.log2(p) for p in chosen if p)
+            assert float(row["people_entropy"]) == pytest.approx(bits, abs=1e-8)
+            assert float(row["people_disagreement"]) == pytest.approx(1 - chosen.max())
+            assert row["right"] == str(int(row["label"] == row["prediction"]))
+            blocks = [float(row[f"block{i}/ponder_cost"]) for i in (1, 2, 3)]
+            assert float(row["ponder_cost"]) == pytest.approx(sum(blocks))
+        read = need_package("pyarrow.parquet").read_table(out[1])
+        assert read.column_names == list(rows[0])
+        assert read.column("flops").to_pylist() == [int(row["flops"]) for row in rows]
+
     def test_the_same_answers_are_asked_for_in_any_order(
         self, made: dict[str, str], capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -500,6 +531,8 @@ class TestCommand:
         [
             (["--labels", "absent.npy"], "there is no file absent.npy"),
             (["--out", "it.txt"], "--out it.txt must end in .svg"),
+            (["--per-image", "it.txt"], "--per-image it.txt must end in .csv or .parquet"),
+            (["--per-image", "none/it.csv"], "cannot write none/it.csv: the folder none does"),
             (["--out", "none/it.md"], "cannot write none/it.md: the folder none does not exist"),
             (["--keep", "/proc/it"], "cannot write /proc/it"),
             (["--num-examples", "2"], "has answers on 2 of these 2 images; correlations take 3"),

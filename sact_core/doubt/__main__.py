@@ -17,7 +17,8 @@ right or wrong, people's entropy and disagreement, and, as controls, the image's
 and colourfulness. Prints rank correlations, partial ones given the controls, areas under the
 ROC curve of what finds errors, calibration by cost, and the images where network and people
 differ most; all with percentile bootstrap intervals, and beside them what shuffled answers
-give. ``--keep`` holds the passes, so that only the statistics are computed anew.
+give. ``--per-image`` writes all that is known of each image (CSV, or Parquet by pyarrow);
+``--keep`` holds the passes, so that only the statistics are computed anew.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from sact_core.commands import parse, refuse_unwritable, run
 from sact_core.commands.over_split import Priced, add_passes, kept, over_split
 from sact_core.figure.saving import FIGURES
 from sact_core.processes import Processes
-from sact_core.tables import TABLES, write_table
+from sact_core.tables import ROWS, TABLES, check_rows, write_rows, write_table
 from sact_core.texts import shown
 
 if TYPE_CHECKING:
@@ -67,8 +68,13 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help=f"figures and tables, that end in {' '.join((*FIGURES, *TABLES))}",
     )
+    add(
+        "--per-image",
+        metavar="FILE",
+        help=f"write what came of each image, and people's answers ({', '.join(ROWS)})",
+    )
     add("--width", type=float, default=9.0, help="of figures, in inches (default: 9)")
-    add("--force", action="store_true", help="replace files of --out")
+    add("--force", action="store_true", help="replace files")
     add("--json", action="store_true", help="print one JSON object")
     return parser
 
@@ -82,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _doubt(args: argparse.Namespace, command: str) -> None:
-    from sact_core.doubt import words
+    from sact_core.doubt import by_image, words
     from sact_core.doubt.findings import find
     from sact_core.measures.people import join, read_answers
     from sact_core.measures.ranks import RESAMPLES
@@ -96,11 +102,12 @@ def _doubt(args: argparse.Namespace, command: str) -> None:
     answers = read_answers(args.labels, args.data_dir)
     networks = list(over_split(args))
     _check(networks, answers, paths, args.num_examples)
-    found = []
+    found, ran = [], []
     for network, source in networks:
         one = kept(network, source, args)
         people = join(answers, one.names, one.labels, network.net.config.num_classes)
         found.append(network.record | find(one, people, resamples, args.seed))
+        ran.append((network.record, one, people))
     about = {
         "title": "ponder cost and people's doubt",
         "version": __version__,
@@ -116,6 +123,13 @@ def _doubt(args: argparse.Namespace, command: str) -> None:
             from sact_core.doubt.drawing import draw_to
 
             draw_to(path, found, args.width, about)
+    if args.per_image is not None:
+        header = by_image.header([one for _, one, _ in ran])
+        blocks = sum(name.startswith("block") for name in header)
+        rows = [row for each in ran for row in by_image.rows(*each, blocks)]
+        about = about | {"title": "every image: what it cost, and what people answered"}
+        write_rows(args.per_image, header, rows, about)
+        paths.append(Path(args.per_image))
     if args.json:
         print(json.dumps({"labels": shown(args.labels), "networks": found}))
         return
@@ -165,6 +179,9 @@ def _outputs(args: argparse.Namespace) -> list[Path]:
         if path.suffix.lower() not in (*FIGURES, *TABLES):
             raise ValueError(f"--out {shown(path)} must end in {' '.join((*FIGURES, *TABLES))}")
         refuse_unwritable(path, args.force)
+    if args.per_image is not None:
+        check_rows(args.per_image)
+        refuse_unwritable(args.per_image, args.force)
     if any(path.suffix.lower() in FIGURES for path in paths):
         need("plots", "a figure", "matplotlib")
     if not 2 <= args.width <= 50:

@@ -76,7 +76,6 @@ from sact_core.commands import (
 from sact_core.config import FITS
 from sact_core.data.records import Unreadable
 from sact_core.evaluate.changes import check_against, count_changes
-from sact_core.evaluate.images import ENDINGS, check_by_image
 from sact_core.evaluate.results import Found, about_found, check_tables, write_tables
 from sact_core.evaluate.rival import as_json, plot_rival, rival_table
 from sact_core.evaluate.run import BATCH, prepare_job
@@ -99,7 +98,7 @@ from sact_core.evaluate.taus import (
 )
 from sact_core.evaluate.watch import watch
 from sact_core.processes import Processes
-from sact_core.tables import TABLES
+from sact_core.tables import ROWS, TABLES, check_rows
 
 if TYPE_CHECKING:
     from sact_core.evaluate.run import Job
@@ -140,7 +139,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("--plot", metavar="FILE", help="draw accuracy against FLOPs by size (.png, .svg, .pdf)")
     add("--table", nargs="+", metavar="FILE", help=f"write a table ({', '.join(TABLES)})")
-    add("--per-image", metavar="FILE", help=f"write what came of each image ({', '.join(ENDINGS)})")
+    add("--per-image", metavar="FILE", help=f"write what came of each image ({', '.join(ROWS)})")
     add("--force", action="store_true", help="replace files that exist")
     tau = add_network(
         parser,
@@ -250,7 +249,7 @@ def _check(args: argparse.Namespace, processes: Processes) -> None:
     if args.sizes is not None and args.rival is None and args.per_image is not None:
         raise ValueError("--per-image is of one size: leave --sizes out")
     if args.per_image is not None:
-        check_by_image(args.per_image)
+        check_rows(args.per_image)
     check_tables(args.table or ())
     for path in [*(args.table or ()), *([args.per_image] if args.per_image else [])]:
         refuse_unwritable(path, args.force)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sact_core.files import write_bytes
 from sact_core.flops import dense_flops
-from sact_core.tables import about_lines, about_texts
+from sact_core.tables import write_rows
 from sact_core.texts import shown
 
 if TYPE_CHECKING:
@@ -21,31 +17,8 @@ if TYPE_CHECKING:
     from sact_core.processes import Processes
     from sact_core.result import Result
 
-#: Endings of files by image.
-ENDINGS = (".csv", ".parquet")
-
 #: An image's place in the order in which they are taken, and its name: of a folder its path.
 Place = tuple[int, str]
-
-
-def check_by_image(path: str) -> None:
-    """Refuse a file that could not be written.
-
-    Raises
-    ------
-    ValueError
-        If its ending is none of `ENDINGS`, or it is Parquet and pyarrow is not installed.
-    """
-    import importlib.util
-
-    ending = Path(path).suffix.lower()
-    if ending not in ENDINGS:
-        raise ValueError(f"--per-image {shown(path)} must end in {' or '.join(ENDINGS)}")
-    if ending == ".parquet" and importlib.util.find_spec("pyarrow") is None:
-        raise ValueError(
-            "a Parquet file needs pyarrow, which is not installed: pip install pyarrow, or let "
-            "--per-image end in .csv"
-        )
 
 
 @dataclass
@@ -104,35 +77,8 @@ class ByImage:
         names = [block.name for block in net.plan.blocks] if net.config.halts else []
         header = ["number", "image", "tau", "label", "prediction", "sure", "right", "flops"]
         header += ["share", *(f"{name}/ponder_cost" for name in names)]
-        if Path(path).suffix.lower() == ".parquet":
-            write_bytes(path, _parquet(header, self.rows, about))
-            return
-        out = io.StringIO()
-        out.writelines(f"# {line}\n" for line in about_lines(about))
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows([_cell(value) for value in row] for row in self.rows)
-        write_bytes(path, out.getvalue().encode())
+        write_rows(path, header, self.rows, about)
 
 
 def _named(net: Net, index: int) -> str:
     return shown(net.class_names[index]) if net.class_names else str(index)
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, bool):
-        return int(value)
-    return f"{value:.9g}" if isinstance(value, float) else value
-
-
-def _parquet(
-    header: Sequence[str], rows: Sequence[Sequence[Any]], about: Mapping[str, Any]
-) -> bytes:
-    import pyarrow
-    from pyarrow import parquet
-
-    columns = {name: [row[i] for row in rows] for i, name in enumerate(header)}
-    table = pyarrow.table(columns).replace_schema_metadata(about_texts(about))
-    out = io.BytesIO()
-    parquet.write_table(table, out)
-    return out.getvalue()
