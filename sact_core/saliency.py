@@ -52,6 +52,7 @@ from sact_core.commands.over_split import Priced, add_networks, priced
 from sact_core.extras import need
 from sact_core.figure.looks import MOST, Look, draw_to
 from sact_core.figure.saving import FIGURES
+from sact_core.files import make_folder, require_writable
 from sact_core.measures.cat2000 import Stimulus, read_stimulus, stimuli
 from sact_core.measures.gaze import auc_judd, blur
 from sact_core.measures.saliency import SCORES, Saliency, score, table
@@ -111,6 +112,11 @@ def _score(args: argparse.Namespace, command: str) -> None:
     pictures = {} if args.out is None else {s.name: _picture(Path(args.out), s) for s in found}
     for picture in pictures.values():
         refuse_existing(picture, args.force)
+    if args.out is not None:
+        make_folder(args.out)
+    for folder in {picture.parent for picture in pictures.values()}:
+        make_folder(folder)
+        require_writable(folder / "map.png")
     results = []
     looks: list[Look] = []
 
@@ -254,7 +260,6 @@ def _write_map(path: Path, values: np.ndarray, size: tuple[int, int]) -> None:
 
     from sact_core.maps.drawing import write_picture
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     picture = Image.fromarray(values.astype(np.float32))
     large = np.asarray(picture.resize(size[::-1], Image.Resampling.BILINEAR))
     write_picture(path, np.rint(large * 255).clip(0, 255).astype(np.uint8))

@@ -532,6 +532,7 @@ class TestCommand:
             (["--labels", "absent.npy"], "there is no file absent.npy"),
             (["--out", "it.txt"], "--out it.txt must end in .svg"),
             (["--per-image", "it.txt"], "--per-image it.txt must end in .csv or .parquet"),
+            (["--per-image", "it.csv", "--out", "it.csv"], "--out and --per-image both name it"),
             (["--per-image", "none/it.csv"], "cannot write none/it.csv: the folder none does"),
             (["--out", "none/it.md"], "cannot write none/it.md: the folder none does not exist"),
             (["--keep", "/proc/it"], "cannot write /proc/it"),

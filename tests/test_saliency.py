@@ -218,6 +218,7 @@ def test_what_cannot_be_used_is_named_and_counted(folder, checkpoint, rng, capsy
         (["--num-examples", "0"], "--num-examples must be at least 1"),
         (["--num-examples", "1"], "there are too few for both: give --blur"),
         (["--image-size", "0"], "image_size"),
+        (["--out", "/proc/it"], "cannot write /proc/it: /proc takes no files"),
         (["--table", "none/it.md"], "cannot write none/it.md: the folder none does not exist"),
         (["--figure", "none/it.svg"], "cannot write none/it.svg: the folder none does not exist"),
     ],

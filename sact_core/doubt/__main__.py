@@ -182,6 +182,8 @@ def _outputs(args: argparse.Namespace) -> list[Path]:
     if args.per_image is not None:
         check_rows(args.per_image)
         refuse_unwritable(args.per_image, args.force)
+        if Path(args.per_image) in paths:
+            raise ValueError(f"--out and --per-image both name {shown(args.per_image)}")
     if any(path.suffix.lower() in FIGURES for path in paths):
         need("plots", "a figure", "matplotlib")
     if not 2 <= args.width <= 50:
