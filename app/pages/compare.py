@@ -18,7 +18,7 @@ PAGE = "compare"
 
 def choose() -> tuple[list[Look], list[Run], Picture]:
     """Two to four checkpoints, at a tau each where they take any, and one image."""
-    with st.container(border=True):
+    with st.container(border=True, key="compare_choice"):
         columns = st.columns([2, 4, 4], vertical_alignment="bottom")
         count = columns[0].segmented_control(
             "Networks",
