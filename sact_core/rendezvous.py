@@ -125,6 +125,7 @@ class SignsOfLife:
 
     def silent(self) -> list[int]:
         """Wait for two signs of life; name the processes that gave none and did not say goodbye."""
+        time.sleep(BEAT + 1)  # the last that a process said before its end is still to be heard
         before = dict(self._heard)
         time.sleep(2 * BEAT + 1)
         return [rank for rank, since in list(self._heard.items()) if since == before[rank]]

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -114,6 +115,8 @@ def test_evaluation_by_two_machines_gives_what_one_gives(
     assert (code, other, nothing) == (0, 0, ""), err
     comp = json.loads(out)
     assert comp.keys() == ref.keys()
+    assert "--batch-size 5" in ref.pop("command")
+    assert comp["command"].startswith("torchrun --nproc-per-node=1 --nnodes=2 ")
     for name, value in ref.items():
         if isinstance(value, float):  # sums of parts round elsewhere in the last digit
             assert comp[name] == pytest.approx(value, rel=1e-12), name
@@ -247,3 +250,14 @@ def test_a_machine_that_dies_ends_the_others(data: Path, tmp_path: Path, how: st
     else:
         assert said[0].startswith("error: process 1 was killed or cannot be reached")
     assert took < 60 + 30  # torchrun itself waits for half a minute
+
+
+def test_what_a_process_said_last_is_no_sign_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be heard after the end of the process that said it."""
+    monkeypatch.setattr(rendezvous, "BEAT", 0.1)
+    signs = object.__new__(rendezvous.SignsOfLife)
+    signs._heard = {1: 0.0, 2: 0.0}
+    heard = threading.Timer(0.1, lambda: signs._heard.update({1: 1.0}))
+    heard.start()
+    assert signs.silent() == [1, 2]
+    heard.join()
