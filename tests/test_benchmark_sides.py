@@ -47,7 +47,7 @@ def test_a_side_answers_as_the_reference(rng, monkeypatch, family, name):
     built = side.build(net.plan, net.engine.params, x, 1, None)
     assert (built.number_format, built.threads) == (side.number_format, 1)
     change = np.abs(built.run() - ref.logits).max() / np.abs(ref.logits).max()
-    if side.number_format == "bfloat16":
+    if side.number_format != "float32":
         assert 1e-4 < change < 0.1
     else:
         assert change < 1e-5

@@ -156,13 +156,13 @@ def run_infer(args: argparse.Namespace) -> int:
     from sact_core.benchmark import against, infer, report, start
     from sact_core.benchmark.machine import machine, software
 
-    sides = _chosen_sides(args.sides)
     at_least_one(args, "rounds", "image_size")
     _check_seconds(args.seconds)
     if not all(0 < ratio <= 1 for ratio in args.ratios or []):
         raise ValueError("--ratios must be above 0 and at most 1")
     for count in args.threads or []:
         thread_count(count)
+    sides = _chosen_sides(args.sides)  # says what it leaves out, so nothing is refused after it
     if args.map is not None:
         return run_map(args, sides)
     if args.batches is not None or args.image_size is not None:
