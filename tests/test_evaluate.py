@@ -74,6 +74,8 @@ def test_all_backends_give_the_same(
     file = str(write_checkpoint(tmp_path / "it.h5"))
     argv = ("--checkpoint", file, "--dataset", data_set, "--batch-size", "4")
     found = {b: run_json(capsys, *argv, "--backend", b) for b in BACKENDS}
+    for name, comp in found.items():
+        assert f"--backend {name}" in comp.pop("command")
     ref = found["reference"]
     assert ref["num_examples"] == 10
     assert 1 < ref["block_2/num_units_mean"] < 3

@@ -39,7 +39,7 @@ sentence = controls.heading(
     ),
 )
 choice = controls.choose(PAGE, brief=True)
-if choice.look.model.config.halting != "sact":
+if not choice.look.model.config.by_position:
     sentence.markdown(SENTENCES[choice.look.model.config.halting])
 controls.run(PAGE, choice)  # an error is said before anything is drawn
 if choice.look.model.config.by_position:

@@ -44,7 +44,7 @@ HOSTILE = " ".join(MARKS)
 #: What would be left of them for somebody who reads Markdown; none is in our own texts.
 READ = re.compile(
     r"(https?://|www\.|\w@)evil|(?<!\\)\[(m\]|31m)|(?<!\\)<(img|a )|:red|:smile:|:material/delete"
-    r"|(?<!\\)\$m|(?<!\\)`m|(?<!\\)\*\*m|^# m|[\x00-\x09\x0b-\x1f\x7f\u202e\ud800-\udfff]",
+    r"|(?<!\\)\$m|(?<!\\)`m|(?<!\\)\*\*m\*|^# m|[\x00-\x09\x0b-\x1f\x7f\u202e\ud800-\udfff]",
     re.IGNORECASE | re.MULTILINE,
 )
 #: Elements, and fields of any, that Streamlit takes as they are.
