@@ -12,6 +12,7 @@ from sact_core import checkpoint as checkpoints
 from sact_core import saliency as command
 from sact_core.backends import Net
 from sact_core.config import NetworkConfig, Preprocessing
+from sact_core.measures import gaze
 from sact_core.measures.cat2000 import read_stimulus, stimuli
 from sact_core.measures.gaze import blur, centre_map, half_by_half, post_process
 from sact_core.measures.saliency import BLURS, CENTRE_WEIGHTS
@@ -265,6 +266,20 @@ def test_people_predict_people(rng):
     one = np.zeros((5, 5), bool)
     one[2, 2] = True
     assert np.isnan(half_by_half(one))
+
+
+def test_people_are_blurred_in_blocks_as_a_whole(monkeypatch):
+    monkeypatch.setattr(gaze, "BLOCK", 7)
+    rng = np.random.default_rng(2)
+    for density in (0.003, 0.1, 0.9):
+        looked = rng.random((45, 60)) < density
+        one, other = gaze._halves(looked, 0)
+        assert not (one & other).any()
+        np.testing.assert_array_equal(one | other, looked)
+        blurred = [blur(half.astype(np.float64), gaze.LOOK_WIDTH) for half in (one, other)]
+        ref = (gaze.auc_judd(blurred[0], other) + gaze.auc_judd(blurred[1], one)) / 2
+        np.testing.assert_allclose(gaze._blurred_looks(one), blurred[0], rtol=1e-10)
+        assert half_by_half(looked) == pytest.approx(ref, abs=1e-3)  # ties may round apart
 
 
 def test_several_prices_as_a_table_and_a_figure(folder, tmp_path, capsys):

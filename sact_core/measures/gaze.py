@@ -22,6 +22,8 @@ CENTRE_WIDTH = 0.25
 #: How far one look says where others look, as a share of the longer side: about a degree of
 #: what people see of a photograph on a screen.
 LOOK_WIDTH = 0.03
+#: Rows and columns that are blurred at a time where a map has a photograph's size.
+BLOCK = 512
 
 
 def auc_judd(saliency: np.ndarray, fixations: np.ndarray) -> float:
@@ -97,19 +99,11 @@ def half_by_half(fixations: np.ndarray, seed: int = 0) -> float:
     float
         AUC-Judd, the mean of both ways; NaN where there are fewer than two fixations.
     """
-    at = np.random.default_rng(seed).permutation(np.flatnonzero(fixations))
-    if len(at) < 2:
+    if np.count_nonzero(fixations) < 2:
         return float("nan")
-    halves = []
-    for some in np.array_split(at, 2):
-        half = np.zeros(fixations.size, bool)
-        half[some] = True
-        halves.append(half.reshape(fixations.shape))
-    scores = [
-        auc_judd(blur(one.astype(np.float64), LOOK_WIDTH), other)
-        for one, other in (halves, halves[::-1])
-    ]
-    return float(np.mean(scores))
+    halves = _halves(fixations, seed)
+    ways = (halves, halves[::-1])
+    return float(np.mean([_auc_in_place(_blurred_looks(one), other) for one, other in ways]))
 
 
 def blur(values: np.ndarray, width: float) -> np.ndarray:
@@ -172,16 +166,74 @@ def _counts(shape: tuple[int, int], fixations: np.ndarray) -> tuple[np.ndarray, 
     """Fixated and other pixels that each position of a map stands for [shape=(h * w,)]."""
     (h, w), (height, width) = shape, fixations.shape
     rows, columns = np.arange(height) * h // height, np.arange(width) * w // width
-    at_row, at_column = np.nonzero(fixations)
-    fixated = np.bincount(rows[at_row] * w + columns[at_column], minlength=h * w)
+    fixated = np.zeros(h * w, np.int64)
+    for some in _blocks(height):
+        at_row, at_column = np.nonzero(fixations[some])
+        fixated += np.bincount(rows[some][at_row] * w + columns[at_column], minlength=h * w)
     pixels = np.outer(np.bincount(rows, minlength=h), np.bincount(columns, minlength=w))
     return fixated, pixels.ravel() - fixated
+
+
+def _halves(fixations: np.ndarray, seed: int) -> list[np.ndarray]:
+    """Split fixations at random into two [each shape=(h, w), bool]."""
+    at = np.random.default_rng(seed).permutation(np.flatnonzero(fixations))
+    halves = []
+    for some in np.array_split(at, 2):
+        half = np.zeros(fixations.size, bool)
+        half[some] = True
+        halves.append(half.reshape(fixations.shape))
+    return halves
+
+
+def _blurred_looks(looks: np.ndarray) -> np.ndarray:
+    """Blur single looks by `LOOK_WIDTH`, as `blur` does [shape=(h, w), float64].
+
+    Of a photograph's size, matrices as `blur` has would take gigabytes: here they are made block
+    by block, and only where someone looked.
+    """
+    height, breadth = looks.shape
+    pixels = LOOK_WIDTH * max(height, breadth)
+    at_row, at_column = np.flatnonzero(looks.any(1)), np.flatnonzero(looks.any(0))
+    looks = looks[np.ix_(at_row, at_column)]
+    blurred = np.empty((height, breadth))
+    for rows in _blocks(height):
+        down = np.zeros((len(rows), len(at_column)))
+        for some in _blocks(len(at_row)):
+            down += _shares(height, pixels, rows, at_row[some]) @ looks[some].astype(np.float64)
+        for columns in _blocks(breadth):
+            across = _shares(breadth, pixels, columns, at_column)
+            np.matmul(
+                down, across.T, out=blurred[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+            )
+    return blurred
+
+
+def _auc_in_place(saliency: np.ndarray, fixations: np.ndarray) -> float:
+    """AUC-Judd of a map of the size of the fixations, which it overwrites instead of copying."""
+    hits = np.sort(saliency[fixations])  # in order they are found faster
+    saliency[fixations] = np.inf  # above every hit, so never counted
+    ranked = saliency.reshape(-1)
+    ranked.sort()
+    beaten = sum(int(np.searchsorted(ranked, hits, side).sum()) for side in ("left", "right"))
+    return beaten / (2 * len(hits) * (ranked.size - len(hits)))
+
+
+def _blocks(side: int) -> list[np.ndarray]:
+    """Places along a side, in blocks of at most `BLOCK`."""
+    return [np.arange(start, min(start + BLOCK, side)) for start in range(0, side, BLOCK)]
 
 
 @lru_cache(maxsize=32)
 def _blurring(side: int, width: float) -> np.ndarray:
     """Matrix that blurs along a side [shape=(side, side)]; every row sums to 1."""
-    apart = np.arange(side)[:, None] - np.arange(side)
-    weights = np.exp(-(apart**2) / (2 * width**2))
-    shares: np.ndarray = weights / weights.sum(1, keepdims=True)
+    return _shares(side, width, np.arange(side), np.arange(side))
+
+
+def _shares(side: int, width: float, to: np.ndarray, of: np.ndarray) -> np.ndarray:
+    """What places ``to`` take of places ``of`` where a side is blurred [shape=(to, of)]."""
+    bell = np.exp(-(np.arange(side) ** 2) / (2 * width**2))
+    up_to = np.cumsum(bell)
+    inside = up_to + up_to[::-1] - 1  # both flanks have the middle, which is 1
+    shares: np.ndarray = bell[np.abs(to[:, None] - of)]
+    shares /= inside[to, None]
     return shares
