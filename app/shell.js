@@ -1,11 +1,13 @@
 // One step of the browser's history a page: Streamlit adds one for every change of a
 // setting that stands in the address, so that Back would go through all of them.
 //
-// On the way to another page it first takes this page's settings out of the address, and
-// may put the next one's there; the former are put back, so that Back finds the page as
-// it was left.
+// On the way to another page it may first take this page's settings out of the address, or
+// put the next one's in their place; the former are put back, so that Back finds the page as
+// it was left: as it was when a link was clicked, or, on the way that a button leads, before
+// the address was emptied.
 
 const LEAVES_WITHIN = 3000 // milliseconds
+const FOLLOWS_WITHIN = 60000 // a busy machine needs a while
 
 //
 // And what becomes of uploads: one whose uploader is gone, because "Add" was closed, is lost
@@ -109,14 +111,25 @@ function steps() {
   const push = window.history.pushState
   if (push.once) return
   let left = null
+  const leaving = () => left && performance.now() < left.until && new URL(left.href).pathname === window.location.pathname
+  const clicked = (event) => {
+    const link = event.target.closest?.("a[href]")
+    if (!(link instanceof HTMLAnchorElement) || link.target === "_blank" || link.hasAttribute("download") || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return
+    const to = new URL(link.href)
+    if (to.origin !== window.location.origin || to.pathname === window.location.pathname) return
+    // Clicked once more on the way, the address may be the next page's already.
+    if (!leaving()) left = { href: window.location.href, until: performance.now() + FOLLOWS_WITHIN }
+  }
+  document.addEventListener("click", clicked, true)
+  window.addEventListener("popstate", () => { left = null })
   const once = function (state, title, url) {
     const from = new URL(window.location.href)
     const to = new URL(url ?? from, from)
     if (to.pathname === from.pathname) {
-      if (!to.search && from.search) left = { href: from.href, at: performance.now() }
+      if (!leaving() && !to.search && from.search) left = { href: from.href, until: performance.now() + LEAVES_WITHIN }
       return this.replaceState(state, title, url)
     }
-    if (left && performance.now() - left.at < LEAVES_WITHIN) this.replaceState(state, title, left.href)
+    if (leaving()) this.replaceState(state, title, left.href)
     left = null
     return push.call(this, state, title, url)
   }

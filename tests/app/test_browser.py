@@ -334,6 +334,30 @@ def test_back_goes_one_page_at_a_time(tab):
     page.wait_for_url("about:blank")
 
 
+@pytest.mark.parametrize("meanwhile", ["/", "/?sweep_fit_cifar=Square+crop"])
+def test_back_finds_settings_that_were_lost_on_the_way(tab, meanwhile):
+    """As on a busy machine: the address changes before the page does."""
+    page = tab.page
+    left = f"/?explore_colours=magma&{SMALL}"
+    tab.open(left)
+    page.get_by_role("link", name="Sweep tau").evaluate(
+        """(link, meanwhile) => {
+          const own = (event) => { event.preventDefault(); event.stopPropagation() }
+          link.addEventListener("click", own, { once: true })
+          link.click()
+          window.history.pushState({}, "", meanwhile)
+          window.history.pushState({}, "", "/sweep")
+        }""",
+        meanwhile,
+    )
+    assert page.url.endswith("/sweep")
+    page.go_back()
+    page.wait_for_url(tab.server + left)
+    tab.settle()
+    page.get_by_role("button", name="View").click()
+    assert page.locator(".st-key-explore_colours input").input_value() == "magma"
+
+
 def test_film_plays_and_pauses(tab):
     tab.open()
     film = tab.viewer("explore_film_map")
