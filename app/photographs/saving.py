@@ -30,7 +30,7 @@ def numbers(seen: Seen) -> None:
     first, third = np.percentile(1000 * seconds, [25, 75])
     low, high = np.percentile(shares, [25, 75])
     slow = seen.rows[0].backend != "masked"
-    with st.grid(4, min_column_width=150):
+    with st.container(key="photographs_numbers"), st.grid(4, min_column_width=150):
         controls.number("Photographs", f"{len(seen.rows):,}", "through the network")
         controls.number(
             "FLOPs of dense",
@@ -60,7 +60,7 @@ def timed(seen: Seen) -> None:
     found_of, found = kept.get("saving", (None, None))
     found = found if found_of == this else None
     asked = st.session_state.pop("photographs_time_asked", False)
-    with st.container(horizontal=True, vertical_alignment="center"):
+    with st.container(horizontal=True, vertical_alignment="center", key="photographs_timed"):
         st.button(
             "Measure again" if asked or found else "Time it against the fastest dense network",
             icon=":material/timer:",

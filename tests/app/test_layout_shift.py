@@ -54,6 +54,7 @@ def layout_shift(shifts):
         "/halting_lab",
         "/flops",
         "/data_set",
+        "/photographs",
         "/runs",
         "/check",
     ],
