@@ -112,11 +112,10 @@ def _score(args: argparse.Namespace, command: str) -> None:
     pictures = {} if args.out is None else {s.name: _picture(Path(args.out), s) for s in found}
     for picture in pictures.values():
         refuse_existing(picture, args.force)
-    if args.out is not None:
-        make_folder(args.out)
     for folder in {picture.parent for picture in pictures.values()}:
-        make_folder(folder)
-        require_writable(folder / "map.png")
+        # Tried where it would be made, and not made: there may be nothing to write.
+        absent = [each for each in (folder, *folder.parents) if not each.exists()]
+        require_writable(absent[-1] if absent else folder / "map.png")
     results = []
     looks: list[Look] = []
 
@@ -260,6 +259,7 @@ def _write_map(path: Path, values: np.ndarray, size: tuple[int, int]) -> None:
 
     from sact_core.maps.drawing import write_picture
 
+    make_folder(path.parent)
     picture = Image.fromarray(values.astype(np.float32))
     large = np.asarray(picture.resize(size[::-1], Image.Resampling.BILINEAR))
     write_picture(path, np.rint(large * 255).clip(0, 255).astype(np.uint8))

@@ -463,7 +463,7 @@ def test_fixations_are_refused(network, tmp_path, capsys, name):
     said = capsys.readouterr()
     assert code == 2, said
     assert said.out == ""
-    assert said.err.startswith("error: none of the photographs can be scored; Art/001.png: ")
+    assert said.err.startswith("error: none of 1 photographs can be used; Art/001.png: ")
     assert said.err.count("\n") == 1
     assert FIXATIONS[name][1] in said.err
     assert not (tmp_path / "out").exists()
