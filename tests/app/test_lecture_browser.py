@@ -48,7 +48,9 @@ def test_next_by_keyboard_and_back_a_step_at_a_time(tab):
     assert page.get_by_role("img", name="A residual unit").bounding_box()["width"] > 300
     page.get_by_role("link", name="Next").press("Enter")
     at_step(tab, 2)
-    assert page.get_by_label("Row").first.input_value() == "60"
+    page.wait_for_function(  # the page is drawn once more when the position is there
+        "() => document.querySelector('input[aria-label=Row]')?.value === '60'"
+    )
     tab.choose("explore_image", "Rocket")
     page.get_by_role("link", name="Next").press("Enter")
     at_step(tab, 3)
