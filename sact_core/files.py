@@ -10,9 +10,12 @@ import contextlib
 import errno
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from sact_core.texts import shown
 
 #: In the names of temporary files, so that they are told from anybody else's.
 _MARK, MAX_NAMED = "sact-", 100
@@ -112,6 +115,27 @@ def written_in(folder: str | Path) -> Iterator[None]:
             raise type(error)(f"cannot write {folder}: it is a file, not a folder") from error
         inside = folder / "new" if folder.is_dir() else folder
         raise type(error)(f"cannot write {folder}: {_reason(error, inside)}") from error
+
+
+def require_ordinary(path: str | os.PathLike[str]) -> os.stat_result:
+    """Refuse what is there and is no file that ends: a pipe would be waited for.
+
+    Returns
+    -------
+    os.stat_result
+        What is known of the file; also of a folder, which says so itself where it is opened.
+
+    Raises
+    ------
+    ValueError
+        If it is a pipe, a socket or a device.
+    OSError
+        If it is absent.
+    """
+    facts = os.stat(path)
+    if not (stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode)):
+        raise ValueError(f"{shown(path)} is no ordinary file")
+    return facts
 
 
 def require_writable(path: str | os.PathLike[str]) -> None:

@@ -23,7 +23,7 @@ from sact_core.measures import passes
 from sact_core.measures.busy import colourfulness, edge_density
 from sact_core.measures.passes import Pass, kept_pass, run_pass
 from sact_core.measures.people import Joined, answers_of, join, read_answers
-from sact_core.measures.ranks import Ranked, ranks
+from sact_core.measures.ranks import Ranked, ranks, shuffled
 from sact_core.measures.trust import blend, calibration_error, reliability, risks
 from tests.conftest import need_package
 from tests.networks import any_tau_checkpoint
@@ -67,6 +67,41 @@ class TestRanks:
         assert comp.value == pytest.approx(ref)
         assert comp.low < ref < comp.high
         assert ranked.gain("b", "a", "found").value == pytest.approx(1 - ref)
+
+    def test_shuffled_answers_give_zero_within_their_interval(
+        self, rng: np.random.Generator
+    ) -> None:
+        """As theory has it: no correlation, and a spread of one over the root of n - 1."""
+        one, other = related(rng)
+        alone = rng.uniform(size=400)
+        nulls = shuffled({"related": one, "alone": alone, "same": 0 * one}, other, 1000, 1)
+        for name in ("related", "alone"):
+            null = nulls[name]
+            assert null.mean == pytest.approx(0, abs=0.006)
+            assert (null.low, null.high) == pytest.approx((-1.96 / 399**0.5, 1.96 / 399**0.5), 0.1)
+        real = {n: Ranked({"a": v, "b": other}, 10).correlation("a", "b").value
+                for n, v in (("related", one), ("alone", alone))}  # fmt: skip
+        assert real["related"] > nulls["related"].high + 0.2
+        assert nulls["alone"].low < real["alone"] < nulls["alone"].high
+        assert nulls["related"].p == 1 / 1001
+        assert nulls["alone"].p > 0.05
+        assert nulls["same"].as_json() == {"shuffled": [None, None, None], "p": None}
+
+    def test_the_null_is_scipys_permutation_test(self, rng: np.random.Generator) -> None:
+        stats = need_package("scipy.stats")
+        one, other = related(rng, 12)
+
+        def correlation(order: np.ndarray) -> float:
+            return float(stats.spearmanr(order, other).statistic)
+
+        ref = stats.permutation_test(
+            (one,), correlation, permutation_type="pairings", n_resamples=4000, rng=1
+        )
+        null = shuffled({"it": one}, other, 4000)["it"]
+        assert null.p == pytest.approx(ref.pvalue, abs=0.03)
+        low, high = np.quantile(ref.null_distribution, [0.025, 0.975])
+        assert (null.low, null.high) == pytest.approx((low, high), abs=0.04)
+        assert null == shuffled({"it": one}, other, 4000)["it"]
 
     def test_a_normal_pair_has_the_correlation_that_theory_gives(
         self, rng: np.random.Generator
@@ -199,6 +234,9 @@ class TestPeople:
         answers, names = answers_of(npy(COUNTS), "it"), np.array([f"t_{i}" for i in range(5)])
         with pytest.raises(DataError, match="answers of 3 classes, the images have 10"):
             join(answers, names, LABELS, 10)
+        with pytest.raises(DataError, match=r"on 5 images, but the whole split has 6: is it of an"):
+            join(answers, names, LABELS, 3, 6)
+        assert join(answers, names[:4], LABELS[:4], 3, 5).agreement == 1  # the first images of it
         with pytest.raises(DataError, match=r"on 5 images, not on all of images 0 to 9: is it"):
             join(answers, np.array(["t_0", "t_9"]), LABELS[:2], 3)
         for few in (COUNTS[:2], np.vstack([COUNTS[:2], np.zeros((3, 3))])):
@@ -423,10 +461,39 @@ class TestFindings:
             for how, (value, low, high) in correlations.items():
                 held = value > least if least else low < 0 < high
                 assert held, (how, value, low, high)
-            value, low, high = found["null"]["ponder_cost"]
+            mean, low, high = found["null"]["ponder_cost"]["shuffled"]
             assert low < 0 < high
+            assert abs(mean) < 0.01
+            real = correlations["plain"][0]
+            assert real > high if least else low < real < high
+            assert (found["null"]["ponder_cost"]["p"] < 0.01) == bool(least)
             assert found["errors"]["auroc"]["ponder_cost"][1] > 0.5  # errors follow either cost
             assert found["errors"]["gain_of_cost"][1] > 0
+
+    def test_risk_and_calibration_have_the_intervals_of_plain_resampling(
+        self, rng: np.random.Generator
+    ) -> None:
+        cost = 1 + rng.uniform(size=300)
+        one = self.pass_of(rng, cost, rng.uniform(size=300) > (cost - 1) / 2)
+        found = find(one, self.people_of(rng, 300), 400)["errors"]
+        ref: dict[str, list[float]] = {"risk": [], "all": [], "dearest": []}
+        dear = ranks(cost) > 240
+        for _ in range(400):
+            drawn = rng.integers(0, 300, 300)
+            sure, right = one.confidence[drawn], one.right[drawn]
+            ref["risk"].append(risks(one.ponder_cost[drawn].sum(1), right)[239])
+            ref["all"].append(calibration_error(sure, right))
+            here = dear[drawn]
+            ref["dearest"].append(calibration_error(sure[here], right[here]))
+        comp = {
+            "risk": found["risk_at_80"]["ponder_cost"],
+            "all": found["calibration_error"],
+            "dearest": found["by_cost"][-1]["calibration_error"],
+        }
+        for name, values in ref.items():
+            assert comp[name][1:] == pytest.approx(np.quantile(values, [0.025, 0.975]), abs=0.015)
+        assert comp["risk"][0] == risks(one.ponder_cost.sum(1), one.right)[239]
+        assert comp["all"][0] == calibration_error(one.confidence, one.right)
 
     def test_groups_are_tenths_where_equal_doubt_stays_together(
         self, rng: np.random.Generator
@@ -553,6 +620,21 @@ class TestCommand:
         err = capsys.readouterr().err
         assert said in err
         assert err.count("\n") == 1
+
+    def test_answers_in_another_number_are_refused(
+        self, made: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:  # fmt: skip
+        """Also where those on the images that are asked for agree."""
+        monkeypatch.setattr(passes, "run_pass", lambda *_, **__: pytest.fail("run before"))
+        counts, path = np.load(made["counts"]), tmp_path / "other.npy"
+        for other in (np.vstack([counts, counts[:1]]), counts[:20]):
+            np.save(path, other)
+            more = ["--labels", str(path), "--num-examples", "10"]
+            assert command.main(flags(made, *more)) == 2
+            err = capsys.readouterr().err
+            assert f"answers on {len(other)} images, but the whole split has 24: is it" in err
+            assert err.count("\n") == 1
 
     def test_answers_in_another_order_are_refused(
         self, made: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str],

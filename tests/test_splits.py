@@ -15,6 +15,7 @@ from sact_core.data.records import DataError
 from sact_core.data.splits import evaluation_split
 from sact_core.parameters import init_params
 from sact_core.plans import build_plan
+from tests.conftest import need_shared
 
 
 def record(name, split):
@@ -38,6 +39,13 @@ def parted(tmp_path):
         (tmp_path / "parted" / split / "a").mkdir(parents=True)
         Image.new("RGB", (8, 8)).save(tmp_path / "parted" / split / "a" / "1.png")
     return str(tmp_path / "parted")
+
+
+def test_a_slice_knows_how_many_the_whole_split_has():
+    folder = need_shared("tensorflow_datasets")
+    assert {splits.open_split("cifar10", s, folder).whole for s in ("test", "test[:7%]")} == {
+        10_000
+    }
 
 
 CALTECH = record("caltech101", "test[60%:]")

@@ -7,7 +7,7 @@ import streamlit as st
 from app import controls, figures, views
 from app.data_set.gallery import cards
 from app.folders import InputError
-from app.loaders import people
+from app.loaders import dataset, people
 from app.loaders.dataset import Outcomes
 from app.loaders.people import Doubt
 from app.records import Model
@@ -40,7 +40,8 @@ def doubt(model: Model, outcomes: Outcomes, names: tuple[str, ...], tau: float |
             icon=":material/groups:",
         )
         return
-    found = people.doubt(outcomes, given, model.config.num_classes)
+    whole = dataset.source(model).whole
+    found = people.doubt(outcomes, given, model.config.num_classes, whole)
     st.caption(
         f"{found.num_images:,} images that people answered on; their most frequent answer is the "
         f"label on {found.agreement:.1%}."

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from app.folders import cache_dir
-from sact_core.files import write_bytes
+from sact_core.files import require_ordinary, write_bytes
 
 FORMAT = 1
 #: Files that are kept, of some kilobytes each; beyond, the oldest go.
@@ -44,6 +44,7 @@ def load(file: Path, names: tuple[str, ...], length: int) -> Arrays | None:
         Images of the part; the last array names those that could not be read.
     """
     try:
+        require_ordinary(file)
         with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as stored:
             found = {name: stored[name] for name in names}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import streamlit as st
 
-from app.folders import InputError, sentence
+from app.folders import InputError, data_dir, sentence
 from app.loaders.dataset import Outcomes
 from sact_core.doubt.findings import by_people, galleries
 from sact_core.measures.passes import Pass
-from sact_core.measures.people import MOST_BYTES, Answers, Joined, answers_of, join
+from sact_core.measures.people import (
+    Answers,
+    Joined,
+    answers_of,
+    is_of_tfds,
+    join,
+    read_answers,
+)
 from sact_core.measures.ranks import Ranked
+from sact_core.texts import shown
 
 RESAMPLES = 300
 CONTROLS = ("edges", "colours")
@@ -68,7 +76,9 @@ def keep(name: str, data: bytes) -> None:
 
 
 def answers() -> Answers | None:
-    """What was uploaded in this visit, or else the file of ``SACT_HUMAN``; None without either.
+    """What was uploaded in this visit, or else what ``SACT_HUMAN`` names; None without either.
+
+    That is a file of counts, or ``cifar10_h`` of TFDS.
 
     Raises
     ------
@@ -81,17 +91,18 @@ def answers() -> Answers | None:
     named = os.environ.get("SACT_HUMAN")
     if not named:
         return None
-    path = Path(named).expanduser()
+    path = Path(named)
     try:
-        stat = path.stat()
-        if stat.st_size > MOST_BYTES:
-            raise ValueError("the file that SACT_HUMAN names is too large for people's answers")
-        return _read(str(path), stat.st_mtime_ns)
-    except (ValueError, OSError) as error:
-        raise InputError(sentence(error)) from None
+        path = path.expanduser()
+        if is_of_tfds(named):
+            return _read(named, 0, str(data_dir()))
+        return _read(str(path), os.stat(path).st_mtime_ns)
+    except (ValueError, OSError, RuntimeError) as error:  # ~nobody is no home
+        said = sentence(error).replace(str(path.parent) + os.sep, "")  # not where it lies
+        raise InputError(f"What SACT_HUMAN names cannot be read: {said}") from None
 
 
-def doubt(outcomes: Outcomes, given: Answers, num_classes: int) -> Doubt:
+def doubt(outcomes: Outcomes, given: Answers, num_classes: int, whole: int | None) -> Doubt:
     """Set what a network did against people's answers.
 
     Raises
@@ -104,15 +115,15 @@ def doubt(outcomes: Outcomes, given: Answers, num_classes: int) -> Doubt:
     for values in (one.names, one.flops, one.entropy, one.ponder_cost):
         digest.update(np.ascontiguousarray(values).tobytes())
     try:
-        people = join(given, one.names, one.labels, num_classes)
+        people = join(given, one.names, one.labels, num_classes, whole)
         return _doubt(digest.hexdigest(), one, people)
     except ValueError as error:
         raise InputError(sentence(error)) from None
 
 
 @st.cache_data(max_entries=4, show_spinner="Reading what people answered …")
-def _read(path: str, changed: int) -> Answers:
-    return answers_of(Path(path).read_bytes(), Path(path).name)
+def _read(path: str, changed: int, folder: str | None = None) -> Answers:
+    return replace(read_answers(path, folder), name=shown(Path(path).name))
 
 
 @st.cache_data(max_entries=32, show_spinner="Setting it against people's answers …")

@@ -8,6 +8,7 @@ them smaller makes each one smaller before the next one is decoded.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -77,6 +78,8 @@ class Source:
         Its examples, encoded.
     digest : str
         Tells one list of files from another; empty where name and split do.
+    slice_of : int, optional
+        Examples of the split that this one is a slice of, where it is one and that is known.
     """
 
     name: str
@@ -84,9 +87,17 @@ class Source:
     class_names: tuple[str, ...]
     records: Records
     digest: str = ""
+    slice_of: int | None = None
 
     def __len__(self) -> int:
         return len(self.records)
+
+    @property
+    def whole(self) -> int | None:
+        """Examples of the whole split that these are all or a slice of; None where unknown."""
+        if self.slice_of is None and not re.search(r"[\[:+]", self.split):
+            return len(self)
+        return self.slice_of
 
     @property
     def identity(self) -> dict[str, Any]:

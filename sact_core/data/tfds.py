@@ -69,7 +69,9 @@ def open_tfds(name: str, split: str, data_dir: str | Path | None) -> Source:
             f"{builder.data_dir} is prepared as {what}, which cannot be read without TensorFlow: "
             f"prepare it as ArrayRecord with {get}"
         )
-    return Source(name, split, names, records)
+    sliced = re.fullmatch(r"(\w+)\[.*\]", split)
+    whole = None if sliced is None else int(builder.info.splits[sliced[1]].num_examples)
+    return Source(name, split, names, records, slice_of=whole)
 
 
 def open_features(

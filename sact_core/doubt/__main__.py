@@ -9,16 +9,16 @@
 
 ``--labels`` is a ``.npy`` file of counts [images, classes] in the order of the official test
 file, as github.com/jcpeterson/cifar-10h has it, or ``cifar10_h``, of TFDS. Answers are joined
-to images by number, and refused where people's most frequent answer is the label on less
-than nine in ten.
+to images by number, and refused where they are not as many as the images of the whole split,
+or people's most frequent answer is the label on less than nine in ten.
 
 Per image of the test split: ponder cost, whole and by block, FLOPs, the softmax's entropy,
 right or wrong, people's entropy and disagreement, and, as controls, the image's edge density
 and colourfulness. Prints rank correlations, partial ones given the controls, areas under the
 ROC curve of what finds errors, calibration by cost, and the images where network and people
-differ most; all with percentile bootstrap intervals, and beside them what shuffled answers
-give. ``--per-image`` writes all that is known of each image (CSV, or Parquet by pyarrow);
-``--keep`` holds the passes, so that only the statistics are computed anew.
+differ most; all with percentile bootstrap intervals, and beside them what a thousand random
+orders of the answers give. ``--per-image`` writes all that is known of each image (CSV, or
+Parquet by pyarrow); ``--keep`` holds the passes, so that only the statistics are computed anew.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def _doubt(args: argparse.Namespace, command: str) -> None:
     from sact_core.doubt import by_image, words
     from sact_core.doubt.findings import find
     from sact_core.measures.people import join, read_answers
-    from sact_core.measures.ranks import RESAMPLES
+    from sact_core.measures.ranks import RESAMPLES, SHUFFLES
 
     resamples = RESAMPLES if args.resamples is None else args.resamples
     if not 10 <= resamples <= 100_000:
@@ -105,7 +105,8 @@ def _doubt(args: argparse.Namespace, command: str) -> None:
     found, ran = [], []
     for network, source in networks:
         one = kept(network, source, args)
-        people = join(answers, one.names, one.labels, network.net.config.num_classes)
+        classes = network.net.config.num_classes
+        people = join(answers, one.names, one.labels, classes, source.whole)
         found.append(network.record | find(one, people, resamples, args.seed))
         ran.append((network.record, one, people))
     about = {
@@ -115,6 +116,7 @@ def _doubt(args: argparse.Namespace, command: str) -> None:
         "networks": [{k: one[k] for k in _TOLD} for one in found],
         "images": found[0]["images"],
         "resamples": resamples,
+        "shuffles": SHUFFLES,
     }
     for path in paths:
         if path.suffix.lower() in TABLES:
@@ -167,7 +169,8 @@ def _check(
         there = [r for _, r in source.encoded(range(total)) if isinstance(r, Record)]
         if there:  # else the pass says why none can be read
             names = np.array([record.name for record in there])
-            join(answers, names, numbers[[record.label for record in there]], classes)
+            labels = numbers[[record.label for record in there]]
+            join(answers, names, labels, classes, source.whole)
 
 
 def _outputs(args: argparse.Namespace) -> list[Path]:

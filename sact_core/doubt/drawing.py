@@ -125,7 +125,7 @@ def _calibration(axes: Axes, one: Mapping[str, Any]) -> None:
         fifths = errors["by_cost"]
         curves = {"cheapest fifth": fifths[0], "dearest fifth": fifths[-1]}
         curves = {
-            f"{name}, ECE {part['calibration_error']:.1%}": part["reliability"]
+            f"{name}, ECE {part['calibration_error'][0]:.1%}": part["reliability"]
             for name, part in curves.items()
         }
     axes.plot([0, 100], [0, 100], color="#999999", linewidth=0.8)

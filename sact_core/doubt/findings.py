@@ -5,20 +5,18 @@ Everything is plain JSON values; a number with an interval is ``[value, low, hig
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from sact_core.doubt.errors import errors
 from sact_core.measures.passes import Pass
 from sact_core.measures.people import Joined
-from sact_core.measures.ranks import RESAMPLES, Estimate, Ranked, ranks
-from sact_core.measures.trust import blend, calibration_error, reliability, risks
+from sact_core.measures.ranks import RESAMPLES, Estimate, Ranked, ranks, shuffled
+from sact_core.measures.trust import blend
 
 GROUPS = 10
-FIFTHS = 5
 SHOWN = 12  # images of a gallery
-COVERAGES = tuple(round(0.01 * i, 2) for i in range(1, 101))
 #: Beyond so many classes a class is no control.
 MOST_CLASSES = 20
 #: Controls under which correlations are given: of the image, then its class, then how sure
@@ -42,13 +40,14 @@ def find(one: Pass, people: Joined, resamples: int = RESAMPLES, seed: int = 0) -
     people : Joined
         Answers to its images.
     resamples, seed : int
-        Of the bootstrap; the seed shuffles people's answers for the null control too.
+        Of the bootstrap; the seed is that of the null control's orders too.
 
     Returns
     -------
     dict
-        ``correlations`` by what the network does and what it is set against; ``null`` the
-        same against shuffled answers; ``by_people`` means over groups of people's entropy;
+        ``correlations`` by what the network does and what it is set against; ``null`` what
+        those with people's entropy are where answers are shuffled over the images
+        (`sact_core.measures.ranks.Null`); ``by_people`` means over groups of people's entropy;
         ``errors`` areas under ROC curves, risk against coverage and calibration; ``galleries``.
 
     Raises
@@ -68,7 +67,6 @@ def find(one: Pass, people: Joined, resamples: int = RESAMPLES, seed: int = 0) -
         "colours": one.colours[kept],
         "wrong": wrong,
         "unsure": 1 - one.confidence[kept],
-        "shuffled": np.random.default_rng(seed).permutation(doubt),
     }
     if one.halts:
         odds = np.log(np.maximum(columns["unsure"], 1e-12))
@@ -102,9 +100,12 @@ def find(one: Pass, people: Joined, resamples: int = RESAMPLES, seed: int = 0) -
             }
             for name in mine
         },
-        "null": {name: ranked.correlation(name, "shuffled").as_json() for name in mine},
+        "null": {
+            name: null.as_json()
+            for name, null in shuffled({n: columns[n] for n in mine}, doubt, seed=seed).items()
+        },
         "by_people": by_people(one, people, resamples, seed),
-        "errors": _errors(one, kept, columns, ranked),
+        "errors": errors(one, kept, columns, ranked, resamples, seed),
         "galleries": galleries(one, people) if one.halts else {},
     }
 
@@ -192,49 +193,6 @@ def _dearest(one: Pass) -> dict[str, Any]:
         "share_of_dense": float(one.flops[at] / one.dense[at]),
         "over_mean": float(one.flops[at] / one.flops.mean()),
     }
-
-
-def _errors(
-    one: Pass, kept: np.ndarray, columns: Mapping[str, np.ndarray], ranked: Ranked
-) -> dict[str, Any]:
-    right, confidence = one.right[kept], one.confidence[kept]
-    scores = [name for name in ("ponder_cost", "unsure", "both") if name in columns]
-    found: dict[str, Any] = {
-        "auroc": {
-            name: ranked.area(name, "wrong").as_json()
-            for name in (*scores, "network_entropy", *PEOPLE[:1], "edges", "colours")
-        },
-        "risk": {name: _thinned(risks(columns[name], right)) for name in scores}
-        | {"ideal": _thinned(risks(~right, right))},
-        "coverage": list(COVERAGES),
-        "calibration_error": calibration_error(confidence, right),
-        "reliability": [vars(each) for each in reliability(confidence, right)],
-    }
-    if one.halts:
-        found["gain_of_cost"] = ranked.gain("both", "unsure", "wrong").as_json()
-        found["by_cost"] = _by_cost(columns["ponder_cost"], confidence, right)
-    return found
-
-
-def _by_cost(cost: np.ndarray, confidence: np.ndarray, right: np.ndarray) -> list[dict[str, Any]]:
-    """Calibration from the cheapest fifth of the images to the dearest."""
-    place = ((ranks(cost) - 0.5) * FIFTHS / len(cost)).astype(np.int64)
-    return [
-        {
-            "images": int(here.sum()),
-            "ponder_cost": [float(cost[here].min()), float(cost[here].max())],
-            "accuracy": float(right[here].mean()),
-            "confidence": float(confidence[here].mean()),
-            "calibration_error": calibration_error(confidence[here], right[here]),
-            "reliability": [vars(each) for each in reliability(confidence[here], right[here])],
-        }
-        for here in (place == group for group in np.unique(place))
-    ]
-
-
-def _thinned(risk: np.ndarray) -> list[float]:
-    places = np.maximum(1, np.rint(np.array(COVERAGES) * len(risk)).astype(np.int64)) - 1
-    return [float(each) for each in risk[places]]
 
 
 def _class_columns(labels: np.ndarray) -> dict[str, np.ndarray]:

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
-import stat
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+
+from sact_core.files import require_ordinary
 
 MAX_BYTES = 1 << 28  # of a file, and of an array: more than any photograph's fixations take
 MAX_VARIABLES = 10_000
@@ -64,9 +64,10 @@ def read_mat(path: str | Path, name: str) -> np.ndarray:
         If there is no such file or it cannot be opened.
     """
     path = Path(path)
-    facts = os.stat(path)
-    if not (stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode)):
-        raise MatError(f"{path} is no ordinary file")  # a pipe would be waited for
+    try:
+        facts = require_ordinary(path)
+    except ValueError as error:
+        raise MatError(str(error)) from None
     if facts.st_size > MAX_BYTES:
         raise MatError(f"{path} is larger than {MAX_BYTES >> 20} MiB")
     with open(path, "rb") as file:

@@ -18,7 +18,7 @@ import numpy as np
 
 from sact_core.data.classes import class_numbers
 from sact_core.data.records import Unreadable
-from sact_core.files import written_beside
+from sact_core.files import require_ordinary, written_beside
 from sact_core.measures.busy import colourfulness, edge_density
 
 if TYPE_CHECKING:
@@ -215,6 +215,7 @@ def _write(path: Path, one: Pass) -> None:
 def _read(path: Path, key: dict[str, Any]) -> Pass | None:
     """The pass in a file, if it is there, whole and of this key."""
     try:
+        require_ordinary(path)
         with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             about = json.loads(str(file["about"]))
             arrays = {name: file[name] for name in _ARRAYS}

@@ -13,7 +13,6 @@ from __future__ import annotations
 import io
 import math
 import re
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from sact_core.data.records import DataError
+from sact_core.files import require_ordinary
 from sact_core.texts import shown
 
 #: Below, the answers are of other images than the labels.
@@ -110,17 +110,23 @@ def read_answers(source: str | Path, data_dir: str | Path | None = None) -> Answ
     OSError
         If the file cannot be opened.
     """
-    if re.split("[/:]", str(source))[0] == TFDS_NAME:
+    if is_of_tfds(source):
         return _read_tfds(str(source), data_dir)
     path = Path(source)
-    facts = path.stat()
-    if not (stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode)):
-        raise DataError(f"{shown(path)} is no ordinary file")  # a pipe would be waited for
+    try:
+        facts = require_ordinary(path)
+    except ValueError as error:
+        raise DataError(str(error)) from None
     if facts.st_size > MOST_BYTES:
         raise DataError(
             f"{shown(path)} has {facts.st_size:,} bytes; counts of people's answers are few"
         )
     return answers_of(path.read_bytes(), shown(path))
+
+
+def is_of_tfds(source: str | Path) -> bool:
+    """Whether people's answers are asked for by the name of TFDS's data set, with its version."""
+    return re.split("[/:]", str(source))[0] == TFDS_NAME
 
 
 def answers_of(data: bytes, name: str) -> Answers:
@@ -156,7 +162,13 @@ def answers_of(data: bytes, name: str) -> Answers:
     return Answers(values / values.sum(1, keepdims=True), name)
 
 
-def join(answers: Answers, names: np.ndarray, labels: np.ndarray, num_classes: int) -> Joined:
+def join(
+    answers: Answers,
+    names: np.ndarray,
+    labels: np.ndarray,
+    num_classes: int,
+    num_images: int | None = None,
+) -> Joined:
     """Find people's answers on some images, by the number in an image's name.
 
     Parameters
@@ -169,14 +181,21 @@ def join(answers: Answers, names: np.ndarray, labels: np.ndarray, num_classes: i
         Their classes.
     num_classes : int
         How many there are.
+    num_images : int, optional
+        Of the whole test split, where it is known.
 
     Raises
     ------
     DataError
-        If a name has no number, answers are on other classes or on fewer images, people
-        answered on fewer than `LEAST_IMAGES` of these, or they agree with the labels on less
-        than nine in ten.
+        If a name has no number, answers are on other classes or on another number of images,
+        people answered on fewer than `LEAST_IMAGES` of these, or they agree with the labels on
+        less than nine in ten.
     """
+    if num_images is not None and len(answers) != num_images:
+        raise DataError(
+            f"{answers.name} has answers on {len(answers):,} images, but the whole split has "
+            f"{num_images:,}: is it of another split?"
+        )
     if answers.shares.shape[1] != num_classes:
         raise DataError(
             f"{answers.name} has answers of {answers.shares.shape[1]} classes, the images have "

@@ -3,7 +3,8 @@
 All of them are functions of the ranks of some columns. A resample's ranks are counted, not
 sorted: a column is turned once into the places of its distinct values, and how often each
 place is drawn gives the ranks of the resample. So a thousand resamples of ten thousand
-images and a dozen columns take seconds.
+images and a dozen columns take seconds. What they would be by chance is counted over random
+orders of one column, `shuffled`.
 
 Source: Spearman 1904; Efron 1979 (percentile intervals); Hanley and McNeil 1982 (the area
 under the ROC curve as a sum of ranks).
@@ -13,10 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 RESAMPLES = 1000
+#: Random orders of a null control, and how many are ranked at a time.
+SHUFFLES, _LOT = 1000, 50
 #: Share of resamples that an interval holds.
 LEVEL = 0.95
 
@@ -51,6 +55,74 @@ class Estimate:
         if not np.isfinite(self.value):
             return "–"
         return f"{self.value:+.3f} ({self.low:+.3f} to {self.high:+.3f})"
+
+
+@dataclass(frozen=True)
+class Null:
+    """What rank correlations are where nothing is related; NaN where undefined.
+
+    Attributes
+    ----------
+    mean, low, high : float
+        Of the correlations with a column in random orders; low and high hold `LEVEL` of them.
+    p : float
+        How often one of them is as far from 0 as the correlation itself, which is counted
+        among them: the p-value of a permutation test of both sides.
+    """
+
+    mean: float
+    low: float
+    high: float
+    p: float
+
+    def as_json(self) -> dict[str, Any]:
+        """``shuffled`` with mean, low and high, and ``p``; null where undefined."""
+        known = np.isfinite(self.mean)
+        shuffled = [self.mean, self.low, self.high] if known else [None] * 3
+        return {"shuffled": shuffled, "p": self.p if known else None}
+
+
+def shuffled(
+    columns: Mapping[str, np.ndarray],
+    other: np.ndarray,
+    shuffles: int = SHUFFLES,
+    seed: int = 0,
+) -> dict[str, Null]:
+    """Correlate columns with another one whose values are put in random orders.
+
+    Parameters
+    ----------
+    columns : mapping of str to np.ndarray [shape=(n,)]
+        Finite.
+    other : np.ndarray [shape=(n,)]
+        Finite; all columns meet the same orders of it.
+    shuffles : int
+        How many orders.
+    seed : int
+        Of the orders.
+
+    Returns
+    -------
+    dict of str to Null
+        Of each column's rank correlations.
+    """
+    table = np.stack([ranks(each) for each in (*columns.values(), other)])
+    centred = table - table.mean(1, keepdims=True)
+    length = np.sqrt((centred**2).sum(1, keepdims=True))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        unit = centred / length  # NaN of columns that are constant
+    real, rng, found = unit[:-1] @ unit[-1], np.random.default_rng(seed), []
+    for begin in range(0, shuffles, _LOT):
+        orders = np.tile(unit[-1], (min(_LOT, shuffles - begin), 1))
+        found.append(rng.permuted(orders, axis=1, out=orders) @ unit[:-1].T)
+    every = np.concatenate(found)
+    # As far within rounding: an order may give the same ranks again.
+    beyond = (np.abs(every) >= np.abs(real) - 1e-12).sum(0)
+    nulls = {}
+    for i, name in enumerate(columns):
+        each = Estimate.of(float(every[:, i].mean()), every[:, i])
+        nulls[name] = Null(each.value, each.low, each.high, (1 + int(beyond[i])) / (1 + shuffles))
+    return nulls
 
 
 def ranks(values: np.ndarray) -> np.ndarray:

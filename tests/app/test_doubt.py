@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 
 import numpy as np
 import pytest
@@ -109,7 +110,8 @@ def test_a_network_that_never_halts_has_entropy_alone(with_data, tmp_path):
     ("data", "said"),
     [
         (npy(np.roll(answers(), 3, axis=0)), "agrees with the labels on"),
-        (npy(answers(20)), "20 images, not on all of images 1 to 60"),
+        (npy(answers(20)), "answers on 20 images, but the whole split has 60"),
+        (npy(answers(70)), "answers on 70 images, but the whole split has 60"),
         (npy(answers()[:, :7]), "answers of 7 classes, the images have 10"),
         (b"no such thing", "is no .npy file of numbers"),
     ],
@@ -129,7 +131,32 @@ def test_a_file_that_is_gone_is_one_sentence(with_data, tmp_path):
     with_data.setenv("SACT_HUMAN", str(tmp_path / "gone.npy"))
     at = opened()
 
-    assert "There is no file" in at.error[0].value
+    said = at.error[0].value
+    assert said == "What SACT_HUMAN names cannot be read: There is no file gone.npy."
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("pipe", "it.npy is no ordinary file."),
+        ("folder", "it.npy is a folder, not a file."),
+        ("device", "zero is no ordinary file."),
+        ("nobody's home", "Could not determine home directory."),
+    ],
+)
+def test_what_is_no_file_is_one_sentence_and_is_not_waited_for(with_data, tmp_path, kind, said):
+    path = tmp_path / "it.npy"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    names = {"device": "/dev/zero", "nobody's home": "~nobody-of-that-name/it.npy"}
+    with_data.setenv("SACT_HUMAN", names.get(kind, str(path)))
+    at = opened()
+
+    assert [each.value.replace("\\", "") for each in at.error] == [
+        f"What SACT_HUMAN names cannot be read: {said}"
+    ]
 
 
 def test_what_is_uploaded_counts_for_the_visit(with_data):
