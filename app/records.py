@@ -46,6 +46,12 @@ class Model:
     data_folder: Path | None = None
 
     @property
+    def key(self) -> str:
+        """Tells networks apart: by content, and by scales for int8, which the digest leaves out."""
+        scales = self.header.scales_hash
+        return f"{self.digest} {scales}" if scales else self.digest
+
+    @property
     def config(self) -> NetworkConfig:
         """What the network is."""
         return self.header.config
@@ -128,7 +134,7 @@ class Look:
     @property
     def key(self) -> tuple[str, str, int | None, str | None, float | None]:
         """Tells looks apart."""
-        return self.model.digest, self.picture.digest, self.image_size, self.fit, self.tau
+        return self.model.key, self.picture.digest, self.image_size, self.fit, self.tau
 
     @property
     def preprocessing(self) -> Preprocessing:

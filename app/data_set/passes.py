@@ -38,7 +38,7 @@ class Pass:
 
 def missing(passes: Sequence[Pass], count: int) -> int:
     """How many images have not run, of all passes together."""
-    each_once = {(each.model.digest, each.tau): each for each in passes}.values()
+    each_once = {(each.model.key, each.tau): each for each in passes}.values()
     return sum(dataset.missing(each.model, count, each.tau) for each in each_once)
 
 

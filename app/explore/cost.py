@@ -198,8 +198,8 @@ def times_of(timing: Timing, look: Look, run: Run) -> None:
     threads = "one thread" if timing.threads == 1 else f"{timing.threads} threads"
     st.caption(
         f"Medians of {len(timing.sides[0].seconds)} turns of this one image, whiskers from "
-        f"quartile to quartile; every side has a process of its own with {threads} and waits for "
-        "its turn. "
+        f"quartile to quartile; every side has a process of its own with {threads}, computes in "
+        "float32 and waits for its turn. "
         "PyTorch runs the same weights without halting, the masked engine (Numba) the rest. "
         f"{plain(hardware())}, which may be busy. {plain(timing.absent)}"
     )

@@ -209,7 +209,7 @@ def net(model: Model, backend: str = "masked", precision: str | None = None) -> 
     asked = precision or warming.precision()
     try:
         return _nets().get_or_make(
-            (model.digest, backend, asked),
+            (model.key, backend, asked),
             lambda: _sized_net(model.source, backend, precision),
         )[0]
     except (ValueError, OSError) as error:  # scales for int8 of other weights, too

@@ -226,7 +226,7 @@ def run(model: Model, count: int, tau: float | None = None) -> Iterator[tuple[in
     data = _data(model, split)
     for begin, end in _parts(min(count, len(split))):
         try:
-            part = _part(model.digest, data, begin, end, tau, network, split)
+            part = _part(model.key, data, begin, end, tau, network, split)
         except (ValueError, OSError, MemoryError) as error:
             raise InputError(sentence(error)) from None
         yield end, part
@@ -245,7 +245,7 @@ def missing(model: Model, count: int, tau: float | None = None) -> int:
     return sum(
         end - begin
         for begin, end in _parts(min(count, len(split)))
-        if not _file(model.digest, data, begin, end, tau, network).exists()
+        if not _file(model.key, data, begin, end, tau, network).exists()
     )
 
 
@@ -300,7 +300,7 @@ def flip_taus(
     key = tuple(zip(indices, says, lows, highs, strict=True))
     split = source(model)
     try:
-        return _flip_taus(model.digest, _name(split), key, net(model), split)
+        return _flip_taus(model.key, _name(split), key, net(model), split)
     except (ValueError, OSError, MemoryError) as error:
         raise InputError(sentence(error)) from None
 

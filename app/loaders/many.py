@@ -214,7 +214,7 @@ def _own(own: Photographs, name: str) -> Picture:
 
 
 def _key(photo: Photo, look: Look, engine: tuple[str, str] | None = None) -> tuple[object, ...]:
-    looked = look.model.digest, look.image_size, look.fit, look.tau
+    looked = look.model.key, look.image_size, look.fit, look.tau
     return (photo.identity, *looked, *(engine or how()))
 
 

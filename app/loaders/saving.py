@@ -18,6 +18,7 @@ import numpy as np
 
 from app.folders import InputError, sentence
 from app.loaders import warming
+from app.loaders.checkpoints import net
 from app.loaders.paying import choose_sides
 from app.loaders.running import ENGINE
 from app.loaders.timing import make_cases, require_processes, see, turn
@@ -30,6 +31,8 @@ from sact_core.benchmark.sides import SIDES, Kind
 #: Photographs that are timed, spread evenly from the cheapest to the dearest.
 MOST = 8
 ROUNDS = 5
+#: The masked engine in each number format, as the benchmark calls it.
+OWN = {"float32": "masked", "bfloat16": "masked-bf16", "int8": "masked-int8"}
 #: Seconds of a side's turn, and of a rival's while the fastest is looked for.
 TURN, TRIAL = 0.1, 0.3
 
@@ -84,7 +87,7 @@ def measure_saving(looks: Sequence[Look], say: Callable[[str, float], None]) -> 
         raise InputError("The masked engine is still being compiled: try again in a minute.")
     looks = sorted(looks, key=lambda look: look.input_size)
     require_processes(looks[-1], 3)
-    threads, precision = thread_count(None), warming.precision()
+    threads, precision = thread_count(None), net(looks[0].model).precision
     try:
         with turn(say), ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -94,11 +97,10 @@ def measure_saving(looks: Sequence[Look], say: Callable[[str, float], None]) -> 
                 np.save(files[-1], see(look))
             cases = make_cases(looks[0], folder, "0.npy")
             rival, tried, absent = _fastest(stack, looks[0], cases["twin"], threads, say)
-            own = "masked-bf16" if precision == "bfloat16" else "masked"
             sides: dict[str, Process] = {}
             for name in ("halting", "vanilla") if looks[0].model.config.halts else ("vanilla",):
                 case = cases["own" if name == "halting" else "twin"]
-                sides[name] = Process(own, case, threads)
+                sides[name] = Process(OWN[precision], case, threads)
                 stack.callback(sides[name].end)
             say("The masked engine gets ready …", 0.0)
             for side in sides.values():

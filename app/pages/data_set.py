@@ -128,7 +128,7 @@ elif with_family:
     taus = relatives[0].taus
     for member, each in zip(relatives[0].models, taus, strict=True):
         passes.append(Pass(on(member, data), f"{families.title(member)}, at τ = {each:g}"))
-this = (model.digest, int(count), with_family, tau, data)
+this = (model.key, int(count), with_family, tau, data)
 if st.button("Run", icon=":material/play_arrow:", key="data_set_run", type="primary"):
     st.session_state["data_set_started"] = this
 with controls.guarded():

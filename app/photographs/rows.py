@@ -40,7 +40,7 @@ def run_all(photos: list[Photo], look: Look) -> Seen:
     problems: dict[tuple[object, ...], str] = visits.current().kept.setdefault("problems", {})
 
     def known(photo: Photo) -> tuple[object, ...]:
-        return photo.identity, look.model.digest, look.image_size, look.fit
+        return photo.identity, look.model.key, look.image_size, look.fit
 
     waiting = [p for p in photos if many.row(p, look) is None and known(p) not in problems]
     if len(waiting) > AT_ONCE and not _asked(photos, look):
@@ -93,4 +93,4 @@ def _asked(photos: list[Photo], look: Look) -> bool:
 
 
 def _which(photos: list[Photo], look: Look) -> tuple[object, ...]:
-    return look.model.digest, look.image_size, look.fit, look.tau, tuple(p.identity for p in photos)
+    return look.model.key, look.image_size, look.fit, look.tau, tuple(p.identity for p in photos)

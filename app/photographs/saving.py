@@ -53,7 +53,7 @@ def timed(seen: Seen) -> None:
     chosen = [seen.photos[i] for i in spread(order)]
     model = seen.look.model
     this = (
-        *(model.digest, seen.look.image_size, seen.look.fit, seen.look.tau),
+        *(model.key, seen.look.image_size, seen.look.fit, seen.look.tau),
         *(photo.identity for photo in chosen),
     )
     kept = visits.current().kept

@@ -170,6 +170,7 @@ def _read_attributes(
         tuple(names) if isinstance(names, list) else (),
         values.get("provenance", {}),
         (stated or b"").decode("ascii", "replace"),
+        scales.stated_hash(root),
     )
     return header, texts
 

@@ -49,6 +49,9 @@ class Header:
         metrics with their split and count, package versions.
     content_hash : str
         SHA-256 as the file states it, in hexadecimal.
+    scales_hash : str
+        SHA-256 of what the file tells of its scales for int8, which the content hash does not
+        cover; empty where it has none.
     """
 
     config: NetworkConfig
@@ -56,6 +59,7 @@ class Header:
     class_names: tuple[str, ...] = field(repr=False)
     provenance: dict[str, Any] = field(repr=False)
     content_hash: str
+    scales_hash: str = ""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import h5py
@@ -41,6 +42,14 @@ def write(file: h5py.File, params: h5py.Group, found: Quantisation) -> None:
         attributes = params[f"{name}/weight"].attrs
         attributes[INPUT_SCALE] = np.array(pair, "<f4")
         attributes[WEIGHT_SCALES] = np.asarray(found.weights[name], "<f4")
+
+
+def stated_hash(root: h5py.File) -> str:
+    """SHA-256 of what a file tells of its scales, their own hash within; empty without any."""
+    if not h5py.h5a.exists(root.id, QUANTISATION.encode()):
+        return ""
+    text = untrusted_hdf5.text_attribute(root, QUANTISATION, MAX_QUANTISATION_BYTES)
+    return hashlib.sha256(text or b"").hexdigest()
 
 
 def read(

@@ -11,10 +11,14 @@ import pytest
 from app import loaders
 from app.controls.networks import uploaded_pictures
 from app.folders import InputError, photo_folders
-from app.loaders import many, saving, visits
+from app.loaders import many, saving, visits, warming
 from app.photographs import rows as running
 from app.records import Look
 from app.times import Times, Timing
+from sact_core.backends.precision import PRECISIONS
+from sact_core.checkpoint import read, write
+from sact_core.plans import build_plan
+from sact_core.quantisation import unit_scales
 from tests.app.pages import png, run_page, texts
 
 PAGE = "photographs"
@@ -218,6 +222,38 @@ def test_photographs_are_timed_side_by_side(app_env, monkeypatch):
     assert found.rivals == ("PyTorch eager",)
     assert found.num_images == 3
     assert all(0 <= done <= 1 for _, done in said)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_what_is_timed_computes_in_the_format_that_is_named(
+    app_env, pretrained, monkeypatch, precision
+):
+    """Also int8, but not where the network, though it is the same one, has no scales."""
+    plain = read(pretrained / "tiny_sact_tau0.005.h5")
+    scales = unit_scales(build_plan(plain.config), plain.params)
+    path = pretrained / "tiny_int8.h5"
+    write(path, replace(plain, quantisation=scales))
+
+    class Told(Exception):
+        pass
+
+    def process(side, case, threads):
+        assert side == {"float32": "masked", "bfloat16": "masked-bf16", "int8": "masked-int8"}[kind]
+        raise Told
+
+    monkeypatch.setenv("SACT_PRECISION", precision)
+    monkeypatch.setenv("SACT_FORCE_PRECISION", "1")
+    monkeypatch.setattr(warming, "precision", lambda: precision)
+    monkeypatch.setattr(saving, "choose_sides", lambda config: ([], []))
+    monkeypatch.setattr(saving, "Process", process)
+    for name in ("tiny_sact_tau0.005", "tiny_int8"):
+        model = loaders.model(name)
+        kind = loaders.net(model).precision
+        assert kind == precision or (name, precision) == ("tiny_sact_tau0.005", "int8")
+        look = Look(model, loaders.uploaded_picture("a.png", png(32, 40)), 64, "keep")
+        with pytest.raises(Told):
+            saving.measure_saving([look], lambda what, done: None)
+    path.unlink()
 
 
 def test_what_was_timed_is_shown_until_something_else_is_looked_at(app_env, monkeypatch):
