@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from sact_core.benchmark import break_even, infer, machine, report
+from sact_core.benchmark import formats as formats_of
 from sact_core.benchmark.__main__ import main
 from sact_core.benchmark.break_even import Cell, pays_below, sentence
 from sact_core.checkpoint import write
@@ -104,6 +107,59 @@ def test_table_and_chart_show_what_loses(tmp_path):
     assert "| 4.000 |  |" in text
 
 
+def formats():
+    """Rows in which ours has two formats and rivals have two others."""
+    found = []
+    for ratio, speed in ((1.0, 1.0), (0.5, 2.0)):
+        times = {"masked": 3 / speed, "masked-int8": 1 / speed, "vanilla": 4.0,
+                 "openvino-bf16": 1.6, "sact": 0.1}  # fmt: skip
+        found.append(
+            made(1, ratio, turns={name: [ms] for name, ms in times.items()}, ms=times,
+                 sides={name: facts() for name in times})
+        )  # fmt: skip
+    return found
+
+
+def test_cells_of_chosen_number_formats():
+    rows = formats()
+    assert [cell.speedup for cell in break_even.cells(rows)] == pytest.approx([1.6, 3.2])
+    found = break_even.cells(rows, "float32", "bfloat16")
+    assert [cell.speedup for cell in found] == pytest.approx([1.6 / 3, 3.2 / 3])
+    assert {(cell.own, cell.rival) for cell in found} == {("masked", "OpenVINO, bfloat16")}
+    assert break_even.cells(rows, "bfloat16") == break_even.cells(rows, rival="int8") == []
+    assert formats_of.measured(rows, True) == ("float32", "int8")
+    assert formats_of.measured(rows, False) == ("float32", "bfloat16")
+
+
+def test_the_sentence_names_the_formats_or_what_is_missing(monkeypatch):
+    monkeypatch.setattr("sact_core.backends.precision.precisions", lambda: ("float32", "int8"))
+    rows, verdict = formats(), break_even.verdict
+    assert verdict(rows) == "It pays at every density and batch size that was measured."
+    assert verdict(rows, "float32", "bfloat16") == (
+        "Ours in float32, rivals in bfloat16: it pays below 56% at batch 1."
+    )
+    assert verdict(rows, rival="float32").startswith("The fastest of ours, rivals in float32: it")
+    assert verdict(rows, "bfloat16") == (
+        "Ours is not measured in bfloat16 (masked, bfloat16: this processor does not multiply "
+        "bfloat16): it takes AVX512-BF16; `SACT_FORCE_PRECISION=1 python -m sact_core.evaluate "
+        "--precision bfloat16 …` gives the same numbers, slowly."
+    )
+    monkeypatch.setitem(sys.modules, "nncf", None)
+    rows[0]["absent"] = {"onnxruntime-int8": "nothing was quantised"}
+    assert verdict(rows, "int8", "int8") == (
+        "No rival is measured in int8 (OpenVINO, int8 by NNCF: nncf not installed; ONNX Runtime, "
+        "int8: nothing was quantised): `pip install -r requirements-bench.txt` brings it."
+    )
+
+
+def test_tables_have_a_sentence_for_every_pair_of_formats():
+    text = report.TABLES["map"]({"machine": {"hardware": "x", "system": "y"}, "rows": formats()})
+    assert "| ours | rivals: fastest | rivals: float32 | rivals: bfloat16 |" in text
+    assert "| float32 | It pays below 56% at batch 1. |" in text
+    assert "| int8 | It pays at every density" in text
+    assert "| bfloat16 |" not in text
+
+
 def test_a_map_replaces_the_old_one_of_its_network():
     old = [made(1), made(8), made(1, threads=2), made(1, network="ResNet-110")]
     new = [made(1, masked=1.0)]
@@ -133,10 +189,10 @@ def test_a_map_from_end_to_end(tmp_path, capsys):
     write(net, any_tau_checkpoint())
     argv = ["infer", "--map", str(net), "--image-size", "8", "--batches", "2", "--rounds", "1"]
     argv += ["--seconds", "0.001", "--threads", "1", "--ratios", "1", "0.6"]
-    assert main([*argv, "--sides", "masked", "onnxruntime", "--out", str(tmp_path / "out")]) == 0
+    argv += ["--sides", "masked", "onnxruntime", "--out", str(tmp_path / "out")]
+    assert main([*argv, "--format", "float32"]) == 0
     said = capsys.readouterr().out
-    assert "1 threads: " in said
-    assert "pays" in said
+    assert "1 threads: Ours in float32, the fastest of rivals: it pays" in said
     (path,) = (tmp_path / "out").glob("map-*.json")
     values = machine.read_results(path)
     found = [(each["network"], each["batch"], each["ratio"]) for each in values["rows"]]
@@ -163,8 +219,18 @@ def test_steps_are_as_many_as_are_told(monkeypatch):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--batches", "1"], "--batches and --image-size go with --map"),
-        (["--image-size", "32"], "--batches and --image-size go with --map"),
+        (["--batches", "1"], "--rival-format go with --map"),
+        (["--image-size", "32"], "--batches, --image-size, --format and"),
+        (["--format", "int8"], "--rival-format go with --map"),
+        (["--rival-format", "int8"], "--rival-format go with --map"),
+        (
+            ["--map", "--sides", "masked", "vanilla", "--format", "bfloat16"],
+            "Ours is not measured in bfloat16 (masked, bfloat16: ",
+        ),
+        (
+            ["--map", "--sides", "masked", "vanilla", "--rival-format", "int8"],
+            "No rival is measured in int8 (OpenVINO, int8 by NNCF",
+        ),
         (["--map", "absent.h5"], "absent.h5"),
         (["--map", str(ROOT / "README.md")], "README.md"),
         (["--map", "--batches", "0"], "--batches must be from 1 to 4096, got 0"),

@@ -7,10 +7,11 @@ import streamlit as st
 
 from app import controls, figures, views
 from app.loaders import vanilla_flops
-from app.loaders.paying import measure_where
-from app.paying import Where, about_image, told
+from app.loaders.paying import has_scales, measure_where
+from app.paying import FORMATS, Where, about_image, told, without_scales
 from app.texts import plain
 from sact_core.benchmark import break_even
+from sact_core.benchmark.formats import FASTEST
 from sact_core.provenance import hardware
 
 
@@ -66,9 +67,54 @@ def _ask(this: tuple[object, int]) -> None:
 
 
 def _show(found: Where, choice: controls.Choice) -> None:
-    batches = sorted({cell.batch for cell in found.cells})
-    ratios = sorted({cell.ratio for cell in found.cells}, reverse=True)
-    by_place = {(cell.batch, cell.ratio): cell for cell in found.cells}
+    own, rival = _formats()
+    gaps = found.gaps(own, rival)
+    for gap in gaps:
+        st.info(plain(gap, 1500), icon=":material/info:")
+    if not gaps:
+        _map(found, own, rival, choice)
+    model = choice.look.model
+    with controls.guarded():
+        if own == "int8" and not gaps and not has_scales(model):
+            st.caption(without_scales(plain(model.name)))
+    threads = "one thread" if found.threads == 1 else f"{found.threads} threads"
+    st.caption(
+        plain(
+            f"Numbers say how many times as fast the masked engine is as the fastest of "
+            f"{', '.join(found.rivals)}, as far as they compute in the chosen number format. "
+            f"Medians of few, short turns with {threads} and random weights, "
+            f"{_sizes(found.side, choice.run.result.input_size)}, halting steered to each density; "
+            f"{hardware()}, which may be busy.{found.left_out()}",
+            1500,
+        )
+        + " `python -m sact_core.benchmark infer --map FILE.h5` measures longer and against more."
+    )
+
+
+def _formats() -> tuple[str, str]:
+    """The number formats of ours and of rivals that are held against each other."""
+    chosen = []
+    with st.container(horizontal=True):
+        for label, key in (("Ours in", "flops_pays_own"), ("Rivals in", "flops_pays_rival")):
+            chosen.append(
+                st.segmented_control(
+                    label,
+                    list(FORMATS),
+                    default=FASTEST,
+                    required=True,
+                    format_func=FORMATS.__getitem__,
+                    key=key,
+                )
+            )
+    return chosen[0], chosen[1]
+
+
+def _map(found: Where, own: str, rival: str, choice: controls.Choice) -> None:
+    """Heat map and sentences of one pair of number formats."""
+    cells = found.cells(own, rival)
+    batches = sorted({cell.batch for cell in cells})
+    ratios = sorted({cell.ratio for cell in cells}, reverse=True)
+    by_place = {(cell.batch, cell.ratio): cell for cell in cells}
     grid = [[by_place[batch, ratio] for ratio in ratios] for batch in batches]
     st.plotly_chart(
         figures.paying(
@@ -81,21 +127,8 @@ def _show(found: Where, choice: controls.Choice) -> None:
         config=views.QUIET,
         alt="Times as fast as the fastest rival, by batch size and FLOPs needed",
     )
-    st.markdown(f"**{break_even.sentence(found.cells)}**")
+    st.markdown(f"**{break_even.verdict(found.rows, own, rival)}**")
     config, run = choice.look.model.config, choice.run
     if config.halts:
         vanilla = int(vanilla_flops(config, run.result.input_size).total[0])
-        st.markdown(about_image(found, int(run.executed.total[0]) / vanilla))
-    threads = "one thread" if found.threads == 1 else f"{found.threads} threads"
-    absent = f" Left out: {'; '.join(found.absent)}." if found.absent else ""
-    st.caption(
-        plain(
-            f"Numbers say how many times as fast the masked engine is as the fastest of "
-            f"{', '.join(found.rivals)}, whichever number format that computes in. Medians of few, "
-            f"short turns with {threads} and random weights, "
-            f"{_sizes(found.side, run.result.input_size)}, halting steered to each density; "
-            f"{hardware()}, which may be busy.{absent}",
-            1500,
-        )
-        + " `python -m sact_core.benchmark infer --map FILE.h5` measures longer and against more."
-    )
+        st.markdown(about_image(cells, int(run.executed.total[0]) / vanilla))

@@ -10,15 +10,20 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+
+import streamlit as st
 
 from app.folders import InputError, sentence
 from app.loaders import warming
 from app.loaders.costs import gigabytes
 from app.loaders.timing import COMPILERS, PROCESS_BYTES, turn
 from app.paying import Where
+from app.records import Model
 from sact_core.backends.memory import available_memory, estimate_memory
 from sact_core.benchmark import break_even
 from sact_core.benchmark.sides import SIDES, Kind
+from sact_core.checkpoint import read
 from sact_core.config import NetworkConfig
 from sact_core.flops import dense_flops
 from sact_core.plans import build_plan
@@ -42,6 +47,8 @@ QUICK = (
     "early-exit",
 )
 COMPILED = "frozen"
+#: Sides in int8, which look at some images first.
+INTEGERS = ("masked-int8", "openvino-int8", "onnxruntime-int8")
 
 
 def measure_where(config: NetworkConfig, side: int, say: Callable[[str, float], None]) -> Where:
@@ -66,7 +73,8 @@ def measure_where(config: NetworkConfig, side: int, say: Callable[[str, float], 
 
     if not warming.ready():
         raise InputError("The masked engine is still being compiled: try again in a minute.")
-    names, absent = choose_sides(config)
+    names, _ = choose_sides(config)
+    names += [name for name in INTEGERS if SIDES[name].available()]
     batches = choose_batches(config, side, len(names))
     threads = thread_count(None)
     total = break_even.num_steps(len(batches), len(names), len(RATIOS), ROUNDS)
@@ -85,15 +93,38 @@ def measure_where(config: NetworkConfig, side: int, say: Callable[[str, float], 
             )  # fmt: skip
     except (ValueError, MemoryError, OSError) as error:
         raise InputError(sentence(error)) from None
-    unbuilt = {n: r for row in rows for n, r in row.get("absent", {}).items()}
+    halting = "act" if config.by_image else "sact"
+    fitting = [name for name in (*QUICK, *INTEGERS) if SIDES[name].kind.runs(halting)]
+    absent = {name: SIDES[name].absent() for name in fitting if name not in names}
+    if COMPILED not in names and not {"openvino", "onnxruntime"} & set(names):
+        absent[COMPILED] = "no C++ compiler"
     rivals = [name for name in rows[0]["ms"] if SIDES[name].kind is not Kind.OWN]
     return Where(
-        tuple(break_even.cells(rows)),
+        tuple(rows),
         tuple(SIDES[name].title for name in rivals),
-        (*absent, *(f"{SIDES[name].title}: {reason}" for name, reason in unbuilt.items())),
+        absent | {name: why for row in rows for name, why in row.get("absent", {}).items()},
         threads,
         side,
     )
+
+
+def has_scales(model: Model) -> bool:
+    """Whether a network's own file holds scales for int8.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read any more.
+    """
+    try:
+        return _has_scales(model.digest, model.source)
+    except (ValueError, OSError) as error:
+        raise InputError(sentence(error)) from None
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _has_scales(digest: str, _source: Path | bytes) -> bool:
+    return read(_source).quantisation is not None
 
 
 def choose_sides(config: NetworkConfig) -> tuple[list[str], list[str]]:

@@ -6,6 +6,7 @@
     python -m sact_core.benchmark infer --only resnet32-batch1 --threads 1
     python -m sact_core.benchmark infer --only resnet32-batch1 --against benchmarks/infer-….json
     python -m sact_core.benchmark infer --map pretrained/cifar10_resnet32_sact_tau0.05.h5
+    python -m sact_core.benchmark infer --map FILE.h5 --format int8 --rival-format int8
     python -m sact_core.benchmark halting
     python -m sact_core.benchmark family pretrained/*.h5 --data-dir DIR
     python -m sact_core.benchmark train --threads 1               # a minute or two
@@ -28,6 +29,7 @@ from sact_core.benchmark import storing
 from sact_core.benchmark.break_even import BATCHES
 from sact_core.benchmark.break_even import RATIOS as MAP_RATIOS
 from sact_core.benchmark.cases import CASES, RATIOS
+from sact_core.benchmark.formats import CHOICES, FASTEST, lacking
 from sact_core.benchmark.infer import DENSE, SIDES
 from sact_core.benchmark.sides import SIDES as ALL_SIDES
 from sact_core.benchmark.train import SIDES as TRAIN_SIDES
@@ -65,6 +67,10 @@ def _add_infer(parser: argparse.ArgumentParser) -> None:
                              "checkpoint (default: ResNet-32), instead of cases")  # fmt: skip
     parser.add_argument("--batches", nargs="+", type=int,
                         help=f"of --map: images at once (default: {_listed(BATCHES)})")  # fmt: skip
+    parser.add_argument("--format", choices=CHOICES,
+                        help="of --map: number format in which ours is held against rivals "
+                             f"(default: {FASTEST})")  # fmt: skip
+    parser.add_argument("--rival-format", choices=CHOICES, help="the same of the rivals")
     parser.add_argument("--image-size", type=int, metavar="N",
                         help="of --map: side in pixels (default: the checkpoint's)")  # fmt: skip
     parser.add_argument("--threads", nargs="+", type=int,
@@ -165,8 +171,9 @@ def run_infer(args: argparse.Namespace) -> int:
     sides = _chosen_sides(args.sides)  # says what it leaves out, so nothing is refused after it
     if args.map is not None:
         return run_map(args, sides)
-    if args.batches is not None or args.image_size is not None:
-        raise ValueError("--batches and --image-size go with --map")
+    of_map = ("batches", "image_size", "format", "rival_format")
+    if any(getattr(args, name) is not None for name in of_map):
+        raise ValueError("--batches, --image-size, --format and --rival-format go with --map")
     only, ratios = args.only or KEYS, args.ratios or list(RATIOS)
     threads = args.threads or sorted({1, thread_count(None)})
     earlier: dict[against.Key, infer.Row] = {}
@@ -210,6 +217,10 @@ def run_map(args: argparse.Namespace, sides: list[str]) -> int:
     batches = sorted(set(args.batches or BATCHES))
     if not 1 <= batches[0] <= batches[-1] <= MAX_BATCH:
         raise ValueError(f"--batches must be from 1 to {MAX_BATCH}, got {_listed(batches)}")
+    chosen = args.format or FASTEST, args.rival_format or FASTEST
+    for own, number_format in zip((True, False), chosen, strict=True):
+        if gap := lacking(own, number_format, sides):
+            raise ValueError(gap.rstrip("."))
     config, side = break_even.network_of(args.map or None, args.image_size)
     path, values = storing.earlier(args.out or "benchmarks", "map")
     for threads in sorted(set(args.threads or [thread_count(None)])):
@@ -218,7 +229,7 @@ def run_map(args: argparse.Namespace, sides: list[str]) -> int:
             args.seconds,
         )  # fmt: skip
         values["rows"] = break_even.merge(values["rows"], storing.signed(rows))
-        print(f"{threads} threads: {break_even.sentence(break_even.cells(rows))}")
+        print(f"{threads} threads: {break_even.verdict(rows, *chosen)}")
     storing.finish(path, values, values["rows"])
     return 0
 

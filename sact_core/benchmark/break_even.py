@@ -2,7 +2,7 @@
 
 Density is the share of the dense FLOPs that is needed. What is held against each other
 is the fastest side that is ours and the fastest rival of all that were measured, in
-whatever number format; see `sact_core.benchmark.rivals`.
+one number format or in whatever is fastest; see `sact_core.benchmark.rivals`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 from sact_core.benchmark import infer
 from sact_core.benchmark.cases import Case
+from sact_core.benchmark.formats import FASTEST, lacking
 from sact_core.benchmark.rivals import fastest, over
 from sact_core.benchmark.sides import SIDES
 from sact_core.config import NetworkConfig, Preprocessing
@@ -162,24 +163,35 @@ def num_steps(batches: int, sides: int, ratios: int, rounds: int) -> int:
     return batches * (sides + ratios * rounds)
 
 
-def cells(rows: Iterable[Row]) -> list[Cell]:
-    """Give what rows tell, by batch size, the densest first."""
+def cells(rows: Iterable[Row], own: str = FASTEST, rival: str = FASTEST) -> list[Cell]:
+    """Give what rows tell, by batch size, the densest first.
+
+    Parameters
+    ----------
+    rows : iterable of dict
+        From `measure_map`.
+    own, rival : str
+        Number formats of what is held against each other, of `formats.CHOICES`. Rows
+        without a side in them are left out.
+    """
     found = []
     for row in rows:
-        own, rival = fastest(row, own=True), fastest(row, own=False)
+        ours, theirs = fastest(row, True, own), fastest(row, False, rival)
+        if ours is None or theirs is None:
+            continue
         joules = row.get("joules", {})
         found.append(
             Cell(
                 row["batch"],
                 row["ratio"],
                 row["flops"] / row["dense_flops"],
-                over(row, rival, own),
-                SIDES[own].title,
-                SIDES[rival].title,
-                row["ms"][own],
-                row["ms"][rival],
-                joules[own] / row["batch"] if own in joules else None,
-                joules[rival] / row["batch"] if rival in joules else None,
+                over(row, theirs, ours),
+                SIDES[ours].title,
+                SIDES[theirs].title,
+                row["ms"][ours],
+                row["ms"][theirs],
+                joules[ours] / row["batch"] if ours in joules else None,
+                joules[theirs] / row["batch"] if theirs in joules else None,
             )
         )
     return sorted(found, key=lambda cell: (cell.batch, -cell.density))
@@ -229,6 +241,32 @@ def sentence(found: Sequence[Cell]) -> str:
         f"Below {least:.0%} of the dense FLOPs it pays at every batch size that was measured: "
         f"{', '.join(said)}."
     )
+
+
+def verdict(rows: Sequence[Row], own: str = FASTEST, rival: str = FASTEST) -> str:
+    """Say in one sentence where it pays in these number formats, or why that is not known.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        Of one map.
+    own, rival : str
+        Of `formats.CHOICES`.
+    """
+    names = {name for row in rows for name in row["ms"]}
+    absent = {name: why for row in rows for name, why in row.get("absent", {}).items()}
+    for ours, number_format in ((True, own), (False, rival)):
+        gap = lacking(ours, number_format, names, absent)
+        if gap:
+            return gap
+    said = sentence(cells(rows, own, rival))
+    if own == rival == FASTEST:
+        return said
+    both = ("ours", own), ("rivals", rival)
+    told = ", ".join(
+        f"the fastest of {who}" if each == FASTEST else f"{who} in {each}" for who, each in both
+    )
+    return f"{told[0].upper()}{told[1:]}: {said[0].lower()}{said[1:]}"
 
 
 def merge(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:

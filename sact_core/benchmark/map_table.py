@@ -6,6 +6,7 @@ from typing import Any
 
 from sact_core.benchmark import break_even
 from sact_core.benchmark.charts import SIDE_TITLES, maps
+from sact_core.benchmark.formats import CHOICES, candidates
 from sact_core.benchmark.markdown import table, where
 
 TEXT = (
@@ -44,6 +45,22 @@ def map_table(values: dict[str, Any]) -> str:
                     for cell in found
                 ],
             ),
+            "*By number format*, of ours and of rivals; losing pairs too.",
+            by_format(rows),
             *([f"Left out: {'; '.join(absent)}."] if absent else []),
         ]
     return "\n\n".join(parts) + "\n"
+
+
+def by_format(rows: list[dict[str, Any]]) -> str:
+    """Where it pays for every pair of number formats that was measured."""
+    names = {name for row in rows for name in row["ms"]}
+    own = [each for each in CHOICES if names & {*candidates(True, each)}]
+    rival = [each for each in CHOICES if names & {*candidates(False, each)}]
+    return table(
+        ["ours", *(f"rivals: {each}" for each in rival)],
+        [
+            [one, *(break_even.sentence(break_even.cells(rows, one, other)) for other in rival)]
+            for one in own
+        ],
+    )

@@ -6,6 +6,7 @@ import statistics
 from dataclasses import dataclass
 from typing import Any
 
+from sact_core.benchmark.formats import FASTEST, candidates
 from sact_core.benchmark.sides import SIDES, Kind
 
 Row = dict[str, Any]
@@ -84,9 +85,10 @@ def over(row: Row, side: str, other: str) -> float:
     return float(statistics.median(one / two for one, two in pairs))
 
 
-def fastest(row: Row, own: bool) -> str:
-    """Name the fastest side that is ours, or the fastest rival, in whatever number format."""
-    rivals = (Kind.DENSE, Kind.SPARSE, Kind.EXIT)
-    names: list[str] = [n for n in row["ms"] if SIDES[n].kind in ((Kind.OWN,) if own else rivals)]
-    ms: dict[str, float] = row["ms"]
-    return min(names, key=ms.__getitem__)
+def fastest(row: Row, own: bool, number_format: str = FASTEST) -> str | None:
+    """Name the fastest side that is ours, or the fastest rival, in one number format or in any.
+
+    None where none was measured.
+    """
+    names = [name for name in candidates(own, number_format) if name in row["ms"]]
+    return min(names, key=row["ms"].__getitem__, default=None)

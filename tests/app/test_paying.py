@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,27 +17,36 @@ from sact_core.benchmark.process import SideError
 from sact_core.config import NetworkConfig
 from tests.app.pages import run_page, texts
 from tests.test_benchmark_map import made
+from tests.test_benchmark_sides import facts
 
 SACT = NetworkConfig(units_per_block=(2, 1, 1), base_channels=4, halting="sact")
 
 
-def cells():
-    """Two batch sizes at two densities: at batch 1 it pays below 75 %."""
-    found = []
-    for batch, speedups in ((1, (0.75, 1.25)), (4, (1.5, 2.0))):
-        for ratio, speedup in zip((1.0, 0.5), speedups, strict=True):
-            found.append(
-                Cell(batch, ratio, ratio, speedup, "masked", "OpenVINO", 2.0, 2 * speedup, None,
-                     None)
-            )  # fmt: skip
-    return tuple(found)
+def cell(ratio, speedup):
+    return Cell(1, ratio, ratio, speedup, "masked", "OpenVINO", 2.0, 2 * speedup, None, None)
 
 
-WHERE = Where(cells(), ("PyTorch eager", "OpenVINO"), ("ONNX Runtime: not installed",), 2, 32)
+def measured(batch, ratio, speedup):
+    """A row: the rival is twice as fast in int8 as in float32, and ours has no int8."""
+    times = {"masked": 2.0, "masked-bf16": 1.0, "openvino": 2 * speedup, "openvino-int8": speedup}
+    return made(
+        batch, ratio, ms=times, turns={name: [ms] for name, ms in times.items()},
+        sides={name: facts() for name in times},
+    )  # fmt: skip
+
+
+#: Two batch sizes at two densities: at batch 1 it pays below 75 %.
+WHERE = Where(
+    (measured(1, 1.0, 0.75), measured(1, 0.5, 1.25), measured(4, 1.0, 1.5), measured(4, 0.5, 2.0)),
+    ("OpenVINO", "OpenVINO, int8 by NNCF"),
+    {"onnxruntime": "not installed", "masked-int8": "this processor does not multiply int8"},
+    2,
+    32,
+)
 
 
 def test_what_is_said_of_a_cell():
-    lost, won, *_ = cells()
+    lost, won = cell(1.0, 0.75), cell(0.5, 1.25)
     assert paying.told(won) == (
         "batch 1, 50% of the dense FLOPs<br>masked 2.00 ms, OpenVINO 2.50 ms<br>"
         "<b>1.25 times as fast</b>"
@@ -46,7 +56,7 @@ def test_what_is_said_of_a_cell():
 
 @pytest.mark.parametrize(("share", "said"), [(0.74, "it pays."), (0.76, "it does not pay.")])
 def test_the_image_is_held_against_batch_1(share, said):
-    assert paying.about_image(WHERE, share).endswith(said)
+    assert paying.about_image(WHERE.cells(), share).endswith(said)
 
 
 def test_cells_that_lose_say_so_in_the_figure():
@@ -95,18 +105,23 @@ def test_batches_take_neither_too_long_nor_too_much_memory(monkeypatch):
 
 def test_rows_become_cells(compiled, monkeypatch):
     asked = []
+    monkeypatch.setattr("sact_core.backends.precision.precisions", lambda: ("float32",))
 
     def measure_map(config, side, batches, threads, sides, ratios, rounds, seconds, say, step):
         asked.append((config, side, tuple(batches), tuple(ratios)))
+        assert {"openvino-int8", "onnxruntime-int8"} < {*sides}
+        assert "masked-int8" not in sides
         step("one")
         return [made(1, 0.5, absent={"onnxruntime": "it runs with 1 threads"}), made(4, 0.5)]
 
     monkeypatch.setattr(loader.break_even, "measure_map", measure_map)
     said = []
     found = loader.measure_where(SACT, 32, lambda what, done: said.append((what, done)))
-    assert [cell.speedup for cell in found.cells] == [1.5, 1.5]
+    assert [cell.speedup for cell in found.cells()] == [1.5, 1.5]
     assert found.rivals == ("PyTorch eager", "OpenVINO, bfloat16", "PyTorch eager, with halting")
-    assert "ONNX Runtime: it runs with 1 threads" in found.absent
+    assert found.absent["onnxruntime"] == "it runs with 1 threads"
+    assert "ONNX Runtime: it runs with 1 threads" in found.left_out()
+    assert found.absent["masked-int8"] == "this processor does not multiply int8"
     assert said == [("one", 0.0)]
     assert asked[0][:2] == (SACT, 32)
 
@@ -160,6 +175,35 @@ class TestSection:
         assert len(measured) == 1
         at.selectbox(key="flops_checkpoint").set_value("tiny_act").run()
         assert "below 75% at batch 1" not in texts(at)
+
+    def test_number_formats_are_a_choice(self, measured):
+        at = run_page("flops", flops_checkpoint="tiny_sact_tau0.01")
+        at.button(key="flops_pays").click().run()
+        at.segmented_control(key="flops_pays_rival").set_value("float32").run()
+        # Ours is fastest in bfloat16: 1.5 and more of what the slower rival takes.
+        said = texts(at)
+        assert "The fastest of ours, rivals in float32: it pays at every density" in said
+        assert "as far as they compute in the chosen number format" in said
+        at.segmented_control(key="flops_pays_own").set_value("float32").run()
+        at.segmented_control(key="flops_pays_rival").set_value("int8").run()
+        assert "Ours in float32, rivals in int8: it pays not even at 50% at batch 1" in texts(at)
+        at.segmented_control(key="flops_pays_own").set_value("int8").run()
+        assert not at.exception
+        assert "Ours is not measured in int8 (masked, int8: this processor does" in at.info[0].value
+        assert "SACT_FORCE_PRECISION=1" in at.info[0].value
+        assert len(measured) == 1
+
+    def test_int8_of_a_file_without_scales_says_what_makes_them(self, measured, monkeypatch):
+        from app.flops import pays
+
+        row = {**WHERE.rows[0], "ms": {"masked-int8": 1.0, "openvino": 2.0}}
+        row["turns"] = {name: [ms] for name, ms in row["ms"].items()}
+        monkeypatch.setattr(pays, "measure_where", lambda *_: replace(WHERE, rows=(row,)))
+        at = run_page("flops", flops_checkpoint="tiny_sact_tau0.01")
+        at.button(key="flops_pays").click().run()
+        assert "has none of its own" not in texts(at)
+        at.segmented_control(key="flops_pays_own").set_value("int8").run()
+        assert "`python -m sact_core.calibrate FILE.h5 --out INT8.h5` makes them" in texts(at)
 
     def test_a_network_without_halting_has_no_image_to_judge(self, measured):
         at = run_page("flops", flops_checkpoint="tiny_vanilla")

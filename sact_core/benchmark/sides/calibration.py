@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+#: Most images of a batch that is measured that scales are found on; and mirrored.
+MOST_IMAGES = 32
+
 
 def calibration_images(x: np.ndarray) -> list[np.ndarray]:
-    """The images that are measured, and the same mirrored: those of every side.
+    """The first images that are measured, and the same mirrored: those of every side.
 
     Parameters
     ----------
@@ -14,6 +17,7 @@ def calibration_images(x: np.ndarray) -> list[np.ndarray]:
 
     Returns
     -------
-    list of np.ndarray [shape=(n, h, w, 3), float32]
+    list of np.ndarray [shape=(at most MOST_IMAGES, h, w, 3), float32]
     """
+    x = x[:MOST_IMAGES]
     return [x, np.ascontiguousarray(x[:, :, ::-1])]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -11,6 +12,10 @@ from sact_core.benchmark.sides import masked
 from sact_core.benchmark.sides.base import Built, Kind, Side
 from sact_core.benchmark.sides.calibration import calibration_images
 from sact_core.network import Plan
+from sact_core.quantisation import Quantisation, hash_params, quantised_convs
+
+#: The scales that were found last, by the weights and images that they are of.
+_found: dict[str, Quantisation] = {}
 
 
 def lacks() -> str:
@@ -34,13 +39,23 @@ def build(
     ValueError
         If this machine does not compute in int8, or the network cannot be.
     """
+    scales = replace(_scales(plan, params, x), params_hash=hash_params(params))
+    return masked.build(plan, params, x, threads, taus, precision="int8", quantisation=scales)
+
+
+def _scales(plan: Plan, params: Mapping[str, np.ndarray], x: np.ndarray) -> Quantisation:
+    """Scales, found once for weights and images: networks that halt elsewhere share them."""
     from sact_core.calibrate.scales import find_scales
     from sact_core.checkpoint import Checkpoint
     from sact_core.config import default_preprocessing
 
-    network = Checkpoint(plan.config, dict(params), default_preprocessing(plan.config.family))
-    scales = find_scales(network, calibration_images(x))
-    return masked.build(plan, params, x, threads, taus, precision="int8", quantisation=scales)
+    names = [f"{conv.name}/weight" for conv in quantised_convs(plan)]
+    key = hash_params({name: params[name] for name in names} | {"x": x})
+    if key not in _found:
+        network = Checkpoint(plan.config, dict(params), default_preprocessing(plan.config.family))
+        _found.clear()
+        _found[key] = find_scales(network, calibration_images(x))
+    return _found[key]
 
 
 SIDE = Side(
