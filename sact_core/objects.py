@@ -33,6 +33,7 @@ from sact_core.commands import (
     add_network,
     open_data_set,
     open_network,
+    origin,
     parse,
     progress,
     run,
@@ -41,6 +42,7 @@ from sact_core.commands import (
 from sact_core.data.images import ImageError
 from sact_core.measures.boxes import Boxes, inside_mask, names_in, read_boxes
 from sact_core.measures.gaze import auc_judd, centre_map
+from sact_core.processes import Processes
 from sact_core.texts import told
 
 if TYPE_CHECKING:
@@ -212,11 +214,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
     args = parse(build_parser(), argv)
-    return run(lambda: _measure(args))
+    command = Processes().command("objects", argv)
+    return run(lambda: _measure(args, command))
 
 
-def _measure(args: argparse.Namespace) -> None:
+def _measure(args: argparse.Namespace, command: str) -> None:
     if bool(args.images) == bool(args.dataset):
         raise ValueError("give photographs, or a data set with --dataset")
     boxes = read_boxes(args.boxes)
@@ -240,9 +244,13 @@ def _measure(args: argparse.Namespace) -> None:
         print(f"left out: {name}: {reason}", file=sys.stderr)
     size = args.image_size or net.preprocessing.image_size
     if args.json:
-        about: dict[str, Any] = {"checkpoint": args.checkpoint, "image_size": size}
-        about["precision"] = net.precision
-        about |= {} if net.tau is None else {"tau": net.tau}
+        from sact_core.checkpoint import read_header
+        from sact_core.checkpoint.records import trained_at
+
+        header = read_header(args.checkpoint)
+        about: dict[str, Any] = {"network": net.config.name, "checkpoint": args.checkpoint}
+        about["tau"] = trained_at(header) if net.tau is None else net.tau
+        about |= origin(net, header.content_hash, command, size, "keep")
         by_image = {row.pop("name"): row for row in map(asdict, found)}
         print(json.dumps(about | summary(found) | {"images": by_image, "left_out": left_out}))
         return

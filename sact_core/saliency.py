@@ -42,6 +42,7 @@ import numpy as np
 from sact_core import __version__
 from sact_core.commands import (
     at_least_one,
+    origin,
     parse,
     progress,
     refuse_existing,
@@ -134,7 +135,9 @@ def _score(args: argparse.Namespace, command: str) -> None:
     _write(args, command, networks, results, looks)
     if args.json:
         each = [
-            _as_json(args, result, size) | one.record
+            one.record
+            | _as_json(args, result)
+            | origin(one.net, one.record["content_hash"], command, size, "keep")
             for one, result, size in zip(networks, results, sizes, strict=True)
         ]
         print(json.dumps(each[0] if len(each) == 1 else {"networks": each}))
@@ -194,11 +197,15 @@ def _write(
     results: Sequence[Saliency],
     looks: Sequence[Look],
 ) -> None:
+    size = args.image_size
     about = {
         "title": "ponder maps and where people look",
         "version": __version__,
         "command": command,
-        "networks": [one.record for one in networks],
+        "networks": [
+            one.record | {"image_size": size or one.net.preprocessing.image_size, "fit": "keep"}
+            for one in networks
+        ],
         "images": [result.num_images for result in results],
     }
     if args.figure is not None:
@@ -265,10 +272,9 @@ def _write_map(path: Path, values: np.ndarray, size: tuple[int, int]) -> None:
     write_picture(path, np.rint(large * 255).clip(0, 255).astype(np.uint8))
 
 
-def _as_json(args: argparse.Namespace, result: Saliency, size: int) -> dict[str, Any]:
+def _as_json(args: argparse.Namespace, result: Saliency) -> dict[str, Any]:
     return {
         "folder": args.folder,
-        "image_size": size,
         "num_images": result.num_images,
         "num_chosen_on": result.num_chosen_on,
         "blur": result.blur,

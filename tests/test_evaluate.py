@@ -17,10 +17,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sact_core import __version__, resources
 from sact_core import checkpoint as checkpoints
 from sact_core import evaluate as evaluation
-from sact_core import resources
 from sact_core.backends import BACKENDS, Net, load, memory
+from sact_core.checkpoint import read_header
 from sact_core.config import NetworkConfig, Preprocessing
 from sact_core.data.source import Source
 from sact_core.data.splits import open_split
@@ -342,6 +343,11 @@ def test_watching_follows_a_run_to_its_end(
     rows = read_metrics(run)
     assert [row["step"] for row in rows] == [4, 8]
     assert all(row["count"] == 10 and row["backend"] == "reference" for row in rows)
+    assert rows[1]["content_hash"] == read_header(run / "last.h5").content_hash
+    assert rows[0]["content_hash"] != rows[1]["content_hash"]
+    told = [rows[1][name] for name in ("tau", "image_size", "fit", "version")]
+    assert told == [0.01, 16, "crop", __version__]
+    assert rows[1]["command"].startswith(f"python -m sact_core.evaluate --watch {run}")
     assert command.main(argv) == 0  # nothing new
     assert len((run / "watch.jsonl").read_text().splitlines()) == 2
     assert len(list((run / "watch").glob("events.*"))) == 1

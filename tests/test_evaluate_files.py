@@ -17,7 +17,7 @@ from sact_core.data.splits import open_split
 from sact_core.evaluate import __main__ as command
 from sact_core.flops import dense_flops
 from tests.networks import any_tau_checkpoint
-from tests.test_evaluate import NAMES, SACT, data_set, write_checkpoint
+from tests.test_evaluate import NAMES, SACT, data_set, torchrun, write_checkpoint
 
 __all__ = ["data_set"]  # a fixture
 
@@ -107,13 +107,36 @@ def test_every_tau_of_a_curve_has_its_rows_and_its_line(data_set: str, tmp_path:
     assert "| --- |" in files[2].read_text()
 
 
+@pytest.mark.parametrize("world", [1, 2])
+def test_every_size_has_its_rows(data_set: str, tmp_path: Path, world: int) -> None:
+    file, out = write_checkpoint(tmp_path / "it.h5", SACT), tmp_path / "i.csv"
+    argv = flags(file, data_set, "--sizes", "24,16", "--per-image", out, "--batch-size", 3)
+    if world == 1:
+        assert command.main(argv) == 0
+    else:
+        ran = torchrun("-m", "sact_core.evaluate", *argv)
+        assert ran.returncode == 0, ran.stderr
+    about, rows = read(out)
+    assert [(row["image_size"], row["number"]) for row in rows] == [
+        (size, str(i)) for size in ("16", "24") for i in range(10)
+    ]
+    net = load(file, "reference")
+    images = np.stack(
+        [image for image, *_ in open_split(data_set, "test").spread().read(range(10))]
+    )
+    for size in (16, 24):
+        ref = net.run(images, size).flops.tolist()
+        assert [int(row["flops"]) for row in rows if row["image_size"] == str(size)] == ref
+    assert json.loads(about["networks"])[0]["image_size"] == [16, 24]
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
         (["--per-image", "{tmp}/a.txt"], "must end in .csv or .parquet"),
         (["--per-image", "{tmp}/no/a.csv"], "no does not exist"),
         (["--per-image", "{tmp}/there.csv"], "give --force to replace it"),
-        (["--per-image", "{tmp}/a.csv", "--sizes", "16,32"], "is of one size"),
+        (["--per-image", "{tmp}/a.csv", "--sizes", "16", "--checkpoint", "a", "b"], "one by one"),
         (["--table", "{tmp}/a.xls"], "must end in one of .csv .tex .md"),
         (["--table", "{tmp}/there.csv"], "give --force to replace it"),
     ],

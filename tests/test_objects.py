@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sact_core import __version__
 from sact_core import checkpoint as checkpoints
 from sact_core import objects as command
 from sact_core.backends import Net
+from sact_core.checkpoint.records import trained_at
 from sact_core.config import NetworkConfig, Preprocessing
 from sact_core.measures.boxes import inside_mask, read_boxes
 from sact_core.measures.gaze import centre_map
@@ -109,6 +111,11 @@ def test_photographs_against_single_runs(photos, checkpoint, tmp_path, capsys):
     code, text, _ = run(capsys, *argv, "--json")
     found = json.loads(text)
     assert found["num_images"] == 2
+    header = checkpoints.read_header(checkpoint)
+    assert found["content_hash"] == header.content_hash
+    told = [found[name] for name in ("tau", "image_size", "fit", "version")]
+    assert told == [trained_at(header), 32, "keep", __version__]
+    assert found["command"].startswith(f"python -m sact_core.objects {photos} --checkpoint ")
     net = Net.from_checkpoint(checkpoints.read(checkpoint), "reference")
     image = np.asarray(Image.open(photos / "ant" / "a.png"))
     values = net.run([image], 32, "keep")[0].map("ponder_cost")[0]

@@ -124,6 +124,8 @@ def test_what_a_format_changes_is_counted(network, photos, capsys, precision):
     labels = [label for _, label, _ in source.each(range(3))]
     one, two = ([each.forward(each.see(image).x) for image in images] for each in (net, other))
     assert (told["precision"], told["against"], told["num_examples"]) == (precision, "float32", 3)
+    assert told["content_hash"] == sact_core.load(network).content_hash
+    assert told["command"].endswith(f"--precision {precision} --against float32 --json")
     for side, results in enumerate((one, two)):
         answers = [result.logits.argmax() for result in results]
         assert told["accuracy"][side] == pytest.approx(np.mean(np.equal(answers, labels)))

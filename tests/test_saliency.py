@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sact_core import __version__
 from sact_core import checkpoint as checkpoints
 from sact_core import saliency as command
 from sact_core.backends import Net
@@ -294,12 +295,16 @@ def test_several_prices_as_a_table_and_a_figure(folder, tmp_path, capsys):
     lines = (tmp_path / "it.md").read_text().splitlines()
     assert lines[2].startswith("| ResNet-14 SACT | 0.001 |")
     assert "--taus 0.001 0.1" in "".join(lines)
+    assert '"image_size": 32, "fit": "keep"' in "".join(lines).replace("\\", "")
     with Image.open(tmp_path / "it.png") as drawn:
         assert drawn.width == 1200
     code, text, _ = run(capsys, *argv, "--json", "--blur", 0.02, "--centre-weight", 0)
     first, second = json.loads(text)["networks"]
     assert (first["tau"], second["tau"]) == (0.001, 0.1)
     assert first["blur_alone"] == 0.02
+    assert first["content_hash"] == checkpoints.read_header(tmp_path / "any.h5").content_hash
+    assert [first[k] for k in ("image_size", "fit", "version")] == [32, "keep", __version__]
+    assert first["command"].startswith(f"python -m sact_core.saliency {folder} --checkpoint ")
     assert first["intervals"]["processed"] == first["intervals"]["blurred"]
     for more, said in (
         ([*files], "exists; give --force"),

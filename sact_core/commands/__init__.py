@@ -17,6 +17,7 @@ from sact_core.commands.flags import (
     spend_target,
 )
 from sact_core.commands.numbers import at_least_one, parse
+from sact_core.commands.origin import origin
 from sact_core.commands.running import (
     progress,
     refuse_existing,
@@ -35,6 +36,7 @@ __all__ = [
     "find_budget",
     "open_data_set",
     "open_network",
+    "origin",
     "parse",
     "progress",
     "read_class_names",

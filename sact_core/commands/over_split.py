@@ -42,7 +42,8 @@ class Priced:
     file : str
         As it was given.
     record : dict
-        ``network``, ``file``, ``content_hash``, ``tau`` and ``precision``, as plain JSON values.
+        ``network``, ``file``, ``content_hash``, ``tau``, ``image_size``, ``fit`` and
+        ``precision``, as plain JSON values.
     """
 
     checkpoint: Checkpoint
@@ -116,6 +117,8 @@ def priced(
                 "file": shown(Path(file).name),
                 "content_hash": content_hash(checkpoint),
                 "tau": each.tau if each.tau is not None else trained_at(checkpoint),
+                "image_size": each.preprocessing.image_size,
+                "fit": each.preprocessing.fit,
                 "precision": each.precision,
             }
             yield Priced(checkpoint, each, file, record)

@@ -114,7 +114,7 @@ def _kinds(args: argparse.Namespace, command: str) -> None:
         else:
             measured.draw_to(path, found, args.width, about)
     if args.json:
-        print(json.dumps({"networks": found}))
+        print(json.dumps({"version": __version__, "command": command, "networks": found}))
         return
     print(f"{found[0]['images']:,} images of {found[0]['data_set']} {found[0]['split']}\n")
     print(measured.text(found))
@@ -149,7 +149,7 @@ def _worst(args: argparse.Namespace, command: str) -> None:
         both = (before.of(top), after.of(top))
         draw_to(path, (pixels[top], risen[top]), both, record["dense"], args.width, about)
     if args.json:
-        print(json.dumps(record))
+        print(json.dumps(record | {"version": __version__, "command": command}))
         return
     print(_told(record))
     _say_written(paths)
@@ -202,7 +202,9 @@ def _of_photograph(
     _require_halting(one)
     pixels = one.net.see(image, args.image_size, fit).pixels
     dense = int(dense_flops(one.net.plan, (pixels.shape[0], pixels.shape[1])).total[0])
-    record = {**one.record, "image": shown(Path(args.image).name), "images": 1, "dense": dense}
+    seen = one.net.preprocessing_for(args.image_size, fit)
+    record = one.record | {"image_size": seen.image_size, "fit": seen.fit, "dense": dense}
+    record |= {"image": shown(Path(args.image).name), "images": 1}
     return one, record, [pixels], [0]
 
 
@@ -276,7 +278,10 @@ def _change(kind: str, strength: int, seed: int) -> Any:
 
 
 def _about(found: Sequence[dict[str, Any]], command: str) -> dict[str, Any]:
-    told = (*("network", "file", "content_hash", "tau", "precision", "data_set", "split"), "images")
+    told = (
+        *("network", "file", "content_hash", "tau", "precision", "image_size", "fit"),
+        *("data_set", "split", "images"),
+    )
     return {
         "version": __version__,
         "command": command,

@@ -133,14 +133,18 @@ def _doubt(args: argparse.Namespace, command: str) -> None:
         write_rows(args.per_image, header, rows, about)
         paths.append(Path(args.per_image))
     if args.json:
-        print(json.dumps({"labels": shown(args.labels), "networks": found}))
+        told = {"version": __version__, "command": command, "networks": found}
+        print(json.dumps({"labels": shown(args.labels)} | told))
         return
     print("\n\n\n".join(map(words.summary, found)))
     for path in paths:
         print(f"\nwritten: {shown(path)}")
 
 
-_TOLD = ("network", "file", "content_hash", "tau", "precision", "data_set", "split")
+_TOLD = (
+    *("network", "file", "content_hash", "tau", "precision", "image_size", "fit"),
+    *("data_set", "split"),
+)
 
 
 def _check(

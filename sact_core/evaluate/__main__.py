@@ -46,7 +46,7 @@ first one prints what a single process would: counts and FLOPs are equal, means
 of other numbers up to rounding.
 
 ``--table`` writes what is printed as CSV, LaTeX (booktabs) or Markdown, and ``--per-image``
-what came of every image as CSV or Parquet: its number and name, tau, label, prediction,
+what came of every image as CSV or Parquet: its number and name, size, tau, label, prediction,
 sureness, FLOPs, their share of dense and the ponder cost of each block. Files carry networks
 with their hashes, tau, size, fit, version and this command.
 
@@ -69,6 +69,7 @@ from sact_core.commands import (
     add_data_set,
     add_network,
     at_least_one,
+    origin,
     parse,
     refuse_unwritable,
     run_together,
@@ -213,21 +214,19 @@ def _evaluate(args: argparse.Namespace, processes: Processes) -> None:
     net, source = job.net, job.source
     found = [(curves[0].file, job, metrics)]
     _write(args, found)
-    if net.config.tau_conditioned:
+    if net.config.halts:
         about_tau["tau"] = metrics.tau
     if args.json:
+        from sact_core.checkpoint import read_header
+
         about = {
             "num_examples": metrics.count,
             "dataset": source.name,
             "split": source.split,
-            "image_size": net.preprocessing.image_size,
-            "precision": net.precision,
             "Dense Flops/mean": metrics.dense.mean,
             "skipped": Unreadable(metrics.left_out).record(),
         }
-        [said] = about_found(found, args.command)["networks"]
-        about |= {"fit": net.preprocessing.fit, "content_hash": said["content_hash"]}
-        about |= {"version": __version__, "command": args.command}
+        about |= origin(net, read_header(curves[0].file).content_hash, args.command)
         print(json.dumps(metrics.summary() | about | about_tau))
         return
     print(
@@ -246,8 +245,8 @@ def _check(args: argparse.Namespace, processes: Processes) -> None:
     at_least_one(args, "num_examples", "batch_size")
     if args.watch is not None and (args.table or args.per_image is not None):
         raise ValueError("--watch goes with neither --table nor --per-image")
-    if args.sizes is not None and args.rival is None and args.per_image is not None:
-        raise ValueError("--per-image is of one size: leave --sizes out")
+    if args.per_image is not None and args.checkpoint is not None and len(args.checkpoint) > 1:
+        raise ValueError("--per-image is of one checkpoint; evaluate them one by one")
     if args.per_image is not None:
         check_rows(args.per_image)
     check_tables(args.table or ())
@@ -334,13 +333,14 @@ def _print_taus(args: argparse.Namespace, curve: TauCurve, curves: Sequence[Curv
 
 def _print_changes(args: argparse.Namespace, curve: Curve) -> None:
     """Run in both formats, and say what the one changes."""
-    from sact_core.checkpoint import read
+    from sact_core.checkpoint import read, read_header
 
     other = argparse.Namespace(**vars(args) | {"precision": args.against})
     job, left_out = curve.job, Unreadable()
     found = count_changes(job, prepare_job(read(curve.file), other, Processes()).net, left_out)
     about: dict[str, Any] = {"dataset": job.source.name, "split": job.source.split}
-    if job.net.config.tau_conditioned:
+    about |= origin(job.net, read_header(curve.file).content_hash, args.command)
+    if job.net.config.halts:
         about["tau"] = job.tau
     if args.json:
         print(json.dumps(about | found.summary() | {"skipped": left_out.record()}))

@@ -28,11 +28,13 @@ class ByImage:
     Attributes
     ----------
     rows : list of list
-        ``number``, ``image``, ``tau``, ``label``, ``prediction``, ``sure``, ``right``,
-        ``flops``, ``share`` and the mean ponder cost of each block.
+        ``number``, ``image``, ``image_size``, ``tau``, ``label``, ``prediction``, ``sure``,
+        ``right``, ``flops``, ``share`` and the mean ponder cost of each block; of all
+        processes, once they are gathered.
     """
 
     rows: list[list[Any]] = field(default_factory=list)
+    _own: list[list[Any]] = field(default_factory=list)
 
     def add(
         self,
@@ -53,18 +55,20 @@ class ByImage:
         for i, (number, name) in enumerate(places):
             said, label = int(result.logits[i].argmax()), int(labels[i])
             flops = int(result.flops[i])
-            self.rows.append(
+            size = net.preprocessing.image_size
+            self._own.append(
                 [
-                    *(number, name, tau, _named(net, label), _named(net, said)),
+                    *(number, name, size, tau, _named(net, label), _named(net, said)),
                     *(float(chances[i, said]), said == label, flops, flops / dense),
                     *(float(cost[i]) for cost in costs),
                 ]
             )
 
     def gather(self, processes: Processes) -> None:
-        """Take in what the other processes have; sort all by tau and image."""
-        self.rows = [row for rows in processes.gather(self.rows) for row in rows]
-        self.rows.sort(key=lambda row: (row[2] or 0.0, row[0]))
+        """Take in what has come since in every process; sort all by size, tau and image."""
+        self.rows += [row for rows in processes.gather(self._own) for row in rows]
+        self._own = []
+        self.rows.sort(key=lambda row: (row[2], row[3] or 0.0, row[0]))
 
     def write(self, path: str, net: Net, about: Mapping[str, Any]) -> None:
         """Write the file, with where it comes from in lines of comment or in its metadata.
@@ -75,8 +79,8 @@ class ByImage:
             If it cannot be written.
         """
         names = [block.name for block in net.plan.blocks] if net.config.halts else []
-        header = ["number", "image", "tau", "label", "prediction", "sure", "right", "flops"]
-        header += ["share", *(f"{name}/ponder_cost" for name in names)]
+        header = ["number", "image", "image_size", "tau", "label", "prediction", "sure", "right"]
+        header += ["flops", "share", *(f"{name}/ponder_cost" for name in names)]
         write_rows(path, header, self.rows, about)
 
 

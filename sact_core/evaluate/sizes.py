@@ -70,6 +70,7 @@ class Curve:
             "fit": self.job.net.preprocessing.fit,
             "sizes": [
                 {"image_size": size, "num_examples": metrics.count}
+                | ({"tau": metrics.tau} if self.job.net.config.halts else {})
                 | metrics.summary()
                 | {
                     "Dense Flops/mean": metrics.dense.mean,

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from sact_core.commands import origin
 from sact_core.data.records import Unreadable
 from sact_core.evaluate.run import prepare_job
 from sact_core.extras import need
@@ -30,7 +31,7 @@ def watch(args: argparse.Namespace) -> None:
         As `evaluate`; if there is no such folder or it cannot be written to.
     """
     need("train", "--watch, which writes for TensorBoard,", "google_crc32c")
-    from sact_core.checkpoint import read
+    from sact_core.checkpoint import content_hash, read
     from sact_core.processes import Processes
     from sact_core.train.events import EventWriter
     from sact_core.train.run_dir import RunDir, read_rows
@@ -58,10 +59,12 @@ def watch(args: argparse.Namespace) -> None:
             metrics = job.run(Processes())
             found = metrics.summary()
             about: dict[str, Any] = {
+                "dataset": job.source.name,
                 "split": job.source.split,
                 "count": metrics.count,
                 "backend": args.backend,
-                "precision": job.net.precision,
+                "tau": metrics.tau if job.net.config.halts else None,
+                **origin(job.net, content_hash(checkpoint), args.command),
             }
             if left_out := Unreadable(metrics.left_out):
                 about["skipped"] = left_out.record()
