@@ -52,15 +52,14 @@ class Quantisation:
 def quantised_convs(plan: Plan) -> tuple[Conv, ...]:
     """The convolutions that are computed in integers: those of units and the head.
 
-    The stem, halting branches and the logits are of float32, and so are depthwise
-    convolutions.
+    The stem, halting branches and the logits are of float32.
     """
     found: list[Conv] = []
     for unit in plan.units:
         found += unit.convs
         found += [unit.shortcut] if isinstance(unit.shortcut, Conv) else []
     found += [plan.head] if plan.head is not None else []
-    return tuple(conv for conv in found if conv.groups == 1)
+    return tuple(found)
 
 
 def hash_params(params: Mapping[str, np.ndarray]) -> str:

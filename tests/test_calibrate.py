@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from sact_core import calibrate, checkpoint
-from sact_core.backends import reference
+from sact_core.backends import Net, reference
 from sact_core.calibrate import scales
 from sact_core.calibrate.__main__ import METHODS, main
 from sact_core.checkpoint import CheckpointError, content_hash, read, write
@@ -177,17 +177,25 @@ def test_what_cannot_be_calibrated_is_one_sentence(network, photos, tmp_path, ca
         assert message in said(*data, of=str(tmp_path / "other.h5"))
 
 
-def test_the_mobile_family_is_refused_in_one_sentence(photos, tmp_path, capsys):
+def test_the_mobile_family_is_calibrated(photos, tmp_path, capsys, monkeypatch):
+    """Its depthwise convolutions too; and runs in int8 then."""
+    monkeypatch.setenv("SACT_FORCE_PRECISION", "1")
     config = NetworkConfig("mobile", (1,) * 7, num_classes=3, halting="none")
-    network = checkpoint.Checkpoint(
-        config, init_params(build_plan(config)), default_preprocessing("mobile")
-    )
+    plan = build_plan(config)
+    network = checkpoint.Checkpoint(config, init_params(plan), default_preprocessing("mobile"))
     write(tmp_path / "mobile.h5", network)
-    out = tmp_path / "out.h5"
-    data = ["--dataset", str(photos), "--out", str(out)]
-    assert main([str(tmp_path / "mobile.h5"), *data]) == 2
-    assert "there is no int8 for the mobile family, whose depthwise" in capsys.readouterr().err
-    assert not out.exists()
+    found = read(calibrated(str(tmp_path / "mobile.h5"), photos, tmp_path)).quantisation
+    assert "scales of 21 convolutions" in capsys.readouterr().out
+    channels = {conv.name: conv.out_channels for conv in plan.convs if conv.groups > 1}
+    assert {name: len(found.weights[name]) for name in channels} == channels
+    expansions = [conv.name for unit in plan.units[1:] for conv in unit.convs[:1]]
+    assert min(found.inputs[name][1] for name in expansions) > 0  # the state is signed
+    # What a ReLU6 leaves is not, and ends at 6.
+    others = {*found.inputs} - {*expansions, "head"}
+    assert {found.inputs[name][1] for name in others} == {0}
+    assert max(found.inputs[name][0] for name in others) <= np.float32(6 / 255)
+    net = Net.from_checkpoint(read(tmp_path / "int8.h5"), "masked", "int8")
+    assert net.forward(np.ones((1, 32, 33, 3), np.float32)).precision == "int8"
 
 
 def test_only_what_is_needed_is_looked_at(rng):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numba import njit
@@ -69,7 +71,8 @@ def integer_sums(x, weight, what, zero):
     for i in range(side):
         for j in range(side):
             rows = map_[i :: what.stride, j :: what.stride][:height, :width]
-            sums += rows @ weight[i, j].astype(np.int64)
+            taps = weight[i, j].astype(np.int64)
+            sums += rows @ taps if what.groups == 1 else rows * taps[0]
     return sums
 
 
@@ -96,6 +99,13 @@ def byte_panels(weight):
     return np.concatenate([fours[:, c : c + cpu.WIDE].ravel() for c in cuts]).view(np.uint8)
 
 
+def byte_taps(weight):
+    """Weights of a depthwise convolution as ``[tap / 4][channel][4]``, bytes."""
+    taps, channels = weight[..., 0, 0].size, weight.shape[3]
+    rows = np.pad(weight.reshape(taps, -1), ((0, -taps % 4), (0, padded(channels) - channels)))
+    return rows.reshape(-1, 4, rows.shape[1]).swapaxes(1, 2).ravel().view(np.uint8)
+
+
 def byte_product(x, weight, bias, what, active, multiplier, zero):
     """Source, weights, numbers and lists, and the convolution as kernels are told it."""
     _, _, lists, p = product(x.astype(np.float32), weight, bias, what, active, y=0)
@@ -104,7 +114,8 @@ def byte_product(x, weight, bias, what, active, multiplier, zero):
     map_ = np.pad(x, ((border, border), (border, border), (0, 0)), constant_values=zero)
     map_ = np.pad(map_, ((0, 0), (0, 0), (0, more)), constant_values=zero)
     depth, row = map_.shape[2], map_.shape[1] * map_.shape[2]
-    source, weights = Flat(np.uint8, x=map_), Flat(np.uint8, w=byte_panels(weight))
+    lay_out = byte_panels if what.groups == 1 else byte_taps
+    source, weights = Flat(np.uint8, x=map_), Flat(np.uint8, w=lay_out(weight))
     filled = (0, padded(len(bias)) - len(bias))
     numbers = Flat(np.float32, b=np.pad(bias, filled), m=np.pad(multiplier, filled))
     (top, _), (left, _) = what.pads(x.shape[:2])
@@ -120,6 +131,11 @@ def store(vectors, spare, p, count, x, w, b, listed, y):
 
 
 @njit
+def store_by_channel(vectors, spare, p, count, x, w, b, listed, y):
+    conv.store_depthwise(vectors, p, x, w, b, listed, y)
+
+
+@njit
 def add(vectors, spare, p, s, count, x, w, b, listed, y):
     conv.add_panels(vectors, spare, p, s, 0, count, x, w, b, listed, y)
 
@@ -127,6 +143,15 @@ def add(vectors, spare, p, s, count, x, w, b, listed, y):
 SHAPES = [
     *(shape for shape in CONVS if shape.get("cin") != 3),
     {"which_byte": "most", "cin": 512, "size": (3, 3), "which": "all"},
+    *({"groups": 20, "cin": 20, "cout": 20, "which": which} for which in LISTS),
+    *(  # every channel by itself
+        {"groups": 36, "cin": 36, "cout": 36, "side": side, "stride": stride, "size": size}
+        for side in (3, 5)
+        for stride in (1, 2)
+        for size in [(9, 6), (5, 7), (1, 1)]
+    ),
+    {"groups": 64, "cin": 64, "cout": 64, "side": 5, "which": "all", "which_byte": "most"},
+    {"groups": 32, "cin": 32, "cout": 32, "side": 5, "cap": 6.0, "slope": 0.0},
 ]
 
 
@@ -157,7 +182,7 @@ def test_sums_are_those_of_whole_numbers_to_the_bit(rng, shape):
             p = p._replace(y0=target.at("y"), low=low)
             if dtype == np.uint8:
                 p = p._replace(cap=cap)
-            store(
+            (store if what.groups == 1 else store_by_channel)(
                 vectors, spare["room"], p, -(-channels // cpu.WIDE),
                 source.all, weights.all, numbers.all, lists.all, target.all,
             )  # fmt: skip
@@ -277,7 +302,7 @@ def integer_reference(monkeypatch, plan, params, x, scales):
         levels = np.clip(np.rint(x / np.float32(scale)) + zero, 0, 255) - zero
         weight = np.rint(params[f"{conv.name}/weight"] / scales.weights[conv.name])
         whole = {**params, f"{conv.name}/weight": np.clip(weight, -127, 127)}
-        plain = type(conv)(conv.name, conv.weight_shape, conv.stride, False, conv.padding)
+        plain = replace(conv, bias=False, bn=None)
         y = conv_same(levels.astype(np.float32), plain, whole) * scale * scales.weights[conv.name]
         if conv.bias:
             y = y + params[f"{conv.name}/bias"]
@@ -325,6 +350,29 @@ def test_channels_and_densities(monkeypatch, rng, family, base_channels, share):
     plan = make_plan(family, base_channels=base_channels)
     x = image_with(blob(rng, 40, 36, share, 1, 4), rng)
     compare(monkeypatch, plan, steered_params(plan, rng), x)
+
+
+@pytest.mark.parametrize("kind", ["sact", "act", "none"])
+def test_inverted_bottlenecks(monkeypatch, rng, kind):
+    """Whose convolutions read the state itself, and every channel by itself."""
+    monkeypatch.setitem(FAMILIES, "toy", TOY)
+    options = OPTIONS | {"base_channels": 12, "halting": kind}
+    plan = make_plan(units=options.pop("units_per_block"), **options)
+    params = random_params(rng, plan.config)
+    for size in ((40, 33), (9, 14)):
+        x = rng.standard_normal((2, *size, 3), np.float32)
+        for vectors in WAYS:
+            compare(monkeypatch, plan, params, x, vectors=vectors)
+
+
+@pytest.mark.parametrize("kind", ["sact", "act", "none"])
+@pytest.mark.parametrize("size", [(49, 64), (64, 33)])
+def test_the_mobile_family(monkeypatch, rng, kind, size):
+    plan = make_plan("mobile", units=(1, 2, 2, 3, 2, 2, 1), base_channels=4, halting=kind)
+    params = random_params(rng, plan.config)
+    x = rng.standard_normal((2, *size, 3), np.float32)
+    for vectors in WAYS:
+        compare(monkeypatch, plan, params, x, vectors=vectors)
 
 
 @pytest.mark.parametrize("family", ["cifar", "imagenet"])
@@ -380,12 +428,6 @@ def test_what_int8_cannot_have_is_one_sentence(monkeypatch, rng):
         masked.Engine(plan, huge, quantisation=scales)
     monkeypatch.setattr("sact_core.backends.masked.weights.MAX_PRODUCTS", 17)
     with pytest.raises(ValueError, match="products, more than the 17 that a 32-bit sum has room"):
-        masked.Engine(plan, params, quantisation=unit_scales(plan, params))
-    monkeypatch.setitem(FAMILIES, "toy", TOY)
-    options = OPTIONS | {"base_channels": 12}
-    plan = make_plan(units=options.pop("units_per_block"), **options)
-    params = random_params(rng, plan.config)
-    with pytest.raises(ValueError, match="no int8 for the toy family, whose depthwise"):
         masked.Engine(plan, params, quantisation=unit_scales(plan, params))
 
 

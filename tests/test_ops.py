@@ -24,7 +24,16 @@ from sact_core import halting
 from sact_core.backends import dense, masked, reference
 from sact_core.backends.dense import kernels as training
 from sact_core.backends.dense.network import _max_pool_same
-from sact_core.backends.masked.kernels import conv, cpu, ends, layout, places, plain, vector
+from sact_core.backends.masked.kernels import (
+    conv,
+    cpu,
+    depthwise,
+    ends,
+    layout,
+    places,
+    plain,
+    vector,
+)
 from sact_core.config import NetworkConfig
 from sact_core.network import BatchNorm, Conv
 from sact_core.parameters import init_params
@@ -1061,7 +1070,7 @@ TABLE: dict[str, Operation] = {
             {"groups": 18, "cin": 18, "cout": 18, "side": 5, "stride": 2, "size": (9, 6)},
             {"groups": 1, "cin": 1, "cout": 1, "size": (1, 1), "which": "all"},
         ],
-        kernels="depthwise_rows activate",
+        kernels="depthwise_rows by_channel activate",
     ),
     "convolution of pairs": Operation(
         draw_pairs,
@@ -1282,7 +1291,7 @@ def test_operation(rng, name, side, shape):
 
 
 def is_kernel(module, value):
-    if module is vector:
+    if module in (vector, depthwise):
         return isinstance(value, type(vector.affine_rows))
     function = getattr(value, "py_func", value)  # itself, where nothing is compiled
     return inspect.isfunction(function) and function.__module__ == module.__name__
@@ -1292,7 +1301,7 @@ def test_every_kernel_has_a_row():
     """A new kernel must be named by a row of `TABLE`."""
     found = {
         name
-        for module in (plain, vector, places, training)
+        for module in (plain, vector, depthwise, places, training)
         for name, value in vars(module).items()
         if not name.startswith("_") and is_kernel(module, value)
     }

@@ -99,9 +99,7 @@ def run_small_networks() -> None:
         units = (2, *(1 for _ in facts.stages[1:]))
         config = NetworkConfig(family, units, base_channels=2, num_classes=2, halting="sact")
         params = init_params(build_plan(config), 0)
-        plan, scales = build_plan(config), None
-        if all(conv.groups == 1 for conv in plan.convs):  # int8 is for those alone
-            scales = unit_scales(plan, params)
+        scales = unit_scales(build_plan(config), params)
         made = Checkpoint(config, params, default_preprocessing(family), quantisation=scales)
         for kind in dict.fromkeys(("float32", precision_of(made))):  # Check compares in float32
             net = Net.from_checkpoint(made, "masked", kind)

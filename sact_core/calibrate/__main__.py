@@ -95,11 +95,6 @@ def _calibrate(args: argparse.Namespace, argv: Sequence[str]) -> None:
 
     checkpoint = read(args.checkpoint)
     net = Net.from_checkpoint(checkpoint, "reference")
-    if any(conv.groups > 1 for conv in net.plan.convs):
-        raise ValueError(
-            f"there is no int8 for the {net.config.family} family, whose depthwise convolutions "
-            f"are not computed in integers: {args.checkpoint} runs in float32 or bfloat16"
-        )
     source = _open(checkpoint, args)
     rng = np.random.default_rng(args.seed)
     count = min(args.num_examples, len(source))

@@ -73,7 +73,7 @@ class Engine:
     ValueError
         If a parameter is missing, unexpected or of the wrong shape (all are
         listed); if the number of threads is no whole number above 0; if the network
-        has a part that this engine does not compute, or not in int8; as
+        has a part that this engine does not compute, or overflows in int8; as
         `sact_core.quantisation.require_scales` and
         `sact_core.backends.precision.choose_precision`.
     """

@@ -15,7 +15,7 @@ from sact_core.backends.masked import programs
 from sact_core.backends.masked.kernels import layout as at
 from sact_core.backends.masked.kernels.cpu import MARKS_AT_ONCE, TILE_ROWS, WIDE
 from sact_core.backends.masked.programs import padded
-from sact_core.backends.masked.scope import check_scope, check_scope_of_bytes
+from sact_core.backends.masked.scope import check_scope
 from sact_core.backends.masked.weights import Weights, narrow_of
 from sact_core.halting import halting_threshold
 from sact_core.network import Conv, Plan, Unit
@@ -83,12 +83,10 @@ def pack(
     Raises
     ------
     ValueError
-        If the network has a part that the engine does not compute, or not in bytes; if
-        its numbers overflow there.
+        If the network has a part that the engine does not compute; if its numbers
+        overflow in bytes.
     """
     check_scope(plan)
-    if kind == at.BYTES:
-        check_scope_of_bytes(plan)
     weights = Weights(params, kind, scales)
     net = np.zeros(at.NUM_FACTS, np.int64)
     net[at.KIND] = KINDS[plan.config.halting]

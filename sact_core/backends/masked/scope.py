@@ -23,21 +23,6 @@ def check_scope(plan: Plan) -> None:
         )
 
 
-def check_scope_of_bytes(plan: Plan) -> None:
-    """Refuse a network that the engine does not compute in int8.
-
-    Raises
-    ------
-    ValueError
-        If it has depthwise convolutions, as the mobile family.
-    """
-    if any(conv.groups > 1 for conv in plan.convs):
-        raise ValueError(
-            f"the masked engine has no int8 for the {plan.config.family} family, whose depthwise "
-            f"convolutions it does not compute in integers: choose float32 or bfloat16"
-        )
-
-
 def _foreign_parts(plan: Plan) -> list[str]:
     units = plan.units
     convs = [conv for unit in units for conv in unit.convs]

@@ -141,7 +141,8 @@ class Weights:
             step = self.input_of(reader.name)[0]
             multiplier, bias = multiplier / step, bias / step
         sums = self.finite(conv, multiplier, bias)
-        self.where[f"{conv.name}/weight"] = self.panels(
+        keep = self.panels if conv.groups == 1 else self.by_channel
+        self.where[f"{conv.name}/weight"] = keep(
             weight.shape, lambda: quantise_weight(weight, channel_scales), kind=at.BYTES
         )
         self.where[f"{conv.name}/bias"] = self.add(len(bias), lambda: sums[1])
@@ -164,13 +165,8 @@ class Weights:
         if conv.bn is not None:
             scale, shift = self.scale_and_shift(conv.bn)
             bias = bias * scale + shift
-        if conv.groups > 1:  # depthwise: [height, width, channel]
-            taps = weight.shape[0] * weight.shape[1]
-            more = ((0, 0), (0, padded(weight.shape[3]) - weight.shape[3]))
-            begin = self.add(
-                taps * padded(weight.shape[3]),
-                lambda: np.pad((weight * scale).reshape(taps, -1), more).reshape(-1),
-            )
+        if conv.groups > 1:  # as they are: every channel by itself
+            begin = self.by_channel(weight.shape, lambda: weight * scale)
         else:
             begin = self.panels(weight.shape, lambda: weight * scale, pad_input, kind)
         self.where[f"{conv.name}/weight"] = begin
@@ -203,6 +199,21 @@ class Weights:
         together = 1 << kind  # numbers that a float has room for
         count = height * width * (cin + more) * padded(cout) // together
         return self.add(count, fill) * together
+
+    def by_channel(
+        self, shape: tuple[int, ...], make: Callable[[], np.ndarray], kind: int = at.FLOATS
+    ) -> int:
+        """Store weights [height, width, 1, channel] of a depthwise convolution."""
+        together = 1 << kind  # taps of a channel that lie side by side
+        taps, channels = math.prod(shape[:2]), padded(shape[3])
+        more = -taps % together
+
+        def fill() -> np.ndarray:
+            pads = ((0, more), (0, channels - shape[3]))
+            rows = np.pad(make().reshape(taps, -1), pads)
+            return (in_fours(rows) if kind == at.BYTES else rows).reshape(-1)
+
+        return self.add((taps + more) * channels // together, fill) * together
 
     def scale_and_shift(self, bn: BatchNorm) -> tuple[np.ndarray, np.ndarray]:
         """A batch normalisation as one product and one sum."""

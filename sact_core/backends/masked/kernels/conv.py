@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sact_core.backends.masked.kernels import plain, vector
+from sact_core.backends.masked.kernels import depthwise, plain, vector
 from sact_core.backends.masked.kernels.cpu import HALF_ROWS, TILE_ROWS, WIDE, kernel, stay_apart
 
 
@@ -142,19 +142,21 @@ def add_panels(vectors, spare, p, s, panel, last_panel, x, w, b, places, y):
 
 @kernel
 def store_depthwise(vectors, p, x, w, b, places, y):
-    """Write ``activate(products + bias)``, by channel; weights [taps, taps, channels]."""
+    """Write ``activate(products + bias)``, every channel by itself; weights as in `depthwise`."""
     stay_apart()
     if p.rows == 0:
         return
     if vectors:
-        vector.depthwise_rows(
+        depthwise.depthwise_rows(
             p.rows, p.channels, x, p.x0, p.x_stride, places, p.x_list, p.taps, p.tap_stride,
-            w, p.w0, b, p.b0, p.slope, p.cap, y, p.y0, p.y_stride, places, p.y_list,
+            w, p.w0, b, p.b0, p.m0, p.slope, p.cap, p.low,
+            y, p.y0, p.y_stride, places, p.y_list,
         )  # fmt: skip
     else:
         plain.depthwise_rows(
             p.rows, p.channels, x, p.x0, p.x_stride, places, p.x_list, p.taps, p.tap_stride,
-            w, p.w0, b, p.b0, p.slope, p.cap, y, p.y0, p.y_stride, places, p.y_list,
+            w, p.w0, b, p.b0, p.m0, p.slope, p.cap, p.low,
+            y, p.y0, p.y_stride, places, p.y_list,
         )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ called from one place only.
 
 from __future__ import annotations
 
-from sact_core.backends.masked.kernels import conv, ends, halting, products, steps, team
+from sact_core.backends.masked.kernels import conv, depthwise, ends, halting, products, steps, team
 from sact_core.backends.masked.kernels import layout as at
 from sact_core.backends.masked.kernels.cpu import FOREVER, ONE, ZERO, entry, kernel
 
@@ -111,8 +111,9 @@ def multiply_narrow(work, weights, narrow, scratch, s, u, chunk, p, panel, last_
             )  # fmt: skip
         elif op == at.DEPTHWISE:
             conv.store_depthwise(
-                work.vectors, p, x, work.weights, work.weights, work.places, narrow
-            )
+                work.vectors, p, x, depthwise.weights_by_channel(weights, work.weights),
+                work.weights, work.places, narrow,
+            )  # fmt: skip
         elif p.rows > 0 and writes != at.FLOATS:
             conv.store_panels(
                 work.vectors, work.scratch, p, panel, last_panel,

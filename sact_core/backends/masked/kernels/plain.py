@@ -87,19 +87,16 @@ def pool_rows(
 
 @kernel
 def depthwise_rows(
-    rows, count, x, x0, x_stride, x_list, x_at, side, row_stride, w, w0, b, b0, slope, cap,
-    y, y0, y_stride, y_list, y_at,
+    rows, count, x, x0, x_stride, x_list, x_at, side, row_stride, w, w0, b, b0, m0,
+    slope, cap, low, y, y0, y_stride, y_list, y_at,
 ):  # fmt: skip
-    """Convolve ``count`` channels of listed places, each by itself; see `vector`."""
+    """Convolve ``count`` channels of listed places, each by itself; see `depthwise`."""
     for i in range(rows):
         source = x0 + x_list[x_at + i] * x_stride
         target = y0 + y_list[y_at + i] * y_stride
         for c in range(count):
-            total = b[b0 + c]
-            for t in range(side * side):
-                value = get(x, source + t // side * row_stride + t % side * x_stride + c)
-                total += value * w[w0 + t * count + c]
-            put(y, target + c, activate(total, slope, cap), 0)
+            total = by_channel(x, source, x_stride, side, row_stride, count, c, w, w0, b, b0, m0)
+            put(y, target + c, activate(total, slope, cap), low)
 
 
 @kernel
@@ -207,6 +204,41 @@ def _in_fours(sums, first, width, x, row, taps, tap_stride, depth, w, w0, b, b0,
                 weight = signed(w[four + 4 * j + k % 4])
                 total += np.int64(x[row + t * tap_stride + k]) * weight
         sums[first + j] = np.float32(total) * b[m0 + j] + b[b0 + j]
+
+
+def by_channel(x, source, x_stride, side, row_stride, count, c, w, w0, b, b0, m0):
+    """Bias and the sum over the taps of a depthwise convolution, for one channel."""
+    chosen = _taps_in_fours if x.dtype == np.uint8 else _taps_one_by_one
+    return chosen(x, source, x_stride, side, row_stride, count, c, w, w0, b, b0, m0)
+
+
+@overload(by_channel)
+def _by_channel(x, source, x_stride, side, row_stride, count, c, w, w0, b, b0, m0):
+    chosen = _taps_in_fours if x.dtype == types.uint8 else _taps_one_by_one
+
+    def run(x, source, x_stride, side, row_stride, count, c, w, w0, b, b0, m0):
+        return chosen(x, source, x_stride, side, row_stride, count, c, w, w0, b, b0, m0)
+
+    return run
+
+
+@kernel
+def _taps_one_by_one(x, source, x_stride, side, row_stride, count, c, w, w0, b, b0, m0):
+    total = b[b0 + c]
+    for t in range(side * side):
+        value = get(x, source + t // side * row_stride + t % side * x_stride + c)
+        total += value * w[w0 + t * count + c]
+    return total
+
+
+@kernel
+def _taps_in_fours(x, source, x_stride, side, row_stride, count, c, w, w0, b, b0, m0):
+    """Eight-bit integers, their sum exact, scaled once; see `int8`."""
+    total = np.int64(0)
+    for t in range(side * side):
+        weight = signed(w[w0 + (t // 4 * count + c) * 4 + t % 4])
+        total += np.int64(x[source + t // side * row_stride + t % side * x_stride + c]) * weight
+    return np.float32(total) * b[m0 + c] + b[b0 + c]
 
 
 @kernel

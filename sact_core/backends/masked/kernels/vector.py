@@ -3,8 +3,8 @@
 A *tile* is a few output positions by one or two vectors of output channels. It
 stays in registers while its kernel reads the input rows where they lie, through
 a list of positions: nothing is ever gathered. Each function here emits a whole
-loop nest as LLVM instructions, which compiles in a tenth of a second; `plain`
-holds the same functions as ordinary loops.
+loop nest as LLVM instructions, which compiles in a tenth of a second; `depthwise` has
+one more, and `plain` holds the same functions as ordinary loops.
 
 Weights are packed by panels of channels, ``[panel][tap][in][channel]``. Positions
 past ``valid`` are computed and dropped, so a list is padded to whole tiles with any
@@ -39,9 +39,6 @@ from sact_core.backends.masked.kernels.cpu import (
 from sact_core.backends.simd import HALF, INT, INT32, LANES, VECTOR, WORDS, ZERO, Emitter, constant
 
 Values = list[Any]
-
-#: Places of a depthwise convolution that are computed together.
-DEPTHWISE_ROWS = 8
 
 
 def _products(
@@ -135,7 +132,7 @@ def _with_biases(emit: Emitter, sums: Values, vectors: int, b: Any, b0: Any, m0:
     ]
 
 
-def _put(emit: Emitter, x: Any, low: Any, pointer: Any, index: Any) -> None:
+def put(emit: Emitter, x: Any, low: Any, pointer: Any, index: Any) -> None:
     """Write a vector as it will be multiplied; as it is where float32 is written."""
     if pointer.type.pointee == int8.BYTE:
         int8.store_bytes(emit, x, low, pointer, index)
@@ -161,7 +158,7 @@ def _writes(y: Any) -> tuple[Any, ...]:
     return (y, types.int64, types.int64, types.int32[::1], types.int64)
 
 
-def _pointers(emit: Emitter, signature: Any, args: Any, which: tuple[int, ...]) -> Iterator[Any]:
+def pointers(emit: Emitter, signature: Any, args: Any, which: tuple[int, ...]) -> Iterator[Any]:
     """Where the data of some arguments, arrays, begins."""
     return (emit.data(signature.args[i], args[i]) for i in which)
 
@@ -180,7 +177,7 @@ def make_store_tile(num_rows: int, vectors: int) -> Callable[..., None]:
             emit = Emitter(context, builder)
             (valid, x, x0, x_stride, x_list, x_at, taps, tap_stride, depth, w, w0, b, b0,
              m0, y, y0, y_stride, y_list, y_at, slope, cap, low) = args  # fmt: skip
-            x, w, b, y = _pointers(emit, signature, args, (1, 9, 11, 14))
+            x, w, b, y = pointers(emit, signature, args, (1, 9, 11, 14))
             x_list, y_list = (emit.data(types.int32[::1], array) for array in (x_list, y_list))
             _, rows = _row_starts(emit, num_rows, x0, x_stride, x_list, x_at)
             sums = _products(emit, rows, vectors, x, (taps, tap_stride, depth), w, w0)
@@ -192,7 +189,7 @@ def make_store_tile(num_rows: int, vectors: int) -> Callable[..., None]:
                     for v in range(vectors):
                         place = builder.add(targets[r], INT(v * LANES))
                         activated = emit.activate(sums[r * vectors + v], slopes, caps)
-                        _put(emit, activated, lows, y, place)
+                        put(emit, activated, lows, y, place)
             return context.get_dummy_value()
 
         return signature, codegen
@@ -220,7 +217,7 @@ def make_add_tile(num_rows: int, vectors: int) -> Callable[..., None]:
             emit = Emitter(context, builder)
             (valid, x, x0, x_stride, x_list, x_at, taps, tap_stride, depth, w, w0, b, b0,
              m0, y, y0, y_stride, y_list, y_at, mode, out0, left0, sum0) = args  # fmt: skip
-            x, w, b, y = _pointers(emit, signature, args, (1, 9, 11, 14))
+            x, w, b, y = pointers(emit, signature, args, (1, 9, 11, 14))
             x_list, y_list = (emit.data(types.int32[::1], array) for array in (x_list, y_list))
             _, rows = _row_starts(emit, num_rows, x0, x_stride, x_list, x_at)
             places, targets = _row_starts(emit, num_rows, y0, y_stride, y_list, y_at)
@@ -308,7 +305,7 @@ def _affine_rows(
         emit = Emitter(context, builder)
         (rows, count, x, x0, x_stride, x_list, x_at, w, scale0, shift0, slope, cap,
          low, y, y0, y_stride, y_list, y_at) = args  # fmt: skip
-        x, w, y = _pointers(emit, signature, args, (2, 7, 13))
+        x, w, y = pointers(emit, signature, args, (2, 7, 13))
         x_list, y_list = (emit.data(places, each) for each in (x_list, y_list))
         slopes, caps, lows = (emit.spread(each) for each in (slope, cap, low))
         rounds_twice = y.type.pointee == int8.BYTE  # for the same bits everywhere
@@ -334,109 +331,10 @@ def _affine_rows(
                         values.append(emit.fma(value, scale, shift))
                 for value, (_, target) in zip(values, pair, strict=True):
                     activated = emit.activate(value, slopes, caps)
-                    _put(emit, activated, lows, y, builder.add(target, k))
+                    put(emit, activated, lows, y, builder.add(target, k))
         return context.get_dummy_value()
 
     return signature, codegen
-
-
-@intrinsic
-def _depthwise_rows(
-    typing, rows, count, x, x0, x_stride, x_list, x_at, side, row_stride, w, w0, b, b0, slope, cap,
-    y, y0, y_stride, y_list, y_at,
-):  # fmt: skip
-    """``y = activate(products + bias)`` for ``count`` channels of listed places.
-
-    Every channel is convolved by itself. ``x0`` is where place 0 reads first: a square
-    of ``side`` places, ``x_stride`` floats apart in a row and ``row_stride`` from row to
-    row. Weights lie as [side, side, count]. `DEPTHWISE_ROWS` places share what is read
-    of them.
-    """
-    number, places = types.int64, types.int32[::1]
-    signature = types.void(
-        *(number, number, x, number, number, places, number, number, number),
-        *(types.float32[::1], number, types.float32[::1], number, types.float32, types.float32),
-        *(y, number, number, places, number),
-    )
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        emit = Emitter(context, builder)
-        (rows, count, x, x0, x_stride, x_list, x_at, side, row_stride, w, w0, b, b0, slope, cap,
-         y, y0, y_stride, y_list, y_at) = args  # fmt: skip
-        x, w, b, y = _pointers(emit, signature, args, (2, 9, 11, 15))
-        x_list, y_list = (emit.data(places, each) for each in (x_list, y_list))
-        slopes, caps = emit.spread(slope), emit.spread(cap)
-        turn = builder.sub(row_stride, builder.mul(side, x_stride))  # beyond a row's end
-        taps = builder.mul(side, side)
-        with emit.loop(rows, DEPTHWISE_ROWS) as i:
-            ends = []
-            for j in range(DEPTHWISE_ROWS):
-                place = builder.add(i, INT(j))  # past the last it is the first again
-                place = builder.select(builder.icmp_signed("<", place, rows), place, i)
-                source = emit.index(x_list, builder.add(x_at, place))
-                target = emit.index(y_list, builder.add(y_at, place))
-                source = emit.times_plus(source, x_stride, x0)
-                ends.append((source, emit.times_plus(target, y_stride, y0)))
-            with emit.loop(count, LANES) as c:
-                sources = [builder.gep(x, [builder.add(source, c)]) for source, _ in ends]
-                bias = emit.vector(b, builder.add(b0, c))
-                sums = _taps_of_one_channel(
-                    emit, sources, bias, (taps, side, x_stride, turn),
-                    (w, builder.add(w0, c), count),
-                )  # fmt: skip
-                for total, (_, target) in zip(sums, ends, strict=True):
-                    activated = emit.activate(total, slopes, caps)
-                    bfloat16.store_narrowed(emit, activated, y, builder.add(target, c))
-        return context.get_dummy_value()
-
-    return signature, codegen
-
-
-def _taps_of_one_channel(
-    emit: Emitter,
-    sources: Values,
-    bias: Any,
-    taps: tuple[Any, Any, Any, Any],
-    weights: tuple[Any, Any, Any],
-) -> Values:
-    """``bias`` and the products of a depthwise convolution, for every source.
-
-    ``taps`` are their number, those of a row, the distance between two, and what is added
-    to it behind a row; ``weights`` the array, where the first lies and the distance.
-    """
-    builder = emit.builder
-    num_taps, side, distance, turn = taps
-    array, first_weight, weight_distance = weights
-    entry = builder.block
-    loop, done = (builder.append_basic_block(name) for name in ("depthwise", "depthwise_done"))
-    builder.branch(loop)
-
-    builder.position_at_end(loop)
-    tap, column, at, weight = (builder.phi(INT) for _ in range(4))
-    sums = [builder.phi(VECTOR) for _ in sources]
-    factor = emit.vector(array, weight)
-    new = [
-        emit.fma(emit.vector(source, at), factor, total)
-        for source, total in zip(sources, sums, strict=True)
-    ]
-    column_next, at_next = builder.add(column, INT(1)), builder.add(at, distance)
-    at_end = builder.icmp_signed("==", column_next, side)
-    after = {
-        tap: builder.add(tap, INT(1)),
-        column: builder.select(at_end, INT(0), column_next),
-        at: builder.select(at_end, builder.add(at_next, turn), at_next),
-        weight: builder.add(weight, weight_distance),
-    }
-    builder.cbranch(builder.icmp_signed("<", after[tap], num_taps), loop, done)
-
-    for phi, value in after.items():
-        phi.add_incoming(first_weight if phi is weight else INT(0), entry)
-        phi.add_incoming(value, loop)
-    for phi, total in zip(sums, new, strict=True):
-        phi.add_incoming(bias, entry)
-        phi.add_incoming(total, loop)
-    builder.position_at_end(done)
-    return new
 
 
 @intrinsic
@@ -613,7 +511,6 @@ def _list_marks(typing, count, marks, x0, base, places, at):
 list_marks: Callable[..., int] = _list_marks
 either_mark: Callable[..., None] = _either_mark
 affine_rows: Callable[..., None] = _affine_rows
-depthwise_rows: Callable[..., None] = _depthwise_rows
 copy_row = _make_row(lambda emit, x, y: x, "``y = x``.")
 add_row = _make_row(lambda emit, x, y: emit.builder.fadd(x, y), "``y = x + y``.")
 max_row = _make_row(
