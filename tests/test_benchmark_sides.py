@@ -183,6 +183,29 @@ def test_a_side_that_cannot_be_built_is_said_and_left_out(made):
     assert "reach" not in found  # which has no end at full depth, and no JSON
 
 
+@pytest.mark.parametrize(("at_once", "ahead"), [(1, 0), (2, 1)])
+def test_so_many_sides_are_built_at_a_time(made, monkeypatch, at_once, ahead):
+    begun, most = [], []
+
+    class Watched(Made):
+        def __init__(self, name, case, threads):
+            super().__init__(name, case, threads)
+            begun.append(name)
+
+        def wait(self):
+            most.append(len(begun) - 1 - begun.index(self.name))
+            super().wait()
+
+    monkeypatch.setattr(infer, "Process", Watched)
+    kept, names = [], ["masked", "masked-int8", "vanilla", "openvino", "onnxruntime"]
+    rows = infer.measure_case(
+        TINY, 2, [1.0, 0.5], names, 1, 1, lambda text: None, done=kept.append, at_once=at_once
+    )
+    assert most == [ahead] * 4 + [0]
+    assert kept == rows
+    assert list(rows[0]["memory"]) == ["masked", "masked-int8", "vanilla"]
+
+
 def test_without_a_dense_side_or_the_engine_nothing_is_measured(made, monkeypatch):
     with pytest.raises(ValueError, match="no dense side can be measured: OpenVINO runs with 1"):
         infer.measure_case(TINY, 2, [0.5], ["masked", "openvino"])

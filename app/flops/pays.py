@@ -7,7 +7,7 @@ import streamlit as st
 
 from app import controls, figures, views
 from app.loaders import vanilla_flops
-from app.loaders.paying import has_scales, measure_where
+from app.loaders.paying import measure_where
 from app.paying import FORMATS, Where, about_image, told, without_scales
 from app.texts import plain
 from sact_core.benchmark import break_even
@@ -74,9 +74,8 @@ def _show(found: Where, choice: controls.Choice) -> None:
     if not gaps:
         _map(found, own, rival, choice)
     model = choice.look.model
-    with controls.guarded():
-        if own == "int8" and not gaps and not has_scales(model):
-            st.caption(without_scales(plain(model.name)))
+    if own == "int8" and not gaps and not model.header.scales_hash:
+        st.caption(without_scales(plain(model.name)))
     threads = "one thread" if found.threads == 1 else f"{found.threads} threads"
     st.caption(
         plain(

@@ -10,20 +10,15 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
-
-import streamlit as st
 
 from app.folders import InputError, sentence
 from app.loaders import warming
 from app.loaders.costs import gigabytes
 from app.loaders.timing import COMPILERS, PROCESS_BYTES, turn
 from app.paying import Where
-from app.records import Model
 from sact_core.backends.memory import available_memory, estimate_memory
 from sact_core.benchmark import break_even
 from sact_core.benchmark.sides import SIDES, Kind
-from sact_core.checkpoint import read
 from sact_core.config import NetworkConfig
 from sact_core.flops import dense_flops
 from sact_core.plans import build_plan
@@ -106,25 +101,6 @@ def measure_where(config: NetworkConfig, side: int, say: Callable[[str, float], 
         threads,
         side,
     )
-
-
-def has_scales(model: Model) -> bool:
-    """Whether a network's own file holds scales for int8.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read any more.
-    """
-    try:
-        return _has_scales(model.digest, model.source)
-    except (ValueError, OSError) as error:
-        raise InputError(sentence(error)) from None
-
-
-@st.cache_data(max_entries=64, show_spinner=False)
-def _has_scales(digest: str, _source: Path | bytes) -> bool:
-    return read(_source).quantisation is not None
 
 
 def choose_sides(config: NetworkConfig) -> tuple[list[str], list[str]]:

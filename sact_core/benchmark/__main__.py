@@ -7,6 +7,7 @@
     python -m sact_core.benchmark infer --only resnet32-batch1 --against benchmarks/infer-….json
     python -m sact_core.benchmark infer --map pretrained/cifar10_resnet32_sact_tau0.05.h5
     python -m sact_core.benchmark infer --map FILE.h5 --format int8 --rival-format int8
+    python -m sact_core.benchmark targets                         # 12 minutes of a quiet machine
     python -m sact_core.benchmark halting
     python -m sact_core.benchmark family pretrained/*.h5 --data-dir DIR
     python -m sact_core.benchmark train --threads 1               # a minute or two
@@ -25,7 +26,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sact_core.benchmark import storing
+from sact_core.benchmark import storing, targets_command
 from sact_core.benchmark.break_even import BATCHES
 from sact_core.benchmark.break_even import RATIOS as MAP_RATIOS
 from sact_core.benchmark.cases import CASES, RATIOS
@@ -55,6 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_halting(commands.add_parser("halting", help="the halting rule in Numba"))
     _add_family(commands.add_parser("family", help="trained networks on test images"))
     _add_train(commands.add_parser("train", help="a training step with and without halting"))
+    _add_targets(commands.add_parser("targets", help="three number formats against the bars"))
     _add_report(commands.add_parser("report", help="render stored results again"))
     return parser
 
@@ -89,6 +91,11 @@ def _add_infer(parser: argparse.ArgumentParser) -> None:
                              "more of the dense time than there")  # fmt: skip
     parser.add_argument("--out", help="folder (default: benchmarks; none with --against)")
     parser.set_defaults(run=run_infer)
+
+
+def _add_targets(parser: argparse.ArgumentParser) -> None:
+    targets_command.add(parser)
+    parser.set_defaults(run=run_targets)
 
 
 def _add_halting(parser: argparse.ArgumentParser) -> None:
@@ -234,6 +241,19 @@ def run_map(args: argparse.Namespace, sides: list[str]) -> int:
     return 0
 
 
+def run_targets(args: argparse.Namespace) -> int:
+    """Measure the tables that targets are asked of."""
+    _need_packages()
+    from sact_core.benchmark.targets import planned_sides
+
+    _check_seconds(args.seconds)
+    unknown = sorted({*(args.sides or [])} - {*SIDES})
+    if unknown:
+        raise ValueError(f"--sides names {', '.join(unknown)}; there are {', '.join(SIDES)}")
+    sides = _chosen_sides(args.sides, planned_sides())
+    return targets_command.run(args, sides)
+
+
 def run_halting(args: argparse.Namespace) -> None:
     """Measure the halting rule."""
     _need_packages()
@@ -270,15 +290,15 @@ def run_report(args: argparse.Namespace) -> None:
         print(f"{path.with_suffix('.md')} holds the results of {path.name}.")
 
 
-def _chosen_sides(given: Sequence[str] | None) -> list[str]:
-    """The sides that were named, or all that are installed; those that are not are said.
+def _chosen_sides(given: Sequence[str] | None, usual: Sequence[str] = SIDES) -> list[str]:
+    """The sides that were named, or the usual ones; of these what is not installed is said.
 
     Raises
     ------
     ValueError
         If one that was named is not installed, or ours or the dense one is missing.
     """
-    names = list(SIDES) if given is None else list(dict.fromkeys(given))
+    names = list(usual) if given is None else list(dict.fromkeys(given))
     absent = {name: ALL_SIDES[name].absent() for name in names}
     absent = {name: reason for name, reason in absent.items() if reason}
     said = "; ".join(f"{ALL_SIDES[name].title}: {reason}" for name, reason in absent.items())

@@ -51,6 +51,8 @@ def measure_case(
     seconds: float = 0.3,
     say: Callable[[str], None] = print,
     step: Callable[[str], None] = lambda what: None,
+    done: Callable[[Row], None] = lambda row: None,
+    at_once: int = 1,
 ) -> list[Row]:
     """Measure one network with one number of threads.
 
@@ -73,6 +75,10 @@ def measure_case(
         Told what came of it.
     step : callable
         Told what comes next: before each side is built, and before each round of turns.
+    done : callable
+        Gets every row as soon as it is measured.
+    at_once : int
+        Sides that are built at a time; compiling takes all cores, but not all the time.
 
     Returns
     -------
@@ -93,7 +99,7 @@ def measure_case(
     dense = int(dense_flops(build_plan(case.config("none")), size).total[0])
     rows = []
     with ExitStack() as stack:
-        running, absent = _start(stack, case, threads, sides, say, step)
+        running, absent = _start(stack, case, threads, sides, say, step, at_once)
         reference = _References(stack, case, threads, running)
         for ratio in ratios:
             facts = running["masked"].set_ratio(ratio)
@@ -133,7 +139,11 @@ def measure_case(
                 **facts,
                 "ms": {name: statistics.median(times) for name, times in turns.items()},
                 "turns": turns,
-                "memory": {name: memory[name] for name in ("masked", "vanilla") if name in memory},
+                "memory": {
+                    name: most
+                    for name, most in memory.items()
+                    if name == "vanilla" or ALL[name].kind is Kind.OWN
+                },
                 "sides": told,
             }
             if absent:
@@ -142,6 +152,7 @@ def measure_case(
                 row["joules"] = {name: statistics.median(j) for name, j in joules.items() if j}
             row = judge(row)
             rows.append(row)
+            done(row)
             say(
                 f"{case.title}, {threads} threads, {facts['flops'] / dense:.0%} of the FLOPs: "
                 f"{ALL[row['dense_side']].title} {row['dense']:.2f} ms, masked "
@@ -158,16 +169,19 @@ def _start(
     sides: Sequence[str],
     say: Callable[[str], None],
     step: Callable[[str], None],
+    at_once: int,
 ) -> tuple[dict[str, Process], dict[str, str]]:
     """Processes that are ready, which the stack ends, and why others are not."""
     running: dict[str, Process] = {}
     absent: dict[str, str] = {}
-    for name in sides:  # one after another: compiling takes all cores
-        if not ALL[name].kind.runs(case.halting):
-            continue
+    fitting = [name for name in sides if ALL[name].kind.runs(case.halting)]
+    begun: list[Process] = []
+    for i, name in enumerate(fitting):
         step(f"Batch {case.batch}: {ALL[name].title} gets ready …")
-        process = Process(name, case, threads)
-        stack.callback(process.end)
+        for each in fitting[len(begun) : i + at_once]:
+            begun.append(Process(each, case, threads))
+            stack.callback(begun[-1].end)
+        process = begun[i]
         try:
             process.wait()
         except SideError as error:

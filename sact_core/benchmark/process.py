@@ -103,7 +103,7 @@ class Process:
         -------
         dict
             ``seconds`` of each run; ``memory`` in bytes: the most that the process has
-            held, and had held before the network was built; ``joules`` that the
+            held, had held before the network was built, and held while it ran; ``joules`` that the
             processor took for a run, None where the machine does not tell.
         """
         time.sleep(PAUSE)

@@ -20,6 +20,7 @@ from sact_core.benchmark.machine import read_results
 from sact_core.benchmark.map_table import map_table
 from sact_core.benchmark.markdown import Software, table, where
 from sact_core.benchmark.rivals import Standing, ours, standings
+from sact_core.benchmark.targets_table import targets_table
 from sact_core.files import written_beside
 
 Row = dict[str, Any]
@@ -302,6 +303,7 @@ TABLES: dict[str, Callable[[Values], str]] = {
     "halting": halting_table,
     "train": train_table,
     "map": map_table,
+    "targets": targets_table,
 }
 CHARTS: dict[str, Callable[[Values], str]] = {
     "infer": charts.infer_chart,

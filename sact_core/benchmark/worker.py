@@ -7,6 +7,9 @@ only, so that no two pools of threads ever meet.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import gc
 import json
 import re
 import resource
@@ -60,10 +63,9 @@ class Worker:
         self.taus = check_taus(self.plan.config, None, len(self.x))
         if self.side.prepare is not None:
             self.side.prepare(threads)
-        self.idle = _peak_memory()
+        self.idle = self.most = _peak_memory()
         self.built: Built = self.build(np.inf)
-        for _ in range(2):
-            self.built.run()
+        self.settle()
 
     def build(self, reach: float) -> Built:
         """Build the side, of a network that goes on so far; see `set_reach`."""
@@ -93,8 +95,15 @@ class Worker:
         """Halt so that positions go so far."""
         del self.built  # so that no two are held at once
         self.built = self.build(reach)
-        self.built.run()
+        self.settle()
         return {}
+
+    def settle(self) -> None:
+        """Run twice; from the second on, count anew the most bytes that are held."""
+        self.built.run()
+        self.most = max(self.most, _peak_memory())
+        _forget_peak()
+        self.built.run()
 
     def set_images(self, path: str) -> dict[str, Any]:
         """Take another batch, whose size may be another; run it once."""
@@ -123,9 +132,11 @@ class Worker:
             self.built.run()
             times.append(time.perf_counter() - begin)
         joules = meter.joules()
+        running = _peak_memory()
+        self.most = max(self.most, running)
         return {
             "seconds": times,
-            "memory": [_peak_memory(), self.idle],
+            "memory": [self.most, self.idle, running],
             "joules": None if joules is None else joules / len(times),
         }
 
@@ -143,6 +154,18 @@ def _peak_memory() -> int:
             return int(peak[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _forget_peak() -> None:
+    """Let Linux count anew the most bytes that this process holds, from what it holds now.
+
+    What was freed and not given back, such as after scales were found, is given back first.
+    Elsewhere the peak stays what it was.
+    """
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def main(argv: list[str]) -> None:
