@@ -19,13 +19,14 @@ from app.figures.curves import (
 from app.figures.halting import cost_against_score, distribution, gradient, why_stopped
 from app.figures.maps import picture, ponder_map
 from app.figures.style import CATEGORIES, COLOUR_MAPS, si
-from app.figures.where_pays import paying
+from app.figures.where_pays import accuracy_against_ms, paying
 
 __all__ = [
     "CATEGORIES",
     "COLOUR_MAPS",
     "Point",
     "accuracy_against_flops",
+    "accuracy_against_ms",
     "accuracy_by_cost",
     "active_share",
     "by_doubt",

@@ -7,10 +7,10 @@ import streamlit as st
 
 from app import controls, figures, views
 from app.loaders import vanilla_flops
-from app.loaders.paying import measure_where
+from app.loaders.paying import accuracies, measure_where
 from app.paying import FORMATS, Where, about_image, told, without_scales
 from app.texts import plain
-from sact_core.benchmark import break_even
+from sact_core.benchmark import break_even, cheapest
 from sact_core.benchmark.formats import FASTEST
 from sact_core.provenance import hardware
 
@@ -131,3 +131,33 @@ def _map(found: Where, own: str, rival: str, choice: controls.Choice) -> None:
     if config.halts:
         vanilla = int(vanilla_flops(config, run.result.input_size).total[0])
         st.markdown(about_image(cells, int(run.executed.total[0]) / vanilla))
+    _accuracy(found, own, rival, choice)
+
+
+def _accuracy(found: Where, own: str, rival: str, choice: controls.Choice) -> None:
+    """Accuracy against milliseconds, where what the network gets right is known."""
+    model = choice.look.model
+    known, side = accuracies(), model.header.preprocessing.image_size
+    if not any(entry["content_hash"] == model.digest for entry in known):
+        return
+    if found.side != side:
+        st.caption(f"Accuracy against milliseconds is known for images of {side} pixels.")
+        return
+    batches = sorted({row["batch"] for row in found.rows})
+    batch = st.segmented_control(
+        "Images at once", batches, default=batches[-1], required=True, key="flops_pays_batch"
+    )
+    points = [
+        point
+        for point in cheapest.points_of_map(found.rows, known, model.digest, batch)
+        if (own if point.own else rival) in (FASTEST, point.number_format)
+    ]
+    if not points:
+        return
+    st.plotly_chart(
+        figures.accuracy_against_ms(points),
+        key="flops_where_accuracy",
+        config=views.QUIET,
+        alt="Accuracy against milliseconds for an image, ours and rivals, by number format",
+    )
+    st.markdown(f"**{plain(cheapest.sentence(points), 500)}**")

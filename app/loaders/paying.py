@@ -7,9 +7,11 @@ neither. Nothing is kept here: what was measured stays with who asked.
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from app.folders import InputError, sentence
 from app.loaders import warming
@@ -17,7 +19,7 @@ from app.loaders.costs import gigabytes
 from app.loaders.timing import COMPILERS, PROCESS_BYTES, turn
 from app.paying import Where
 from sact_core.backends.memory import available_memory, estimate_memory
-from sact_core.benchmark import break_even
+from sact_core.benchmark import break_even, known
 from sact_core.benchmark.sides import SIDES, Kind
 from sact_core.config import NetworkConfig
 from sact_core.flops import dense_flops
@@ -101,6 +103,15 @@ def measure_where(config: NetworkConfig, side: int, say: Callable[[str, float], 
         threads,
         side,
     )
+
+
+def accuracies() -> list[dict[str, Any]]:
+    """What sides get right of whole splits, as it was computed once; empty where unknown."""
+    try:
+        return known.load(known.shipped())
+    except (ValueError, OSError) as error:
+        logging.getLogger(__name__).warning("%s", error)
+        return []
 
 
 def choose_sides(config: NetworkConfig) -> tuple[list[str], list[str]]:

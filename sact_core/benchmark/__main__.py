@@ -8,6 +8,7 @@
     python -m sact_core.benchmark infer --map pretrained/cifar10_resnet32_sact_tau0.05.h5
     python -m sact_core.benchmark infer --map FILE.h5 --format int8 --rival-format int8
     python -m sact_core.benchmark targets                         # 12 minutes of a quiet machine
+    python -m sact_core.benchmark accuracy cifar10 cifar10-anytau --data-dir DIR
     python -m sact_core.benchmark halting
     python -m sact_core.benchmark family pretrained/*.h5 --data-dir DIR
     python -m sact_core.benchmark train --threads 1               # a minute or two
@@ -26,11 +27,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sact_core.benchmark import storing, targets_command
-from sact_core.benchmark.break_even import BATCHES
+from sact_core.benchmark import accuracy_command, map_command, storing, targets_command
 from sact_core.benchmark.break_even import RATIOS as MAP_RATIOS
 from sact_core.benchmark.cases import CASES, RATIOS
-from sact_core.benchmark.formats import CHOICES, FASTEST, lacking
 from sact_core.benchmark.infer import DENSE, SIDES
 from sact_core.benchmark.sides import SIDES as ALL_SIDES
 from sact_core.benchmark.train import SIDES as TRAIN_SIDES
@@ -39,9 +38,6 @@ from sact_core.extras import need
 
 #: Length of the longest turn.
 MAX_SECONDS = 3600
-
-#: Most images at once of a map.
-MAX_BATCH = 4096
 
 KEYS = [case.key for case in CASES]
 
@@ -57,6 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_family(commands.add_parser("family", help="trained networks on test images"))
     _add_train(commands.add_parser("train", help="a training step with and without halting"))
     _add_targets(commands.add_parser("targets", help="three number formats against the bars"))
+    _add_accuracy(commands.add_parser("accuracy", help="accuracy against milliseconds"))
     _add_report(commands.add_parser("report", help="render stored results again"))
     return parser
 
@@ -64,22 +61,13 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_infer(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", nargs="+", choices=KEYS, metavar="CASE",
                         help=f"which of {', '.join(KEYS)}")  # fmt: skip
-    parser.add_argument("--map", nargs="?", const="", metavar="FILE.h5",
-                        help="where halting pays, by density and batch size, of the network of a "
-                             "checkpoint (default: ResNet-32), instead of cases")  # fmt: skip
-    parser.add_argument("--batches", nargs="+", type=int,
-                        help=f"of --map: images at once (default: {_listed(BATCHES)})")  # fmt: skip
-    parser.add_argument("--format", choices=CHOICES,
-                        help="of --map: number format in which ours is held against rivals "
-                             f"(default: {FASTEST})")  # fmt: skip
-    parser.add_argument("--rival-format", choices=CHOICES, help="the same of the rivals")
-    parser.add_argument("--image-size", type=int, metavar="N",
-                        help="of --map: side in pixels (default: the checkpoint's)")  # fmt: skip
+    map_command.add(parser)
     parser.add_argument("--threads", nargs="+", type=int,
                         help="default: 1, and one for each core; of --map the latter")  # fmt: skip
     parser.add_argument("--ratios", nargs="+", type=float,
-                        help=f"shares of the dense FLOPs; 1: nothing halts (default: "
-                             f"{_listed(RATIOS)}; of --map {_listed(MAP_RATIOS)})")  # fmt: skip
+                        help="shares of the dense FLOPs; 1: nothing halts (default: "
+                             f"{map_command.listed(RATIOS)}; "
+                             f"of --map {map_command.listed(MAP_RATIOS)})")  # fmt: skip
     parser.add_argument("--sides", nargs="+", choices=SIDES, metavar="SIDE",
                         help=f"masked, and one at least of {', '.join(DENSE)}; the rest of "
                              f"{', '.join(SIDES)} (default: all that are installed)")  # fmt: skip
@@ -96,6 +84,11 @@ def _add_infer(parser: argparse.ArgumentParser) -> None:
 def _add_targets(parser: argparse.ArgumentParser) -> None:
     targets_command.add(parser)
     parser.set_defaults(run=run_targets)
+
+
+def _add_accuracy(parser: argparse.ArgumentParser) -> None:
+    accuracy_command.add(parser)
+    parser.set_defaults(run=run_accuracy)
 
 
 def _add_halting(parser: argparse.ArgumentParser) -> None:
@@ -177,7 +170,7 @@ def run_infer(args: argparse.Namespace) -> int:
         thread_count(count)
     sides = _chosen_sides(args.sides)  # says what it leaves out, so nothing is refused after it
     if args.map is not None:
-        return run_map(args, sides)
+        return map_command.run(args, sides)
     of_map = ("batches", "image_size", "format", "rival_format")
     if any(getattr(args, name) is not None for name in of_map):
         raise ValueError("--batches, --image-size, --format and --rival-format go with --map")
@@ -214,44 +207,27 @@ def run_infer(args: argparse.Namespace) -> int:
     return int(any(each.failed for each in comparisons))
 
 
-def run_map(args: argparse.Namespace, sides: list[str]) -> int:
-    """Measure where halting pays, and say it in one sentence."""
-    from sact_core.backends.masked import thread_count
-    from sact_core.benchmark import break_even
-
-    if args.only or args.against is not None:
-        raise ValueError("--map measures one network: leave --only and --against out")
-    batches = sorted(set(args.batches or BATCHES))
-    if not 1 <= batches[0] <= batches[-1] <= MAX_BATCH:
-        raise ValueError(f"--batches must be from 1 to {MAX_BATCH}, got {_listed(batches)}")
-    chosen = args.format or FASTEST, args.rival_format or FASTEST
-    for own, number_format in zip((True, False), chosen, strict=True):
-        if gap := lacking(own, number_format, sides):
-            raise ValueError(gap.rstrip("."))
-    config, side = break_even.network_of(args.map or None, args.image_size)
-    path, values = storing.earlier(args.out or "benchmarks", "map")
-    for threads in sorted(set(args.threads or [thread_count(None)])):
-        rows = break_even.measure_map(
-            config, side, batches, threads, sides, args.ratios or list(MAP_RATIOS), args.rounds,
-            args.seconds,
-        )  # fmt: skip
-        values["rows"] = break_even.merge(values["rows"], storing.signed(rows))
-        print(f"{threads} threads: {break_even.verdict(rows, *chosen)}")
-    storing.finish(path, values, values["rows"])
-    return 0
-
-
 def run_targets(args: argparse.Namespace) -> int:
     """Measure the tables that targets are asked of."""
     _need_packages()
+    return targets_command.run(args, _planned(args))
+
+
+def run_accuracy(args: argparse.Namespace) -> int:
+    """Measure accuracy against milliseconds."""
+    _need_packages()
+    return accuracy_command.run(args, _planned(args))
+
+
+def _planned(args: argparse.Namespace) -> list[str]:
+    """The sides that are named, or those of the targets, once flags are checked."""
     from sact_core.benchmark.targets import planned_sides
 
     _check_seconds(args.seconds)
     unknown = sorted({*(args.sides or [])} - {*SIDES})
     if unknown:
         raise ValueError(f"--sides names {', '.join(unknown)}; there are {', '.join(SIDES)}")
-    sides = _chosen_sides(args.sides, planned_sides())
-    return targets_command.run(args, sides)
+    return _chosen_sides(args.sides, planned_sides())
 
 
 def run_halting(args: argparse.Namespace) -> None:
@@ -310,10 +286,6 @@ def _chosen_sides(given: Sequence[str] | None, usual: Sequence[str] = SIDES) -> 
     if "masked" not in names or not set(DENSE) & set(names):
         raise ValueError(f"--sides must name masked and one of {', '.join(DENSE)}")
     return names
-
-
-def _listed(values: Sequence[float]) -> str:
-    return " ".join(f"{value:g}" for value in values)
 
 
 def _check_seconds(seconds: float) -> None:

@@ -34,6 +34,8 @@ class Case:
     checkpoint, images : str, optional
         Files of a trained network and of its input (``.npy``), instead of random
         weights and made-up images.
+    calibration : str, optional
+        File of the images (``.npy``) that sides in int8 find scales on.
     halting : str
         What halts in it: ``"sact"`` or ``"act"``.
     base_channels, num_classes, sact_kernel_size : int, optional
@@ -48,6 +50,7 @@ class Case:
     bar: float | None = None
     checkpoint: str | None = None
     images: str | None = None
+    calibration: str | None = None
     halting: str = "sact"
     base_channels: int | None = None
     num_classes: int | None = None

@@ -48,7 +48,7 @@ def infer_chart(values: dict[str, Any]) -> str:
         template="plotly_white",
         height=640,
     )
-    return _page(figure)
+    return page(figure)
 
 
 def maps(rows: list[Row]) -> list[list[Row]]:
@@ -103,7 +103,7 @@ def map_chart(values: dict[str, Any]) -> str:
         template="plotly_white",
         height=160 + 320 * len(found),
     )  # fmt: skip
-    return _page(figure)
+    return page(figure)
 
 
 def family_chart(values: dict[str, Any]) -> str:
@@ -128,7 +128,7 @@ def family_chart(values: dict[str, Any]) -> str:
         yaxis={"title": "ms for an image", "rangemode": "tozero"},
         template="plotly_white",
     )
-    return _page(figure)
+    return page(figure)
 
 
 def halting_chart(values: dict[str, Any]) -> str:
@@ -144,14 +144,15 @@ def halting_chart(values: dict[str, Any]) -> str:
         yaxis={"title": "ms", "type": "log"},
         template="plotly_white",
     )
-    return _page(figure)
+    return page(figure)
 
 
 def _title(text: str, values: dict[str, Any]) -> dict[str, Any]:
     return {"text": text, "subtitle": {"text": values["machine"]["hardware"]}}
 
 
-def _page(figure: Any) -> str:
+def page(figure: Any) -> str:
+    """The page of a figure, with plotly.js inside."""
     # With plotly.js inside, so that the page is drawn offline too.
-    page: str = figure.to_html(include_plotlyjs=True, full_html=True, div_id="chart")
-    return page
+    text: str = figure.to_html(include_plotlyjs=True, full_html=True, div_id="chart")
+    return text

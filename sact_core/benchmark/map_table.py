@@ -47,6 +47,9 @@ def map_table(values: dict[str, Any]) -> str:
             ),
             "*By number format*, of ours and of rivals; losing pairs too.",
             by_format(rows),
+            *dict.fromkeys(
+                f"Batch {row['batch']}: {row['cheapest']}" for row in rows if "cheapest" in row
+            ),
             *([f"Left out: {'; '.join(absent)}."] if absent else []),
         ]
     return "\n\n".join(parts) + "\n"

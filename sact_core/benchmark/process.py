@@ -88,6 +88,29 @@ class Process:
         """Take another batch (``.npy``) than the case's, of whatever size."""
         self._order(f"images {path}")
 
+    def set_tau(self, tau: float) -> None:
+        """Take this price of a unit, of a network that is conditioned on it."""
+        self._order(f"tau {tau!r}")
+
+    def answers(self, x: np.ndarray) -> tuple[np.ndarray, list[float] | None]:
+        """Run another batch of the same shape once.
+
+        Parameters
+        ----------
+        x : np.ndarray [shape=(n, h, w, 3), float32]
+
+        Returns
+        -------
+        logits : np.ndarray [shape=(n, classes), float32]
+        flops : list of float, optional
+            Of each image, by the masked engine; None of other sides.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            np.save(f"{folder}/x.npy", x)
+            flops: list[float] | None = self._order(f"answers {folder}")["flops"]
+            logits: np.ndarray = np.load(f"{folder}/logits.npy")
+            return logits, flops
+
     def logits(self) -> np.ndarray:
         """Run once; give logits [shape=(n, classes), float32]."""
         with tempfile.TemporaryDirectory() as folder:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sact_core.benchmark import charts
+from sact_core.benchmark.accuracy_table import accuracy_chart, accuracy_table
 from sact_core.benchmark.charts import SIDE_TITLES
 from sact_core.benchmark.infer import judge
 from sact_core.benchmark.machine import read_results
@@ -304,12 +305,14 @@ TABLES: dict[str, Callable[[Values], str]] = {
     "train": train_table,
     "map": map_table,
     "targets": targets_table,
+    "accuracy": accuracy_table,
 }
 CHARTS: dict[str, Callable[[Values], str]] = {
     "infer": charts.infer_chart,
     "family": charts.family_chart,
     "halting": charts.halting_chart,
     "map": charts.map_chart,
+    "accuracy": accuracy_chart,
 }
 
 

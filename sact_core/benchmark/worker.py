@@ -23,11 +23,12 @@ import numpy as np
 
 from sact_core.benchmark.cases import Case
 from sact_core.benchmark.energy import Meter
-from sact_core.benchmark.sides import SIDES, Built
+from sact_core.benchmark.sides import SIDES, Built, calibration, masked
 from sact_core.benchmark.steer import reach_for, set_reach, steered_params, steering_images
 from sact_core.checkpoint import read
 from sact_core.parameters import init_params
 from sact_core.plans import build_plan
+from sact_core.quantisation import Quantisation
 from sact_core.taus import check_taus
 
 
@@ -52,10 +53,14 @@ class Worker:
     def __init__(self, side: str, case: Case, threads: int) -> None:
         self.side, self.case, self.threads = SIDES[side], case, threads
         self.trained: dict[str, np.ndarray] | None = None
+        self.scales: Quantisation | None = None
         if case.checkpoint is not None and case.images is not None:
             checkpoint = read(case.checkpoint)
             self.plan, self.trained = build_plan(checkpoint.config), checkpoint.params
             self.x = np.load(case.images)
+            self.scales = checkpoint.quantisation
+            if case.calibration is not None:
+                calibration.use(np.load(case.calibration))
         else:
             halts = self.side.kind.halts
             self.plan = build_plan(case.config(case.halting if halts else "none"))
@@ -74,6 +79,10 @@ class Worker:
             params = (steered_params if self.side.kind.halts else init_params)(self.plan)
             if self.side.kind.halts and reach < np.inf:
                 set_reach(self.plan, params, reach)
+        if self.scales is not None and self.side.name == "masked-int8":
+            return masked.build(
+                self.plan, params, self.x, self.threads, self.taus, "int8", self.scales
+            )
         return self.side.build(self.plan, params, self.x, self.threads, self.taus)
 
     def set_ratio(self, ratio: float) -> dict[str, Any]:
@@ -113,6 +122,26 @@ class Worker:
         self.built = self.build(np.inf)
         self.built.run()
         return {}
+
+    def set_tau(self, tau: float) -> dict[str, Any]:
+        """Take another price of a unit, of a network that is conditioned on it; run once."""
+        self.taus = check_taus(self.plan.config, tau, len(self.x))
+        self.built.feed(self.x, self.taus)
+        self.built.run()
+        return {}
+
+    def answers(self, folder: str) -> dict[str, Any]:
+        """Run another batch of the same shape; save its logits, and take ours again."""
+        self.built.feed(np.load(f"{folder}/x.npy"), self.taus)
+        flops = None
+        if self.built.result is None:
+            logits = self.built.run()
+        else:
+            result = self.built.result()
+            logits, flops = result.logits, result.flops.astype(float).tolist()
+        np.save(f"{folder}/logits.npy", logits)
+        self.built.feed(self.x, self.taus)
+        return {"flops": flops}
 
     def logits(self, path: str) -> dict[str, Any]:
         """Run once; save the logits."""
@@ -184,6 +213,8 @@ def main(argv: list[str]) -> None:
         "ratio": lambda value: worker.set_ratio(float(value)),
         "reach": lambda value: worker.set_reach(float(value)),
         "images": worker.set_images,
+        "tau": lambda value: worker.set_tau(float(value)),
+        "answers": worker.answers,
         "logits": worker.logits,
         "measure": lambda value: worker.measure(float(value)),
     }

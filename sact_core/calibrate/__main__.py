@@ -29,7 +29,6 @@ from sact_core.commands import at_least_one, parse, progress, refuse_existing, r
 
 if TYPE_CHECKING:
     from sact_core.backends import Net
-    from sact_core.checkpoint import Checkpoint
     from sact_core.data.records import Unreadable
     from sact_core.data.source import Source
 
@@ -88,6 +87,7 @@ def _calibrate(args: argparse.Namespace, argv: Sequence[str]) -> None:
     _check(args)
     from sact_core.backends import Net
     from sact_core.backends.memory import batch_that_fits
+    from sact_core.calibrate.images import draw, open_images
     from sact_core.calibrate.scales import PERCENT, find_scales
     from sact_core.checkpoint import read, write
     from sact_core.data.records import Unreadable
@@ -95,10 +95,9 @@ def _calibrate(args: argparse.Namespace, argv: Sequence[str]) -> None:
 
     checkpoint = read(args.checkpoint)
     net = Net.from_checkpoint(checkpoint, "reference")
-    source = _open(checkpoint, args)
-    rng = np.random.default_rng(args.seed)
-    count = min(args.num_examples, len(source))
-    chosen = sorted(rng.choice(len(source), count, replace=False).tolist())
+    source = open_images(checkpoint.provenance, args.dataset, args.split, args.data_dir)
+    chosen = draw(len(source), args.num_examples, args.seed)
+    count = len(chosen)
     began, left_out = time.perf_counter(), Unreadable()
     side = net.preprocessing.image_size
     most = batch_that_fits(net.plan, (side, side), BATCH)
@@ -147,44 +146,6 @@ def _check(args: argparse.Namespace) -> None:
     if not Path(args.out).parent.is_dir():
         raise ValueError(f"cannot write {args.out}: there is no folder {Path(args.out).parent}")
     refuse_existing(args.out, args.force)
-
-
-def _open(checkpoint: Checkpoint, args: argparse.Namespace) -> Source:
-    """The images that the flags name; else what the network was trained on."""
-    from sact_core.data.records import DataError
-    from sact_core.data.splits import (
-        AUTHORS,
-        is_folder,
-        open_split,
-        path_of,
-        recorded_split,
-        splits_of,
-    )
-    from sact_core.data.unlabelled import open_unlabelled
-
-    recipe = checkpoint.provenance.get("recipe")
-    recipe = recipe if isinstance(recipe, dict) else {}
-    name = args.dataset
-    if name is None:
-        name = recipe.get("dataset") or recorded_split(checkpoint.provenance)[0] or AUTHORS[0]
-        split = args.split or recipe.get("train_split") or "train"
-        if not (isinstance(name, str) and isinstance(split, str)):
-            raise DataError("the checkpoint does not say what it was trained on: give --dataset")
-        if recipe.get("labels") == "none":
-            return open_unlabelled(name, split, args.data_dir)
-        return open_split(name, split, args.data_dir)
-    if args.split is not None:
-        return open_split(name, args.split, args.data_dir)
-    if not is_folder(name):
-        return open_split(name, "train", args.data_dir)
-    folder = path_of(name)
-    if folder.is_dir() and not any(each.is_dir() for each in folder.iterdir()):
-        return open_unlabelled(name, "all", args.data_dir)
-    try:
-        splits = splits_of(name)
-        return open_split(name, splits[0] if splits else "train", args.data_dir)
-    except DataError:  # no class folders: any photographs
-        return open_unlabelled(name, "all", args.data_dir)
 
 
 def _batches(

@@ -135,6 +135,13 @@ def test_a_process_that_fails_is_one_sentence(compiled, monkeypatch):
         loader.measure_where(SACT, 32, lambda what, done: None)
 
 
+def test_damaged_accuracies_are_none(tmp_path, monkeypatch):
+    monkeypatch.setenv("SACT_PRETRAINED_DIR", str(tmp_path))
+    assert loader.accuracies() == []
+    (tmp_path / "accuracies.json").write_text("{")
+    assert loader.accuracies() == []
+
+
 # --- on the page ---
 
 
@@ -204,6 +211,32 @@ class TestSection:
         assert "has none of its own" not in texts(at)
         at.segmented_control(key="flops_pays_own").set_value("int8").run()
         assert "`python -m sact_core.calibrate FILE.h5 --out INT8.h5` makes them" in texts(at)
+
+    def test_accuracy_stands_against_milliseconds_where_it_is_known(self, measured, monkeypatch):
+        from app.flops import pays
+        from app.loaders import model
+
+        tiny = model("tiny_sact_tau0.01")
+        size = tiny.header.preprocessing.image_size
+        same = {"content_hash": tiny.digest, "scales": "", "data": "d test", "count": 100}
+        entries = [
+            {**same, "side": side, "tau": 0.01, "network": "Tiny", "twin": "T", "halts": True,
+             "accuracy": right, "mflops": 0.75, "dense_mflops": 1.0, "versions": {}}
+            for side, right in (("masked", 0.9), ("masked-bf16", 0.899))
+        ]  # fmt: skip
+        monkeypatch.setattr(pays, "accuracies", lambda: entries)
+        at = run_page("flops", flops_checkpoint="tiny_sact_tau0.01")
+        at.button(key="flops_pays").click().run()
+        assert f"is known for images of {size} pixels" in texts(at)  # measured at another size
+        monkeypatch.setattr(pays, "measure_where", lambda *_: replace(WHERE, side=size))
+        at.button(key="flops_pays").click().run()
+        assert not at.exception
+        said = "Within 0.5 points of the best accuracy (90.0%) the cheapest is Tiny, tau 0.01 in "
+        assert f"{said}bfloat16 by the masked engine (89.9%, 0.25 ms an image)" in texts(at)
+        at.segmented_control(key="flops_pays_batch").set_value(1).run()
+        assert "(89.9%, 1 ms an image)" in texts(at)
+        at.segmented_control(key="flops_pays_own").set_value("float32").run()
+        assert f"{said}float32 by the masked engine (90.0%, 2 ms an image)" in texts(at)
 
     def test_a_network_without_halting_has_no_image_to_judge(self, measured):
         at = run_page("flops", flops_checkpoint="tiny_vanilla")

@@ -32,6 +32,10 @@ class Kind(Enum):
         return {Kind.SPARSE: halting == "sact", Kind.EXIT: halting == "act"}.get(self, True)
 
 
+#: ``feed(x, taus)``.
+Feed = Callable[[np.ndarray, np.ndarray | None], None]
+
+
 @dataclass(frozen=True)
 class Built:
     """A side that is ready to run; what it says of itself is read back, never assumed.
@@ -44,6 +48,9 @@ class Built:
         In which convolutions multiply: ``"float32"``, ``"bfloat16"`` or ``"int8"``.
     threads : int
         That it runs with.
+    feed : callable
+        Takes another batch of the same shape, and prices of a unit where the network is
+        conditioned on them, in place of those that it was built with.
     result : callable, optional
         Runs the batch once; gives all of a `Result`, of the masked engine.
     """
@@ -51,6 +58,7 @@ class Built:
     run: Callable[[], np.ndarray]
     number_format: str
     threads: int
+    feed: Feed
     result: Callable[[], Result] | None = None
 
 

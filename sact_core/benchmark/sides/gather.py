@@ -38,15 +38,20 @@ def build(
     torch.set_num_threads(threads)
     require_threads("PyTorch", torch.get_num_threads(), threads)
     network = gathering_network(plan, params)
-    batch = torch.from_numpy(x).permute(0, 3, 1, 2)
+    fed: dict[str, Any] = {}
+
+    def feed(x: np.ndarray, taus: np.ndarray | None) -> None:
+        fed["batch"] = torch.from_numpy(x).permute(0, 3, 1, 2)
+
+    feed(x, taus)
 
     def run() -> np.ndarray:
         with torch.inference_mode():
-            logits: np.ndarray = network(batch)[0].numpy()
+            logits: np.ndarray = network(fed["batch"])[0].numpy()
         return logits
 
     (kind,) = {weight.dtype for weight in network.parameters()}
-    return Built(run, str(kind).removeprefix("torch."), torch.get_num_threads())
+    return Built(run, str(kind).removeprefix("torch."), torch.get_num_threads(), feed)
 
 
 def gathering_network(plan: Plan, params: Mapping[str, np.ndarray]) -> Any:

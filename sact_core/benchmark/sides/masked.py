@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from sact_core.benchmark.sides.base import Built, Kind, Side
 from sact_core.network import Plan
 from sact_core.quantisation import Quantisation
+from sact_core.result import Result
 
 
 def prepare(threads: int, precision: str = "float32") -> None:
@@ -39,12 +41,15 @@ def build(
     engine = Engine(
         plan, dict(params), num_threads=threads, precision=precision, quantisation=quantisation
     )
-    return Built(
-        lambda: engine.forward(x, taus=taus).logits,
-        engine.precision,
-        engine.team,
-        lambda: engine.forward(x, taus=taus),
-    )
+    fed: dict[str, Any] = {"x": x, "taus": taus}
+
+    def result() -> Result:
+        return engine.forward(fed["x"], taus=fed["taus"])
+
+    def feed(x: np.ndarray, taus: np.ndarray | None) -> None:
+        fed.update(x=x, taus=taus)
+
+    return Built(lambda: result().logits, engine.precision, engine.team, feed, result)
 
 
 SIDE = Side("masked", "masked", Kind.OWN, build, prepare=prepare)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -39,12 +39,12 @@ def build_session(
     from sact_core.export_onnx import make_model
 
     model = make_model(plan, params, early_exit=early_exit)
-    run, found = open_session(model.SerializeToString(), x, threads)
-    return Built(run, "float32", found)  # it computes in what the graph says
+    # It computes in what the graph says.
+    return open_session(model.SerializeToString(), x, threads, "float32")
 
 
-def open_session(model: bytes, x: np.ndarray, threads: int) -> tuple[Callable[[], np.ndarray], int]:
-    """Open a session on a model; give what runs the images once, and its threads.
+def open_session(model: bytes, x: np.ndarray, threads: int, number_format: str) -> Built:
+    """Open a session on a model that computes in this number format.
 
     The number of threads is always said: by itself ONNX Runtime counts the cores of the
     machine, not those that it may use. Its workers sleep between runs, for other sides
@@ -68,13 +68,18 @@ def open_session(model: bytes, x: np.ndarray, threads: int) -> tuple[Callable[[]
     # It tells no more than what it was told; so its workers are counted, where that can be.
     found = threads if before is None else 1 + (_num_threads() or 0) - before
     require_threads("ONNX Runtime", found, threads)
-    batch = {INPUT: np.ascontiguousarray(x.transpose(0, 3, 1, 2))}  # [n, 3, h, w]
+    batch: dict[str, np.ndarray] = {}
+
+    def feed(x: np.ndarray, taus: np.ndarray | None) -> None:
+        batch[INPUT] = np.ascontiguousarray(x.transpose(0, 3, 1, 2))  # [n, 3, h, w]
+
+    feed(x, None)
 
     def run() -> np.ndarray:
         logits: np.ndarray = session.run(["logits"], batch)[0]
         return logits
 
-    return run, found
+    return Built(run, number_format, found, feed)
 
 
 def _num_threads() -> int | None:

@@ -60,8 +60,7 @@ def build(
     kinds = {node.op_type for node in model.graph.node}
     found = "int8" if "QuantizeLinear" in kinds else "float32"
     require_format("ONNX Runtime", found, "int8")
-    run, found_threads = open_session(model.SerializeToString(), x, threads)
-    return Built(run, found, found_threads)
+    return open_session(model.SerializeToString(), x, threads, found)
 
 
 SIDE = Side(

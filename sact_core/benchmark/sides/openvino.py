@@ -67,14 +67,16 @@ def build_compiled(
     require_format("OpenVINO", found, number_format)
     require_threads("OpenVINO", compiled.get_property("INFERENCE_NUM_THREADS"), threads)
     request = compiled.create_infer_request()
-    request.set_tensor(
-        INPUT,
-        openvino.Tensor(np.ascontiguousarray(x.transpose(0, 3, 1, 2))),  # [n, 3, h, w]
-    )
+
+    def feed(x: np.ndarray, taus: np.ndarray | None) -> None:
+        batch = np.ascontiguousarray(x.transpose(0, 3, 1, 2))  # [n, 3, h, w]
+        request.set_tensor(INPUT, openvino.Tensor(batch))
+
+    feed(x, None)
 
     def run() -> np.ndarray:
         request.infer()
         logits: np.ndarray = request.get_tensor("logits").data.copy()
         return logits
 
-    return Built(run, found, threads)
+    return Built(run, found, threads, feed)

@@ -60,17 +60,22 @@ def build_network(
 
         inductor.freezing = frozen
         network = torch.compile(LogitsOf(network))
-    batch = torch.from_numpy(x).permute(0, 3, 1, 2).to(kind)  # channels last in memory
-    told = {} if taus is None else {"tau": torch.from_numpy(taus)}
+    fed: dict[str, Any] = {}
+
+    def feed(x: np.ndarray, taus: np.ndarray | None) -> None:
+        fed["batch"] = torch.from_numpy(x).permute(0, 3, 1, 2).to(kind)  # channels last in memory
+        fed["told"] = {} if taus is None else {"tau": torch.from_numpy(taus)}
+
+    feed(x, taus)
 
     def run() -> np.ndarray:
         with torch.inference_mode():
-            found = network(batch, **told)
+            found = network(fed["batch"], **fed["told"])
         logits: np.ndarray = (found if compiled else found[0]).numpy()
         return logits
 
     (weights,) = {weight.dtype for weight in module.parameters()}
-    return Built(run, str(weights).removeprefix("torch."), torch.get_num_threads())
+    return Built(run, str(weights).removeprefix("torch."), torch.get_num_threads(), feed)
 
 
 class LogitsOf:
