@@ -100,6 +100,7 @@ RULES: dict[str, dict[str, Rule]] = {
         "class": name,
         "page": number(1, 1e9, whole=True),
         "view": one_of("What it costs", "Where people doubt"),
+        "beside": name,
         "differ": one_of(
             "Dear to the network, easy for people", "Cheap for the network, hard for people"
         ),
@@ -111,7 +112,7 @@ RULES: dict[str, dict[str, Rule]] = {
 #: What may stand in the link to any page: a step of the guided path, and large type.
 ANYWHERE: dict[str, Rule] = {"lecture": number(1, 99, whole=True), "present": FLAG}
 #: Settings that may stand in a link several times.
-LISTS = {"runs_chosen"}
+LISTS = {"runs_chosen", "data_set_beside"}
 
 
 def check(page: str, values: Mapping[str, Sequence[str]]) -> tuple[dict[str, list[str]], list[str]]:

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from sact_core.backends import Net
 from sact_core.data.records import DataError
 from sact_core.data.splits import open_split
 from sact_core.doubt import __main__ as command
+from sact_core.doubt import series
 from sact_core.doubt.findings import by_people, find, galleries
 from sact_core.measures import passes
 from sact_core.measures.busy import colourfulness, edge_density
@@ -604,7 +606,10 @@ class TestCommand:
             (["--out", "none/it.md"], "cannot write none/it.md: the folder none does not exist"),
             (["--keep", "/proc/it"], "cannot write /proc/it"),
             (["--num-examples", "2"], "has answers on 2 of these 2 images; correlations take 3"),
-            (["--out", "it.png", "--taus", *map(str, np.linspace(0.01, 0.05, 7))], "room for 6"),
+            (
+                ["--out", "it.png", "--taus", *map(str, np.linspace(0.01, 0.05, 11))],
+                "at 10 taus each",
+            ),
             (["--resamples", "3"], "--resamples must be from 10 to 100000"),
             (["--taus", "5"], "tau"),
             (["--width", "99"], "--width must be from 2 to 50"),
@@ -647,3 +652,70 @@ class TestCommand:
         err = capsys.readouterr().err
         assert "agrees with the labels on " in err
         assert err.count("\n") == 1
+
+
+class TestDrawing:
+    """Every network and every tau is drawn, those that never halt too."""
+
+    @pytest.fixture
+    def found(self, rng: np.random.Generator) -> list[dict[str, Any]]:
+        made = TestFindings()
+        people, entries = made.people_of(rng, 300), []
+        for name, tau in (("A any tau", 0.2), ("A any tau", 0.01), ("S", 0.05), ("V", None)):
+            one = made.pass_of(rng, 1 + rng.uniform(size=300), rng.uniform(size=300) > 0.2)
+            if tau is None:
+                one = replace(one, ponder_cost=np.zeros((300, 0)))
+            about = {"network": name, "file": f"{name}.h5", "tau": tau}
+            entries.append(about | find(one, people, 20))
+        return entries
+
+    def test_networks_are_grouped_taus_rise_and_those_that_never_halt_come_last(
+        self, found: list[dict[str, Any]]
+    ) -> None:
+        parts = series.groups([found[3], *found[:3]])
+        assert [part.name for part in parts] == ["A for any tau", "S", series.NEVER]
+        assert parts[0].labels == ["τ = 0.01", "τ = 0.2"]
+        assert parts[2].labels == ["V"]
+        assert len(set(parts[0].colours)) == 2
+        twice = series.groups([found[2], found[2] | {"file": "other.h5"}])[0]
+        assert twice.labels == ["τ = 0.05 (S.h5)", "τ = 0.05 (other.h5)"]
+
+    def test_risk_and_calibration_are_drawn_for_all_and_over_tau(
+        self, found: list[dict[str, Any]]
+    ) -> None:
+        need_package("matplotlib")
+        from sact_core.doubt.drawing import FONT_SIZE, draw
+        from sact_core.figure.saving import style
+
+        with style(FONT_SIZE):
+            figure = draw(found, 9.0)
+            alone = draw(found[2:3], 9.0)
+        assert len(alone.axes) == 3
+        panels = np.array(figure.axes).reshape(4, 3)
+        wrong = [100 * (1 - one["accuracy"]) for one in found]
+        drawn = {}
+        for row, name, mine in zip(panels[1:], "ASV", ([1, 0], [2], [3]), strict=True):
+            lines = [line for line in row[1].lines if len(line.get_ydata())]
+            ends = [float(line.get_ydata()[-1]) for line in lines]
+            drawn[name] = len(lines)
+            assert ends == pytest.approx([wrong[i] for i in mine for _ in range(len(lines) //
+                                          len(mine))])  # fmt: skip
+            curves = [line for line in row[2].lines if len(line.get_ydata()) > 2]
+            assert len(curves) == {"A": 2, "S": 2, "V": 1}[name]
+            assert len(row[0].collections) == len(mine)  # bands
+        assert drawn == {"A": 4, "S": 3, "V": 1}
+        for axes, place in zip(panels[0], series.OVER_TAU, strict=True):
+            lines = [line for line in axes.lines if len(line.get_xdata()) == 2]
+            assert list(lines[0].get_xdata()) == [0.01, 0.2]
+            first = next(iter(place[1].values()))
+            ref = [series.value(found[i], first) for i in (1, 0)]
+            assert list(lines[0].get_ydata()) == [each[0] for each in ref if each]
+
+    def test_more_than_there_is_room_for_is_refused(self) -> None:
+        from sact_core.doubt.drawing import check_room
+
+        check_room([(f"{i // 10}", True) for i in range(60)])
+        for many in ([("A", True)] * 11, [(str(i), True) for i in range(7)]):
+            with pytest.raises(ValueError, match="room for 6 networks at 10 taus each"):
+                check_room(many)
+        check_room([(str(i), False) for i in range(10)])

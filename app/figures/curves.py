@@ -220,53 +220,6 @@ def cost_histogram(
     return lay_out(figure, height, barmode="stack", bargap=0)
 
 
-def by_doubt(
-    doubt: Sequence[float],
-    values: Sequence[Sequence[float]],
-    counts: Sequence[int],
-    title: str,
-    height: int = 300,
-) -> go.Figure:
-    """Draw a mean over groups of images by people's entropy, with its interval.
-
-    Parameters
-    ----------
-    doubt : sequence of float
-        People's entropy of each group, in bits.
-    values : sequence of (value, low, high)
-        Of each group.
-    counts : sequence of int
-        Images of each.
-    title : str
-        Of the axis.
-    height : int
-        In pixels.
-    """
-    mean, low, high = (list(each) for each in zip(*values, strict=True))
-    figure = go.Figure()
-    figure.add_scatter(
-        x=[*doubt, *reversed(doubt)],
-        y=[*high, *reversed(low)],
-        fill="toself",
-        fillcolor="rgba(0, 114, 178, 0.2)",
-        line={"width": 0},
-        hoverinfo="skip",
-        showlegend=False,
-    )
-    figure.add_scatter(
-        x=list(doubt),
-        y=mean,
-        customdata=list(counts),
-        mode="lines+markers",
-        line={"color": BLUE, "width": 2},
-        hovertemplate="%{x:.2f} bits<br><b>%{y:.3f}</b><br>%{customdata} images<extra></extra>",
-        showlegend=False,
-    )
-    figure.update_xaxes(title="entropy of people's answers, bits", fixedrange=True)
-    figure.update_yaxes(title=title, fixedrange=True)
-    return lay_out(figure, height)
-
-
 def accuracy_by_cost(flops: np.ndarray, right: np.ndarray, height: int = 280) -> go.Figure:
     """Draw how often the network is right on cheap and on dear images, by tenths.
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,53 +13,18 @@ import numpy as np
 import streamlit as st
 
 from app.folders import InputError, data_dir, sentence
+from app.loaders import outcomes as kept_outcomes
 from app.loaders.dataset import Outcomes
-from sact_core.doubt.findings import by_people, galleries
+from sact_core.doubt.findings import find
 from sact_core.measures.passes import Pass
-from sact_core.measures.people import (
-    Answers,
-    Joined,
-    answers_of,
-    is_of_tfds,
-    join,
-    read_answers,
-)
-from sact_core.measures.ranks import Ranked
+from sact_core.measures.people import Answers, Joined, answers_of, is_of_tfds, join, read_answers
 from sact_core.texts import shown
 
 RESAMPLES = 300
-CONTROLS = ("edges", "colours")
+#: Changes where other things are found of a pass, so that what was kept counts no more.
+FOUND = 1
 _UPLOADED = "people_answers"
-
-
-@dataclass(frozen=True)
-class Doubt:
-    """What cost has to do with people's doubt on the images that ran.
-
-    Attributes
-    ----------
-    correlations : dict of str to list
-        ``[value, low, high]`` of ``ponder_cost`` and ``network_entropy`` with people's entropy,
-        plain and ``…_given``, given edges and colours.
-    null : list
-        That of the ponder cost, or else of the entropy, with shuffled answers.
-    finds_errors : dict of str to list
-        ``[value, low, high]`` of the area under the ROC curve.
-    groups, galleries
-        As of `sact_core.doubt.findings.by_people` and `galleries`.
-    agreement : float
-        How often people's most frequent answer is the label.
-    num_images : int
-        Those that people answered on.
-    """
-
-    correlations: dict[str, list[float | None]]
-    null: list[float | None]
-    finds_errors: dict[str, list[float | None]]
-    groups: list[dict[str, Any]]
-    galleries: dict[str, list[dict[str, Any]]]
-    agreement: float
-    num_images: int
+_NAMES = ("found", "left_out")
 
 
 def keep(name: str, data: bytes) -> None:
@@ -102,8 +68,26 @@ def answers() -> Answers | None:
         raise InputError(f"What SACT_HUMAN names cannot be read: {said}") from None
 
 
-def doubt(outcomes: Outcomes, given: Answers, num_classes: int, whole: int | None) -> Doubt:
-    """Set what a network did against people's answers.
+def doubt(
+    outcomes: Outcomes, given: Answers, num_classes: int, whole: int | None
+) -> dict[str, Any]:
+    """Set what a network did against people's answers, as ``python -m sact_core.doubt`` does.
+
+    Parameters
+    ----------
+    outcomes : Outcomes
+        Of the network.
+    given : Answers
+        What people answered.
+    num_classes : int
+        Of the network.
+    whole : int, optional
+        Images of the whole split, where known.
+
+    Returns
+    -------
+    dict
+        Of `sact_core.doubt.findings.find`; kept in memory and on disk.
 
     Raises
     ------
@@ -112,7 +96,9 @@ def doubt(outcomes: Outcomes, given: Answers, num_classes: int, whole: int | Non
     """
     one = _as_pass(outcomes)
     digest = hashlib.sha256(given.shares.tobytes())
-    for values in (one.names, one.flops, one.entropy, one.ponder_cost):
+    numbers = np.array([]) if given.numbers is None else given.numbers
+    arrays = (one.names, one.indices, one.labels, one.predictions, one.confidence, one.flops)
+    for values in (numbers, *arrays, one.entropy, one.ponder_cost, one.edges, one.colours):
         digest.update(np.ascontiguousarray(values).tobytes())
     try:
         people = join(given, one.names, one.labels, num_classes, whole)
@@ -126,39 +112,21 @@ def _read(path: str, changed: int, folder: str | None = None) -> Answers:
     return replace(read_answers(path, folder), name=shown(Path(path).name))
 
 
-@st.cache_data(max_entries=32, show_spinner="Setting it against people's answers …")
-def _doubt(digest: str, _one: Pass, _people: Joined) -> Doubt:
-    kept = _people.answered
-    doubted = _people.entropy[kept]
-    columns = {
-        "network_entropy": _one.entropy[kept],
-        "unsure": 1 - _one.confidence[kept],
-        "people_entropy": doubted,
-        "edges": _one.edges[kept],
-        "colours": _one.colours[kept],
-        "wrong": ~_one.right[kept],
-        "shuffled": np.random.default_rng(0).permutation(doubted),
-    }
-    mine = ["network_entropy"]
-    if _one.halts:
-        columns["ponder_cost"] = _one.ponder_cost[kept].sum(1)
-        mine = ["ponder_cost", *mine]
-    ranked = Ranked(columns, RESAMPLES, 0, ["wrong"])
-    correlations = {}
-    for name in mine:
-        correlations[name] = ranked.correlation(name, "people_entropy").as_json()
-        against = ranked.correlation(name, "people_entropy", CONTROLS)
-        correlations[f"{name}_given"] = against.as_json()
-    scores = [name for name in ("ponder_cost", "unsure") if name in columns]
-    return Doubt(
-        correlations,
-        ranked.correlation(mine[0], "shuffled").as_json(),
-        {name: ranked.area(name, "wrong").as_json() for name in scores},
-        by_people(_one, _people, RESAMPLES),
-        galleries(_one, _people) if _one.halts else {},
-        _people.agreement,
-        int(kept.sum()),
-    )
+@st.cache_data(max_entries=128, show_spinner=False)
+def _doubt(digest: str, _one: Pass, _people: Joined) -> dict[str, Any]:
+    file = kept_outcomes.file_of("doubt", FOUND, RESAMPLES, digest)
+    stored = kept_outcomes.load(file, _NAMES, 1)
+    if stored is not None:
+        try:
+            found: dict[str, Any] = json.loads(str(stored["found"][0]))
+        except ValueError:  # damaged: it is found anew
+            pass
+        else:
+            return found
+    found = find(_one, _people, RESAMPLES)
+    text = np.array([json.dumps(found)])
+    kept_outcomes.save(file, {"found": text, "left_out": np.array([], np.str_)})
+    return found
 
 
 def _as_pass(outcomes: Outcomes) -> Pass:

@@ -168,7 +168,8 @@ with controls.guarded():
         label_visibility="collapsed",
     )
     if view == "doubt":
-        doubt(model, outcomes, names, tau)
+        ran = list(zip(passes, [outcomes, *every], strict=True))
+        doubt(model, ran, int(count), NUM_TAUS if with_family else 1, split)
     else:
         totals(outcomes, model.config.num_classes)
         charts(outcomes, names)

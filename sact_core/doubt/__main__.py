@@ -160,7 +160,7 @@ def _check(
     from sact_core.measures.people import join
 
     if any(path.suffix.lower() in FIGURES for path in paths):
-        check_room(len(networks))
+        check_room([(str(one.record["network"]), one.net.config.halts) for one, _ in networks])
     seen = set()
     for network, source in networks:
         if (network.file, id(source)) in seen:  # at another tau

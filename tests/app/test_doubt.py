@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import streamlit as st
 
+from app import loaders
 from tests.app.conftest import CLASSES
 from tests.app.pages import run_page, texts
 
@@ -80,7 +83,7 @@ def test_answers_of_the_server(with_data, tmp_path):
     labels = [metric.label for metric in at.metric]
     assert labels[0] == "Cost and people's doubt"
     assert "With shuffled answers" in labels
-    assert len(at.get("plotly_chart")) == 1
+    assert len(at.get("plotly_chart")) == 3
     said = [each.value for each in at.caption if "bits" in each.value]
     assert len(said) == 12
     assert len(at.get("page_link")) >= 12
@@ -170,3 +173,96 @@ def test_what_is_uploaded_counts_for_the_visit(with_data):
 
     assert "is no .npy file of numbers" in at.error[0].value.replace("\\", "")
     assert "Upload their counts" in at.info[0].value
+
+
+@pytest.fixture
+def people_asked(with_data, tmp_path):
+    path = tmp_path / "counts.npy"
+    path.write_bytes(npy(answers()))
+    with_data.setenv("SACT_HUMAN", str(path))
+    from app.loaders import dataset
+
+    with_data.setattr(dataset, "name_of", lambda _: "cifar10")
+    return with_data
+
+
+def rows_of(at):
+    (table,) = at.dataframe
+    return table.value.to_dict("records")
+
+
+def test_every_tau_and_other_networks_stand_beside_it(people_asked):
+    at = opened(data_set_checkpoint="tiny_sact_tau0.005", data_set_family="true")
+
+    assert "By network and τ" in [header.value for header in at.header]
+    assert [row["tau"] for row in rows_of(at)] == ["0.005", "0.001", "0.01"]  # its own but once
+    assert len(at.get("plotly_chart")) == 3 + 3
+    before = loaders.num_runs()
+    beside = at.multiselect(key="data_set_beside")
+    assert not [option for option in beside.options if "τ = 0.005" in option and "SACT" in option]
+    others = [option for option in beside.options if "SACT" not in option]
+    assert len(others) == 2  # ACT, and one that never halts
+    beside.set_value(others).run()
+    assert f"{2 * COUNT} images to run, of 2 passes" in texts(at)
+    assert loaders.num_runs() == before
+    at.button(key="data_set_beside_run").click().run()
+
+    assert not at.exception
+    rows = rows_of(at)
+    assert len(rows) == 5
+    assert rows[-1]["cost, people's entropy"] == rows[-1]["p"] == "–" != rows[0]["p"]
+    assert len(at.get("plotly_chart")) == 3 + 3 * 3
+    of = at.selectbox(key="data_set_differ_of")
+    assert len(of.options) == 4  # those that halt
+    said = [each.value for each in at.caption if "bits" in each.value]
+    of.set_value(of.options[-1]).run()
+    assert not at.exception
+    assert [each.value for each in at.caption if "bits" in each.value] != said
+
+
+def test_it_says_what_the_command_says_and_keeps_it_on_disk(people_asked, tmp_path):
+    from app.loaders import dataset, people
+    from sact_core.doubt import words
+    from sact_core.doubt.findings import find
+    from sact_core.measures.passes import run_pass
+    from sact_core.measures.people import join, read_answers
+
+    at = opened(data_set_checkpoint="tiny_sact_tau0.005", data_set_family="true")
+    shown, runs = rows_of(at), loaders.num_runs()
+    model = loaders.model("tiny_sact_tau0.01")
+    one = run_pass(loaders.net(model), dataset.source(model))
+    joined = join(read_answers(tmp_path / "counts.npy"), one.names, one.labels, 10, COUNT)
+    about = {"network": model.config.name, "file": model.name, "tau": 0.01}
+    (row,) = words.rows([about | find(one, joined, people.RESAMPLES)])
+    assert list(shown[-1].values()) == row
+    st.cache_data.clear()  # as a restart does
+    people_asked.setattr(people, "find", lambda *_: pytest.fail("found anew"))
+    again = run_page(
+        "data_set",
+        data_set_view="Where people doubt",
+        data_set_checkpoint="tiny_sact_tau0.005",
+        data_set_family="true",
+    )
+    assert not again.exception
+    assert rows_of(again) == shown
+    assert loaders.num_runs() == runs
+
+
+def test_setting_it_against_people_has_a_bar_with_the_time_left(people_asked, monkeypatch):
+    from app.data_set import beside
+
+    said = []
+
+    class Bar:
+        def progress(self, share, text):
+            said.append((share, text))
+
+        def empty(self):
+            pass
+
+    clock = iter(range(0, 10_000, 30))
+    monkeypatch.setattr(beside, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(beside.st, "progress", lambda *_: Bar())
+    opened(data_set_checkpoint="tiny_sact_tau0.005", data_set_family="true")
+    told = [text for _, text in said if text.startswith("Setting")]
+    assert told[-1] == "Setting it against people's answers: 3 of 3, 30 s left"
