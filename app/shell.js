@@ -27,6 +27,7 @@ const FORBIDDEN = 403
 const FINDS_WITHIN = 20000 // milliseconds
 const LOOKS_EVERY = 200
 const TALL = 0.6 // of the window: it begins at the top
+const ROOM = 12 // pixels between a map and the bar
 
 export default function ({ data, setTriggerValue }) {
   document.documentElement.classList.remove("presenting") // the page says it now
@@ -75,14 +76,28 @@ function follow(event) {
 // The part of the page that a step is about, once it is there; or the top.
 function look(lookAt) {
   const began = performance.now()
-  if (!lookAt) document.querySelector('[data-testid="stMain"]')?.scrollTo(0, 0)
+  const page = document.querySelector('[data-testid="stMain"]')
+  if (!lookAt) page?.scrollTo(0, 0)
   else
     (function wait() {
       const part = document.querySelector(`.st-key-${lookAt}`)
-      if (part && !document.querySelector('[data-testid="stSkeleton"]')) 
+      const map = part && mapOf(part)
+      if (part && map !== null && !document.querySelector('[data-testid="stSkeleton"]')) {
         part.scrollIntoView({ block: part.offsetHeight > TALL * window.innerHeight ? "start" : "center" })
-      else if (performance.now() - began < FINDS_WITHIN) setTimeout(wait, LOOKS_EVERY)
+        const bar = document.querySelector('[data-testid="stBottom"]')?.getBoundingClientRect().top
+        if (map && bar) page?.scrollBy(0, Math.max(0, map.getBoundingClientRect().bottom + ROOM - bar))
+      } else if (performance.now() - began < FINDS_WITHIN) setTimeout(wait, LOOKS_EVERY)
     })()
+}
+
+// The map in a viewer, which the bar must not cover; null until it is drawn, undefined
+// where the part has no viewer.
+function mapOf(part) {
+  const hosts = [...part.querySelectorAll("*")].filter((element) => element.shadowRoot)
+  if (!hosts.length) return part.querySelector('[data-testid^="stBidiComponent"]') ? null : undefined
+  const drawn = hosts.flatMap((host) => [...host.shadowRoot.querySelectorAll("canvas.view")])
+  const shown = drawn.filter((canvas) => canvas.offsetHeight > 0)
+  return shown.length ? (shown.length === drawn.length && shown[1]) || shown[0] : null
 }
 
 function uploads(setTriggerValue) {

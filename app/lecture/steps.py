@@ -71,6 +71,7 @@ STEPS = (
         settings={"image": "Coffee", "row": "60", "column": "20"},
         taus={"tau": "0.2"},
         networks=("checkpoint",),
+        look_at="explore_map",
     ),
     Step(
         title="Move a score",
@@ -86,6 +87,7 @@ STEPS = (
         settings={
             "scores": "0.1 0.3 0.7 0.5 ; 0.05 0.1 0.2 0.3 ; 0.6 0.5 0.2 0.1 ; 0.995 0.4 0.3 0.2"
         },
+        look_at="halting_lab_rule",
     ),
     Step(
         title="Watch a photograph",

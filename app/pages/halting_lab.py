@@ -39,7 +39,7 @@ except ValueError as error:
     controls.say_error(error)
     st.text_input("Scores", key=SCORES, bind="query-params")
     st.stop()
-left, right = st.columns([2, 3], gap="large")
+left, right = st.container(key="halting_lab_rule").columns([2, 3], gap="large")
 with left:
     kind = st.segmented_control(
         "Who decides",

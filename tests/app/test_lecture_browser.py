@@ -134,3 +134,39 @@ def test_presenting_is_kept_and_paper_is_white(browser, server, scheme):
     assert all(max(map(float, colour)) < 160 for colour in ink), ink  # text of the dark: 228
     assert ground in ("rgb(255, 255, 255)", "rgba(0, 0, 0, 0)")
     assert "present" not in url
+
+
+#: What a step tells to look at, where it is not the top of its page.
+MEANT = {
+    2: ".st-key-explore_map canvas.view >> nth=1",
+    3: "[class*=st-key-halting_lab_h2]",
+    4: ".st-key-explore_film_map canvas.view >> nth=0",
+}
+
+
+@pytest.mark.parametrize("size", [(1280, 720), (390, 844)])
+def test_the_bar_leaves_what_is_meant_free(browser, server, size):
+    context = browser.new_context(viewport={"width": size[0], "height": size[1]})
+    tab = Tab(context.new_page(), server)
+    page = tab.page
+    tab.open("/start?lecture=1&present=true")
+    covered = {}
+    for number in (1, 2, 3, 4, 8):
+        if number == 8:
+            tab.open("/compare?lecture=8&present=true")
+        at_step(tab, number)
+        bar = page.locator("[class*=st-key-lecture_bar]").bounding_box()
+        ways = [link.bounding_box() for link in page.locator(".st-key-lecture_ways a").all()]
+        assert max(way["y"] for way in ways) - min(way["y"] for way in ways) < 2, number
+        assert all(way["x"] + way["width"] <= size[0] for way in ways), number
+        if number in MEANT:
+            meant = page.locator(MEANT[number])
+            meant.wait_for()
+            page.wait_for_timeout(1000)  # looked for every 200 ms
+            box = meant.bounding_box()
+            if box["y"] < 40 or box["y"] + box["height"] > bar["y"]:
+                covered[number] = (box, bar)
+        if number < 4:
+            page.get_by_role("link", name="Next").click()
+    context.close()
+    assert covered == {}
