@@ -80,7 +80,7 @@ def _show(found: Where, choice: controls.Choice) -> None:
     st.caption(
         plain(
             f"Numbers say how many times as fast the masked engine is as the fastest of "
-            f"{', '.join(found.rivals)}, as far as they compute in the chosen number format. "
+            f"{'; '.join(found.rivals)}, as far as they compute in the chosen number format. "
             f"Medians of few, short turns with {threads} and random weights, "
             f"{_sizes(found.side, choice.run.result.input_size)}, halting steered to each density; "
             f"{hardware()}, which may be busy.{found.left_out()}",
@@ -141,7 +141,10 @@ def _accuracy(found: Where, own: str, rival: str, choice: controls.Choice) -> No
     if not any(entry["content_hash"] == model.digest for entry in known):
         return
     if found.side != side:
-        st.caption(f"Accuracy against milliseconds is known for images of {side} pixels.")
+        st.caption(
+            f"Accuracy against milliseconds is shown for images of {side} × {side} pixels, as this "
+            "network was tested on."
+        )
         return
     batches = sorted({row["batch"] for row in found.rows})
     batch = st.segmented_control(

@@ -225,9 +225,10 @@ class TestSection:
             for side, right in (("masked", 0.9), ("masked-bf16", 0.899))
         ]  # fmt: skip
         monkeypatch.setattr(pays, "accuracies", lambda: entries)
+        monkeypatch.setattr(pays, "measure_where", lambda *_: replace(WHERE, side=size + 1))
         at = run_page("flops", flops_checkpoint="tiny_sact_tau0.01")
         at.button(key="flops_pays").click().run()
-        assert f"is known for images of {size} pixels" in texts(at)  # measured at another size
+        assert f"is shown for images of {size} × {size} pixels" in texts(at)
         monkeypatch.setattr(pays, "measure_where", lambda *_: replace(WHERE, side=size))
         at.button(key="flops_pays").click().run()
         assert not at.exception
