@@ -6,11 +6,12 @@ import dataclasses
 
 import pytest
 
-from sact_core.benchmark import infer, machine, report, targets, targets_run
+from sact_core.benchmark import infer, machine, readme, report, targets, targets_run
 from sact_core.benchmark.__main__ import main
 from sact_core.benchmark.cases import CASES, Case
 from sact_core.benchmark.process import SideError
 from sact_core.benchmark.targets_run import Task, added, measure_tables, missing
+from tests.conftest import ROOT
 from tests.test_benchmark import row
 from tests.test_benchmark_sides import facts
 
@@ -236,3 +237,43 @@ def test_mistakes_end_in_one_sentence(tmp_path, capsys, argv, message):
     assert message in err
     assert err.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_the_short_table_of_a_document_is_replaced(tmp_path, capsys):
+    document, out = tmp_path / "README.md", tmp_path / "out"
+    document.write_text(f"Before.\n\n{readme.BEGIN}\nold\n{readme.END}\n\nAfter.\n")
+    rows = [
+        measured(ratio=0.6, masked=8.0, masked_int8=2.0, openvino_int8=ms) for ms in (3.0, 5.0)
+    ] + [measured(ratio=0.25), measured(ratio=0.6, threads=2)]
+    out.mkdir()
+    path = machine.results_path(out, "targets", machine.machine())
+    report.write_results(path, {"machine": machine.machine(), "rows": rows})
+    assert main(["report", "--out", str(out), "--readme", str(document)]) == 0
+    text = document.read_text()
+    assert text.startswith(f"Before.\n\n{readme.BEGIN}\nAgainst what people deploy, one thread of ")
+    assert text.endswith(f"\n{readme.END}\n\nAfter.\n")
+    assert "2026-11-28, revision abc." in text
+    assert f"(out/{path.stem}.md)" in text
+    # Two runs, of 1.5 and 2.5 times the time where 1.67 are promised; neither 25 % nor two threads.
+    line = "| resnet101-224! | 60% | 8.00 | – | 2.00 | – | – | 4.00 | – | – | – | – | 1.20 |"
+    assert line in text
+    assert text.count("resnet101-224!") == 1
+    assert main(["report", "--out", str(out), "--readme", str(document)]) == 0
+    assert document.read_text() == text
+    capsys.readouterr()
+    document.write_text("no marks")
+    assert main(["report", "--out", str(out), "--readme", str(document)]) == 2
+    assert "must have one line" in capsys.readouterr().err
+    assert document.read_text() == "no marks"
+
+
+def test_the_readme_has_a_place_for_the_table():
+    text = (ROOT / "README.md").read_text()
+    assert text.count(readme.BEGIN) == text.count(readme.END) == 1
+
+
+def test_a_table_says_when_it_was_measured():
+    values = {"machine": {"hardware": "x", "system": "y"}, "rows": [measured(), measured()]}
+    assert "Measured 2026-11-28 on x, y;" in report.TABLES["targets"](values)
+    values["rows"][1]["when"] = "2026-11-30T00:00:00+00:00"
+    assert "Measured 2026-11-28 to 2026-11-30 on x, y;" in report.TABLES["targets"](values)

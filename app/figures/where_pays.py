@@ -67,7 +67,8 @@ def accuracy_against_ms(points: Sequence[Point]) -> go.Figure:
     """
     figure = go.Figure()
     lines: dict[tuple[str, str, bool], list[Point]] = {}
-    for point in sorted(points, key=lambda each: each.ms):
+    order = list(SIDES)
+    for point in sorted(points, key=lambda each: (order.index(each.side), each.ms)):
         name = SIDES[point.side].title
         lines.setdefault((name, point.number_format, point.halts), []).append(point)
     for (name, number_format, halts), line in lines.items():
@@ -88,4 +89,4 @@ def accuracy_against_ms(points: Sequence[Point]) -> go.Figure:
         )
     figure.update_xaxes(type="log", title="ms an image", fixedrange=True, exponentformat="none")
     figure.update_yaxes(title="Accuracy", tickformat=".1%", fixedrange=True)
-    return lay_out(figure, 460)
+    return lay_out(figure, 540)

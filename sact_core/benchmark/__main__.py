@@ -126,6 +126,9 @@ def _add_family(parser: argparse.ArgumentParser) -> None:
 
 def _add_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", default="benchmarks", help="folder (default: benchmarks)")
+    parser.add_argument("--readme", type=Path, metavar="FILE.md",
+                        help="put the short table of this machine's targets into a document, "
+                             "between its two marks")  # fmt: skip
     parser.set_defaults(run=run_report)
 
 
@@ -264,6 +267,12 @@ def run_report(args: argparse.Namespace) -> None:
 
     for path in render_again(Path(args.out)):
         print(f"{path.with_suffix('.md')} holds the results of {path.name}.")
+    if args.readme is not None:
+        from sact_core.benchmark.readme import put_table
+
+        path, values = storing.earlier(args.out, "targets")
+        put_table(args.readme, path, values)
+        print(f"{args.readme} has the table of {path.name}.")
 
 
 def _chosen_sides(given: Sequence[str] | None, usual: Sequence[str] = SIDES) -> list[str]:

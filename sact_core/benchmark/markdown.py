@@ -29,7 +29,9 @@ def where(values: dict[str, Any]) -> str:
     here = values["machine"]
     vectors = f" ({here['vectors']})" if here.get("vectors") else ""
     memory = f", {here['memory_gib']} GiB" if "memory_gib" in here else ""
-    text = f"Measured on {here['hardware']}{vectors}{memory}, {here['system']}"
+    dates = sorted({row["when"][:10] for row in values["rows"] if "when" in row})
+    when = " " + " to ".join(dict.fromkeys((dates[0], dates[-1]))) if dates else ""
+    text = f"Measured{when} on {here['hardware']}{vectors}{memory}, {here['system']}"
     known = [
         ", ".join(f"{name} {version}" for name, version in each.items())
         for each in softwares(values["rows"])

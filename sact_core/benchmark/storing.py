@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,10 @@ def earlier(out: str, what: str) -> tuple[Path, dict[str, Any]]:
 
 
 def signed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows that say what they were measured with."""
+    """Rows that say what they were measured with, and when (UTC)."""
     signature = software()
-    return [{**row, "software": signature} for row in rows]
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return [{**row, "software": signature, "when": now} for row in rows]
 
 
 def finish(path: Path, values: dict[str, Any], rows: list[dict[str, Any]]) -> None:
