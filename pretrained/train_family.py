@@ -112,27 +112,31 @@ def _wide() -> Run:
     return Run("wide", ("--halting", "none", *size, *recipe))
 
 
+def _vanilla_long() -> Run:
+    """ResNet-32 for longer, taught by itself and the wide one."""
+    recipe = ("--preset", "finetune", "--halting", "none", "--epochs", "45", "--eval-every", "15")
+    flags = (*recipe, *BORDERS, "--distill-views", "15")
+    return Run("vanilla_long", flags, start="vanilla", teacher="vanilla", also="wide")
+
+
 def _deep() -> Run:
     """ResNet-110, grown from ResNet-32."""
     recipe = ("--preset", "finetune", "--epochs", "15", "--distill-views", "15", *BORDERS)
     flags = ("--halting", "none", "--units", "18", *recipe, "--eval-every", "5")
     ships = "cifar10_resnet110"
-    return Run(
-        "resnet110", flags, start="vanilla", teacher="vanilla", also="wide", ships=ships, grows=True
-    )
+    return Run("resnet110", flags, start="vanilla", teacher="vanilla", ships=ships, grows=True)
 
 
-def _tuned(name: str, *flags: str, ships: str, seed: int = 1, epochs: int = 15) -> Run:
-    """What begins with the vanilla network, and is taught by it and the wide one: one recipe."""
-    often = ("--epochs", str(epochs), "--eval-every", str(epochs))
-    taught = ("--distill-views", str(epochs))  # the teacher is asked once, for all runs
+def _tuned(name: str, *flags: str, ships: str, seed: int = 1, views: bool = True) -> Run:
+    """What begins with the vanilla network, and is taught by it: one recipe."""
+    often = ("--epochs", "15", "--eval-every", "15")
+    taught = ("--distill-views", "15") if views else ()  # the teacher is asked once, for all runs
     suffix = "" if seed == 1 else f"_seed{seed}"
     return Run(
         name + suffix,
         ("--preset", "finetune", *often, *BORDERS, *taught, *flags),
         start="vanilla",
         teacher="vanilla",
-        also="wide",
         ships=ships,
         seed=seed,
         repeats=seed != 1,
@@ -161,7 +165,7 @@ def _any_tau(seed: int = 1) -> Run:
     flags = ("--halting", "sact", "--tau-range", "0.0005", "0.5", "--tau", "0.02")
     more = ("--halting-bias=-2", "--price", "computed")
     ships = "cifar10_resnet32_sact_anytau"
-    return _tuned("any_tau", *flags, *more, ships=ships, seed=seed)
+    return _tuned("sact_anytau", *flags, *more, ships=ships, seed=seed, views=False)
 
 
 #: All of the family, the most valuable first: what the comparisons need, then their
@@ -169,6 +173,7 @@ def _any_tau(seed: int = 1) -> Run:
 FAMILY: tuple[Run, ...] = (
     *_vanilla(),
     _wide(),
+    _vanilla_long(),
     _any_tau(),
     _static("3_3_3"),
     _sact("0.05"),

@@ -98,8 +98,9 @@ def test_every_run_is_a_recipe():
         config, _ = parse_config(build_parser().parse_args([*run.flags, *taught]))
         assert config.crop_border == "reflect", run.name
         assert run.repeats == (run.seed != 1), run.name
-        if run.also == "wide":
-            assert config.epochs >= 15, run.name
+        if run.also:
+            assert config.distill_views, run.name
+            assert config.epochs % config.distill_views == 0, run.name
 
 
 def test_a_run_starts_where_another_ended_and_is_shipped(shop):
