@@ -11,9 +11,12 @@ import numpy as np
 from app.records import Model
 from app.texts import short
 from sact_core.data.imagenet import imagenet_classes
+from sact_core.files import read_small
 from sact_core.flops import dense_flops
 from sact_core.shipped import SHORT_NAMES
 from sact_core.untrusted_json import from_json
+
+MAX_BYTES = 16 << 20  # of a file beside a checkpoint
 
 #: Data sets by the name that checkpoints record, as people write them.
 TITLES = {
@@ -95,13 +98,17 @@ def curve(model: Model) -> list[dict[str, float]]:
     if not isinstance(model.source, Path):
         return []
     try:
-        stored = from_json(model.source.with_suffix(".curve.json").read_text(encoding="utf-8"))
+        stored = from_json(_beside(model.source, ".curve.json"))
         if stored["content_hash"] != model.digest:
             return []
         rows = [{k: float(v) for k, v in row.items() if _is_number(v)} for row in stored["rows"]]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return []
     return sorted((row for row in rows if row.get("tau", 0) > 0), key=lambda row: row["tau"])
+
+
+def _beside(source: Path, ending: str) -> bytes:
+    return read_small(source.with_suffix(ending), MAX_BYTES, "what was measured")
 
 
 def sizes(model: Model) -> list[dict[str, float]]:
@@ -113,8 +120,7 @@ def sizes(model: Model) -> list[dict[str, float]]:
     if not isinstance(model.source, Path):
         return []
     try:
-        text = model.source.with_suffix(".sizes.json").read_text(encoding="utf-8")
-        [stored] = from_json(text)["networks"]
+        [stored] = from_json(_beside(model.source, ".sizes.json"))["networks"]
         if stored["content_hash"] != model.digest:
             return []
         rows = [{k: float(v) for k, v in row.items() if _is_number(v)} for row in stored["sizes"]]

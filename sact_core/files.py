@@ -1,7 +1,9 @@
-"""Files that are either whole or absent: written beside and renamed.
+"""Files that are either whole or absent: written beside and renamed; and files of anybody.
 
 A reader never sees half a file, and an interrupted or failed writer leaves the
-old file as it was.
+old file as it was. A file that somebody names may be a pipe, which would be waited for, or
+a device, which never ends: `require_ordinary` is asked before one is opened, and
+`read_small` reads what is read whole.
 """
 
 from __future__ import annotations
@@ -23,6 +25,63 @@ _TEMPORARY = re.compile(rf"\.(.+)\.{_MARK}\w{{8}}\.tmp")
 
 #: What a system says that has nothing to flush with there.
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
+
+
+def require_ordinary(
+    path: str | os.PathLike[str], error: Callable[[str], Exception] = ValueError
+) -> os.stat_result:
+    """Refuse what is neither a file nor a folder: a pipe, a socket, a device.
+
+    Parameters
+    ----------
+    path : path
+        What is to be read.
+    error : callable
+        Makes the error of a message.
+
+    Returns
+    -------
+    os.stat_result
+        Of what is there.
+
+    Raises
+    ------
+    ValueError
+        Or what ``error`` makes.
+    OSError
+        If there is nothing of this name.
+    """
+    facts = os.stat(path)
+    if not (stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode)):
+        raise error(f"{shown(path)} is no ordinary file")
+    return facts
+
+
+def read_small(path: str | os.PathLike[str], most: int, what: str) -> bytes:
+    """Read a whole file that is small if it is what it should be.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    most : int
+        Bytes that it may have.
+    what : str
+        What it should be, for the message.
+
+    Raises
+    ------
+    ValueError
+        If it is no ordinary file or has more bytes.
+    OSError
+        If it cannot be read.
+    """
+    require_ordinary(path)
+    with open(path, "rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise ValueError(f"{shown(path)} has more than {most:,} bytes, too many for {what}")
+    return data
 
 
 @contextlib.contextmanager
@@ -115,27 +174,6 @@ def written_in(folder: str | Path) -> Iterator[None]:
             raise type(error)(f"cannot write {folder}: it is a file, not a folder") from error
         inside = folder / "new" if folder.is_dir() else folder
         raise type(error)(f"cannot write {folder}: {_reason(error, inside)}") from error
-
-
-def require_ordinary(path: str | os.PathLike[str]) -> os.stat_result:
-    """Refuse what is there and is no file that ends: a pipe would be waited for.
-
-    Returns
-    -------
-    os.stat_result
-        What is known of the file; also of a folder, which says so itself where it is opened.
-
-    Raises
-    ------
-    ValueError
-        If it is a pipe, a socket or a device.
-    OSError
-        If it is absent.
-    """
-    facts = os.stat(path)
-    if not (stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode)):
-        raise ValueError(f"{shown(path)} is no ordinary file")
-    return facts
 
 
 def require_writable(path: str | os.PathLike[str]) -> None:

@@ -24,11 +24,11 @@ from tests.conftest import ROOT
 #: Modules of one line do not import each other; lower lines never import higher ones.
 LEVELS = [
     ["rendezvous", "resources", "texts", "wire"],
+    ["files"],
     [
         "ahead",
         "extras",
         "families",
-        "files",
         "processes",
         "provenance",
         "settings",

@@ -18,6 +18,7 @@ from app.folders import runs_dir
 from app.texts import MAX_TEXT, short
 from sact_core.checkpoint import read_header
 from sact_core.data.folders import files_in
+from sact_core.files import read_small
 from sact_core.texts import cut, escaped, shown
 from sact_core.train import is_training, read_metrics, read_points
 
@@ -234,9 +235,7 @@ def _touched(path: Path) -> float:
 
 
 def _text(file: Path) -> str:
-    if file.stat().st_size > MAX_FILE_BYTES:
-        raise ValueError(f"{file.name} is too large")
-    return file.read_text(encoding="utf-8")
+    return read_small(file, MAX_FILE_BYTES, "a run").decode("utf-8")
 
 
 def _folders() -> dict[str, Path]:

@@ -13,8 +13,11 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from sact_core.files import read_small
 from sact_core.provenance import hardware, versions
 from sact_core.untrusted_json import from_json
+
+MAX_BYTES = 64 << 20  # of results
 
 #: Instruction sets that decide about the speed of vector code, the widest last.
 VECTORS = ("asimd", "avx2", "avx512f")
@@ -81,8 +84,9 @@ def read_results(path: Path) -> dict[str, Any]:
     ValueError
         If the file is no JSON object with a machine and rows.
     """
+    data = read_small(path, MAX_BYTES, "results")
     try:
-        values = from_json(path.read_text())
+        values = from_json(data)
     except ValueError as error:
         raise ValueError(f"{path} is no JSON: {error}") from None
     if not isinstance(values, dict):

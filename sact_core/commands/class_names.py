@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from sact_core.data.imagenet import imagenet_classes
+from sact_core.files import read_small
+
+MAX_BYTES = 4 << 20
 
 CIFAR10_NAMES = (
     "airplane automobile bird cat deer dog frog horse ship truck".split()  # noqa: SIM905
@@ -24,14 +25,15 @@ def read_class_names(source: str) -> tuple[str, ...]:
     Raises
     ------
     ValueError
-        If the file is no UTF-8 text or is empty.
+        If the file is no UTF-8 text, is empty or far too large.
     OSError
         If it cannot be read.
     """
     if source in KNOWN:
         return KNOWN[source]()
+    data = read_small(source, MAX_BYTES, "class names")
     try:
-        lines = Path(source).read_text(encoding="utf-8").splitlines()
+        lines = data.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise ValueError(f"{source} is no UTF-8 text") from None
     names = tuple(line.strip() for line in lines if line.strip())

@@ -20,11 +20,14 @@ from sact_core.data.source import Source
 from sact_core.data.tfds_module import load_tfds
 from sact_core.data.tfrecord import Shard, TfrecordRecords, open_shard
 from sact_core.extras import need
+from sact_core.files import read_small
 from sact_core.texts import shown
 from sact_core.untrusted_json import from_json
 
 #: Examples that are read together where only small features of them are.
 LOT = 500
+
+MAX_INFO_BYTES = 16 << 20
 
 
 def open_tfds(name: str, split: str, data_dir: str | Path | None) -> Source:
@@ -255,7 +258,7 @@ def _absence(name: str, root: Path) -> str:
 def _info_problem(file: Path) -> str | None:
     """What is wrong with a data set's description of itself, or None."""
     try:
-        values = from_json(file.read_bytes())
+        values = from_json(read_small(file, MAX_INFO_BYTES, "a data set's description"))
         splits = values["splits"]
         {split["name"]: [int(length) for length in split["shardLengths"]] for split in splits}
     except OSError as error:

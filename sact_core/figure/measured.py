@@ -10,6 +10,7 @@ from typing import Any
 
 from sact_core.checkpoint import read_header
 from sact_core.checkpoint.records import trained_at
+from sact_core.files import read_small
 from sact_core.shipped import find_network
 from sact_core.texts import shown
 from sact_core.untrusted_json import from_json
@@ -142,10 +143,9 @@ def read_measured(source: str) -> Measured:
 
 def _read_curve(path: Path) -> Measured:
     name = shown(path.name)
-    if path.stat().st_size > MAX_BYTES:
-        raise ValueError(f"{name} is too large for a curve")
+    data = read_small(path, MAX_BYTES, "a curve")
     try:
-        values = from_json(path.read_bytes())
+        values = from_json(data)
         network, of, rows = values["network"], values["content_hash"], values["rows"]
         data_set, split, size = (values.get(key) for key in ("dataset", "split", "image_size"))
     except (ValueError, KeyError, TypeError, AttributeError):

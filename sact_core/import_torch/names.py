@@ -15,6 +15,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from sact_core.files import read_small
 from sact_core.network import BATCH_NORM_PARAMS, Plan
 from sact_core.untrusted_json import from_json
 
@@ -131,10 +132,7 @@ def read_table(path: str | Path) -> Table:
     OSError
         If it cannot be read.
     """
-    with open(path, "rb") as file:
-        text = file.read(MAX_TABLE_BYTES + 1)
-    if len(text) > MAX_TABLE_BYTES:
-        raise ValueError(f"{path} is larger than {MAX_TABLE_BYTES:,} bytes, too large for names")
+    text = read_small(path, MAX_TABLE_BYTES, "names")
     try:
         rows = from_json(text)
     except ValueError as error:

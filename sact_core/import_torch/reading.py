@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sact_core.extras import need
+from sact_core.files import require_ordinary
 from sact_core.texts import shown
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ def _load(path: str | Path, label: str) -> Any:
 
 def _begin(path: str | Path, label: str) -> bytes:
     """The first bytes of a file; what is no state dict for sure is refused."""
+    require_ordinary(path)
     with open(path, "rb") as file:
         begin = file.read(len(ZIP))
         if file.seek(0, 2) > MAX_BYTES:

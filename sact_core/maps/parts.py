@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from sact_core.data.records import Unreadable
-from sact_core.files import MAX_NAMED, clear_leftovers, write_bytes, written_in
+from sact_core.files import MAX_NAMED, clear_leftovers, read_small, write_bytes, written_in
 from sact_core.maps.file import MapError, MapFile
 from sact_core.maps.writing import Rows, merge_maps, write_maps
 from sact_core.untrusted_json import from_json
 
 #: Uncompressed bytes that one part is made of at most; bounds the memory taken.
 PART_BYTES = 1 << 25
+MAX_NOTE_BYTES = 64 << 20  # which names photographs that were left out
 
 _PART = re.compile(r"job\.json|\d{8,}\.(h5|json)")
 
@@ -161,7 +162,7 @@ class Parts:
     def _read_note(self, indices: range) -> dict[str, Any]:
         file, note = self._note(indices), None
         with contextlib.suppress(ValueError):
-            note = from_json(file.read_text())
+            note = from_json(read_small(file, MAX_NOTE_BYTES, "a note"))
         if not isinstance(note, dict) or not _is_note({"skipped": [], **note}, indices):
             raise MapError(f"{file} is damaged: give --force to start the export anew")
         note.setdefault("skipped", [])
@@ -252,7 +253,7 @@ def start(out: Path, job: Mapping[str, Any], part_size: int) -> Parts:
     job = {**job, "part_size": part_size}
     noted = parts.folder / "job.json"
     try:
-        before = from_json(noted.read_text())
+        before = from_json(read_small(noted, MAX_NOTE_BYTES, "a note"))
     except (FileNotFoundError, ValueError):
         before = None
     if not isinstance(before, dict):
@@ -297,7 +298,7 @@ def unfinished(out: Path) -> str | None:
     """Say how far an unfinished export to ``out`` has come; None if there is none."""
     folder = parts_folder(out)
     try:
-        job = from_json((folder / "job.json").read_text())
+        job = from_json(read_small(folder / "job.json", MAX_NOTE_BYTES, "a note"))
         parts = Parts(out, int(job["num_examples"]), int(job["part_size"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -18,10 +18,12 @@ from typing import Any
 
 import numpy as np
 
+from sact_core.files import read_small
 from sact_core.texts import shown
 from sact_core.untrusted_json import from_json
 
 UNITS = ("shares", "pixels")
+MAX_BYTES = 32 << 20  # what is read of JSON takes ten times as much
 MAX_SIDE = 1 << 30  # pixels, more than any photograph has; larger numbers may not be floats
 
 Box = tuple[float, float, float, float]  # top, left, bottom, right
@@ -53,8 +55,9 @@ def read_boxes(path: str | Path) -> Boxes:
     OSError
         If it cannot be opened.
     """
+    data = read_small(path, MAX_BYTES, "boxes")
     try:
-        values = from_json(Path(path).read_text("utf-8"))
+        values = from_json(data)
     except ValueError as error:
         raise ValueError(f"{path} is no JSON: {error}") from None
     boxes = values.get("boxes") if isinstance(values, dict) else None

@@ -64,10 +64,7 @@ def read_mat(path: str | Path, name: str) -> np.ndarray:
         If there is no such file or it cannot be opened.
     """
     path = Path(path)
-    try:
-        facts = require_ordinary(path)
-    except ValueError as error:
-        raise MatError(str(error)) from None
+    facts = require_ordinary(path, MatError)
     if facts.st_size > MAX_BYTES:
         raise MatError(f"{path} is larger than {MAX_BYTES >> 20} MiB")
     with open(path, "rb") as file:

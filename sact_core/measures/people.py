@@ -113,10 +113,7 @@ def read_answers(source: str | Path, data_dir: str | Path | None = None) -> Answ
     if is_of_tfds(source):
         return _read_tfds(str(source), data_dir)
     path = Path(source)
-    try:
-        facts = require_ordinary(path)
-    except ValueError as error:
-        raise DataError(str(error)) from None
+    facts = require_ordinary(path, DataError)
     if facts.st_size > MOST_BYTES:
         raise DataError(
             f"{shown(path)} has {facts.st_size:,} bytes; counts of people's answers are few"

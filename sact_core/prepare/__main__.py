@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING
 from sact_core.commands import parse, progress, run
 from sact_core.data.published import PUBLISHED, Published, published
 from sact_core.extras import need
+from sact_core.files import require_ordinary
 from sact_core.texts import shown
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ def _archive(given: str, root: Path) -> Path:
     path = Path(given).expanduser()
     if not given or not path.exists():
         raise FileNotFoundError(f"there is no archive {shown(given)!r}")
+    require_ordinary(path)
     return path
 
 

@@ -32,10 +32,12 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from sact_core.files import clear_leftovers, write_bytes
+from sact_core.files import clear_leftovers, read_small, write_bytes
 from sact_core.processes import Processes
 from sact_core.train.recipes import TrainingConfig, config_from_dict, config_to_dict
 from sact_core.untrusted_json import from_json
+
+MAX_BYTES = 64 << 20  # of a recipe, which lists a data set's classes
 
 #: What a run writes beside and renames; ``watch.jsonl`` is another process's.
 FILES = (
@@ -83,7 +85,7 @@ class RunDir:
         """
         file = self.path / "config.json"
         try:
-            values = from_json(file.read_text())
+            values = from_json(read_small(file, MAX_BYTES, "a recipe"))
             if not isinstance(values, dict):
                 raise ValueError
         except FileNotFoundError:
@@ -182,7 +184,8 @@ class RunDir:
 
     def _check_images(self, now: dict[str, dict[str, Any]]) -> None:
         try:
-            then = from_json((self.path / "images.json").read_text())
+            file = self.path / "images.json"
+            then = from_json(read_small(file, MAX_BYTES, "what is said of images"))
         except FileNotFoundError:  # a run of an earlier version
             return
         except ValueError:
@@ -334,7 +337,7 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
 def read_rows(file: Path) -> list[dict[str, Any]]:
     """Read a file of one JSON object a line, leaving out what is none."""
     rows = []
-    for line in file.read_text().splitlines() if file.exists() else []:
+    for line in file.read_text().splitlines() if file.is_file() else []:
         with contextlib.suppress(ValueError):
             row = from_json(line)
             if isinstance(row, dict):

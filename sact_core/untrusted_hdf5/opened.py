@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import h5py
 
+from sact_core.files import require_ordinary
 from sact_core.texts import told
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -79,9 +79,8 @@ class Opened:
 
     def _beginning(self) -> tuple[bytes, int]:
         """The first bytes, where an HDF5 file says that it is one, and the file's length."""
-        kind = stat.S_IFMT(os.stat(self.source).st_mode)
-        if kind not in (stat.S_IFREG, stat.S_IFDIR):  # a pipe would be waited for
-            raise self.error(f"{self.label} is no ordinary file")
+        assert not isinstance(self.source, bytes)
+        require_ordinary(self.source, self.error)
         with open(self.source, "rb") as plain:
             return plain.read(1024), os.fstat(plain.fileno()).st_size
 
