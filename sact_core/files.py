@@ -84,6 +84,20 @@ def read_small(path: str | os.PathLike[str], most: int, what: str) -> bytes:
     return data
 
 
+def refuse_special(path: str | os.PathLike[str]) -> None:
+    """Refuse to write where a pipe, a socket or a device stands: a file would take its place.
+
+    Raises
+    ------
+    OSError
+        If one does, or a link leads to one, such as ``/dev/null`` and ``/dev/stdout``.
+    """
+    if os.path.exists(path):
+        require_ordinary(
+            path, lambda why: OSError(f"cannot write here: {why}, so it is not replaced")
+        )
+
+
 @contextlib.contextmanager
 def written_beside(path: str | Path) -> Iterator[Path]:
     """Lend a temporary path in the folder of ``path``; rename it if all went well.
@@ -103,8 +117,8 @@ def written_beside(path: str | Path) -> Iterator[Path]:
     Raises
     ------
     OSError
-        If the folder is missing or cannot be written to, or the disk is full;
-        the message names the path.
+        If the folder is missing or cannot be written to, the disk is full, or a pipe or
+        a device stands there; the message names the path.
     """
     path = Path(path)
     handle, beside = _open_beside(path)
@@ -204,6 +218,7 @@ def write_bytes(path: str | Path, data: bytes) -> None:
 def _open_beside(path: Path) -> tuple[int, Path]:
     if path.is_dir():
         raise IsADirectoryError(f"cannot write {path}: it is a folder")
+    refuse_special(path)
     try:
         handle, name = tempfile.mkstemp(
             prefix=f".{path.name[:MAX_NAMED]}.{_MARK}", suffix=".tmp", dir=path.parent

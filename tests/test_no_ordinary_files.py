@@ -97,6 +97,34 @@ def test_a_device_that_never_ends_is_not_read(place, capsys, name):
     assert "is no ordinary file" in capsys.readouterr().err
 
 
+#: What writes a file, and says that --force replaces one.
+WRITES = {
+    "figure": ("figure", ["curve", "some.json", "--out", "it.md"]),
+    "import_tf": ("import_tf", ["nothing", "--out", "it.md"]),
+    "average": ("average", ["net.h5", "net.h5", "--out", "it.md"]),
+    "export_maps": ("export_maps", ["photo.png", *NETWORK, "--out", "it.md"]),
+    "export_onnx": ("export_onnx", ["net.h5", "--out", "it.md"]),
+    "plot": ("evaluate", [*NETWORK, "--sizes", "8", "--plot", "it.png"]),
+    "html": ("ponder", ["photo.png", *NETWORK, "--html", "it.html"]),
+}
+
+
+@pytest.mark.parametrize("force", [[], ["--force"]])
+@pytest.mark.parametrize("name", WRITES)
+def test_a_device_is_never_replaced(place, capsys, name, force):
+    """As ``--out /dev/null`` would be, by root: a file would stand there from then on."""
+    which, argv = WRITES[name]
+    os.mkfifo("there")
+    os.symlink("there", argv[-1])  # as /dev/stdout is
+    assert command(which)([*argv, *force]) == 2
+    said = capsys.readouterr().err
+    assert f"{argv[-1]} is no ordinary file, so it is not replaced" in said
+    assert Path(argv[-1]).is_symlink()
+    assert Path("there").is_fifo()
+    with pytest.raises(OSError, match="so it is not replaced"):
+        files.write_bytes(argv[-1], b"x")
+
+
 def test_a_socket_is_no_file(tmp_path):
     with socket.socket(socket.AF_UNIX) as there:
         there.bind(str(tmp_path / "it"))

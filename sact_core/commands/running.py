@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from sact_core.extras import sentence
-from sact_core.files import require_writable
+from sact_core.files import refuse_special, require_writable
 from sact_core.processes import Agreed, Processes, Stopped
 from sact_core.resources import memory_sentence
 from sact_core.texts import escaped, plain
@@ -150,9 +150,12 @@ def refuse_existing(path: str | os.PathLike[str], force: bool) -> None:
         If it is there, or a link of its name.
     IsADirectoryError
         If it is a folder, which nothing replaces.
+    OSError
+        As `sact_core.files.refuse_special`.
     """
     if os.path.isdir(path):
         raise IsADirectoryError(f"cannot write {os.fspath(path)}: it is a folder; name a file")
+    refuse_special(path)
     if os.path.lexists(path) and not force:
         raise FileExistsError(f"{os.fspath(path)} exists; give --force to replace it")
 
