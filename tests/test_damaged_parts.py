@@ -42,6 +42,7 @@ DAMAGE = {
     "another_group": edited(lambda f: f.create_group("stranger")),
     "other_sides": edited(lambda f: again(f, "logits", np.zeros((1, 4), "f4"))),
     "compound": edited(lambda f: again(f, "labels", np.zeros(1, [("a", "i8")]))),
+    "no_numbers": edited(lambda f: again(f, "block_1/num_units", h5py.Empty("f4"))),
     "too_many_rows_noted": noted(rows=2),
     "a_text_for_rows": noted(rows="1"),
     "strange_images_left_out": noted(skipped=[["x"]]),

@@ -107,6 +107,8 @@ def _numbers(
     kind = dataset.get_type()
     if kind.get_class() not in (h5py.h5t.INTEGER, h5py.h5t.FLOAT) or kind.get_size() > 8:
         raise file.error(f"{file.label}: {path} holds no plain numbers")
+    if dataset.get_space().get_simple_extent_type() == h5py.h5s.NULL:  # which h5py gives no shape
+        raise file.error(f"{file.label}: {path} holds no numbers at all")
     sides = shape(dataset)
     if len(sides) not in ranks:
         raise file.error(
