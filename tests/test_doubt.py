@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -219,6 +220,20 @@ class TestPeople:
         ref = [0, 1, -(0.9 * np.log2(0.9) + 0.1 * np.log2(0.1))]
         np.testing.assert_allclose(people.entropy[:3], ref)
         np.testing.assert_allclose(people.disagreement, [0, 0.5, 0.1, 0.1])
+
+    @pytest.mark.parametrize(
+        ("old", "new"), [(b"}", b" "), (b"'<f8'", b"'<f8("), (b"(5, 3), }", b"(-5,-3),}")]
+    )
+    def test_a_damaged_header_is_told(self, tmp_path: Path, old: bytes, new: bytes) -> None:
+        """NumPy's reader of it ends in errors of Python's own parser."""
+        whole = npy(COUNTS.astype("<f8"))
+        assert old in whole
+        damaged = whole.replace(old, new, 1)
+        with pytest.raises(DataError, match=r"it is no \.npy file of numbers"):
+            answers_of(damaged, "it")
+        with zipfile.ZipFile(tmp_path / "kept.npz", "w") as kept:
+            kept.writestr("about.npy", damaged)
+        assert passes._read(tmp_path / "kept.npz", {}) is None
 
     def test_nobody_answered_is_no_answer(self) -> None:
         answers = answers_of(npy(np.vstack([COUNTS, [0, 0, 0]])), "it")

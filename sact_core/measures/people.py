@@ -241,10 +241,12 @@ def _array(data: bytes) -> np.ndarray | None:
         if version != (1, 0):
             read = np.lib.format.read_array_header_2_0
         shape, in_columns, dtype = read(file)
-    except (ValueError, SyntaxError, RecursionError):
+    except Exception:  # of a damaged header NumPy raises whatever its parser does
         return None
     # What the header claims is not believed before it is seen to be there.
     rest = data[file.tell() :]
+    if any(side < 0 for side in shape):
+        return None
     if dtype.kind not in "iuf" or math.prod(shape) * dtype.itemsize != len(rest):
         return None
     return np.frombuffer(rest, dtype).reshape(shape, order="F" if in_columns else "C")
