@@ -385,6 +385,16 @@ def test_foreign_results_are_refused(tmp_path, text, message):
         report.write_results(tmp_path / "other.json", {"machine": {}, "rows": []})
 
 
+@pytest.mark.parametrize("damage", [{"ms": None}, {"dense_flops": "x"}, {"turns": {"masked": 1}}])
+def test_a_report_of_damaged_rows_is_refused(tmp_path, capsys, damage):
+    values = {"machine": machine.machine(), "rows": [row() | damage]}
+    (tmp_path / "infer-x.json").write_text(json.dumps(values))
+    assert main(["report", "--out", str(tmp_path)]) == 2
+    err = capsys.readouterr().err
+    assert "infer-x.json is damaged: its rows cannot be told" in err
+    assert err.count("\n") == 1
+
+
 def test_training_steps_take_turns(tmp_path, capsys, monkeypatch):
     from sact_core.benchmark import train
 

@@ -70,13 +70,20 @@ def render_again(folder: Path) -> list[Path]:
     Raises
     ------
     ValueError
-        If there are none, or a file holds no results.
+        If there are none, or a file holds no results or damaged ones.
     """
     paths = sorted(path for what in TABLES for path in folder.glob(f"{what}-*.json"))
     if not paths:
         raise ValueError(f"{folder} holds no results: no {'-*.json, '.join(TABLES)}-*.json")
     for path in paths:
-        write_results(path, read_results(path))
+        values = read_results(path)
+        try:
+            write_results(path, values)
+        except OSError:
+            raise
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError) as e:
+            reason = f"it lacks {e}" if isinstance(e, KeyError) else str(e)
+            raise ValueError(f"{path} is damaged: its rows cannot be told ({reason})") from None
     return paths
 
 
