@@ -17,7 +17,8 @@ SEED = 20
 #: How many of each kind; about 25 seconds of one core in all.
 COUNTS = {
     "images": 60, "checkpoints": 35, "bundles": 40, "archives": 15, "prepared": 15, "maps": 25,
-    "parts": 20, "fixations": 25, "boxes": 25, "runs": 5, "flags": 10, "pages": 4,
+    "parts": 20, "fixations": 25, "boxes": 25, "curves": 10, "answers": 10, "results": 25,
+    "runs": 5, "flags": 10, "pages": 4,
 }  # fmt: skip
 
 

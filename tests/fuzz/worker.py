@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.fuzz import archives, flags, kinds, pages, prepared
+from tests.fuzz import archives, flags, kinds, measured, pages, prepared
 from tests.fuzz.kinds import Case, Kind
 from tests.peak_memory import peak
 
@@ -40,6 +40,9 @@ KINDS: dict[str, type[Kind]] = {
     "images": kinds.Images,
     "fixations": kinds.Fixations,
     "boxes": kinds.Boxes,
+    "curves": measured.Curves,
+    "answers": measured.Answers,
+    "results": measured.Results,
     "runs": kinds.Runs,
     "flags": flags.Flags,
     "pages": pages.Pages,
