@@ -41,12 +41,16 @@ class Quantisation:
         `hash_params` of the parameters that they were found for.
     about : dict
         Where they come from, in plain JSON values: method, images, seed, command.
+    shifts : dict of str to np.ndarray [shape=(out,), float32]
+        What rounding its weights adds to a convolution's outputs on the average, before
+        bias and normalisation, to be taken off; none in older files.
     """
 
     inputs: dict[str, tuple[float, int]] = field(repr=False)
     weights: dict[str, np.ndarray] = field(repr=False)
     params_hash: str
     about: dict[str, Any] = field(default_factory=dict, repr=False)
+    shifts: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
 
 def quantised_convs(plan: Plan) -> tuple[Conv, ...]:
@@ -78,9 +82,10 @@ def hash_scales(found: Quantisation) -> str:
     for name in sorted(found.inputs):
         digest.update(f"{name} {np.float32(found.inputs[name][0])!r} ".encode())
         digest.update(f"{found.inputs[name][1]}\n".encode())
-    for name in sorted(found.weights):
-        digest.update(f"{name}\n".encode())
-        digest.update(np.ascontiguousarray(found.weights[name], "<f4").data.cast("B"))
+    for arrays in (found.weights, found.shifts):
+        for name in sorted(arrays):
+            digest.update(f"{name}\n".encode())
+            digest.update(np.ascontiguousarray(arrays[name], "<f4").data.cast("B"))
     return digest.hexdigest()
 
 
@@ -103,8 +108,11 @@ def scale_problems(plan: Plan, found: Quantisation) -> list[str]:
             )
         elif not (np.isfinite(scales).all() and (np.asarray(scales) > 0).all()):
             problems.append(f"a weight scale of {conv.name} is not above 0")
+        shifts = found.shifts.get(conv.name, np.zeros(conv.out_channels, np.float32))
+        if np.shape(shifts) != (conv.out_channels,) or not np.isfinite(shifts).all():
+            problems.append(f"the shifts of {conv.name} are not {conv.out_channels} finite numbers")
     names = {conv.name for conv in quantised_convs(plan)}
-    strange = sorted({*found.inputs, *found.weights} - names)
+    strange = sorted({*found.inputs, *found.weights, *found.shifts} - names)
     return problems + [f"unexpected: scales of {name}" for name in strange]
 
 

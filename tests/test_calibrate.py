@@ -12,7 +12,7 @@ from PIL import Image
 
 from sact_core import calibrate, checkpoint
 from sact_core.backends import Net, reference
-from sact_core.calibrate import scales
+from sact_core.calibrate import scales, weights
 from sact_core.calibrate.__main__ import METHODS, main
 from sact_core.checkpoint import CheckpointError, content_hash, read, write
 from sact_core.config import NetworkConfig, default_preprocessing
@@ -73,7 +73,8 @@ def test_scales_stand_beside_the_weights_with_their_origin(
         for name in before.params:
             np.testing.assert_array_equal(old["params"][name], new["params"][name])
         kept = new[f"params/{WEIGHT}/weight"].attrs
-        assert kept["int8_scales"].dtype == kept["int8_input"].dtype == np.float32
+        for name in ("int8_scales", "int8_input", "int8_shifts"):
+            assert kept[name].dtype == np.float32
         assert set(new.attrs) - set(old.attrs) == {"int8"}
     again = tmp_path / "again.h5"
     write(again, after)
@@ -112,6 +113,9 @@ def set_attribute(name, key, value):
         (set_attribute(WEIGHT, "int8_input", np.float64([1, 3])), f"missing: scales of {WEIGHT}"),
         (set_attribute(WEIGHT, "int8_scales", np.float32([1, 3])), f"missing: scales of {WEIGHT}"),
         (set_attribute(WEIGHT, "int8_scales", np.zeros(4, np.float32)), "a weight scale of"),
+        (set_attribute(WEIGHT, "int8_shifts", np.float32([1, 3])), "are not 4 numbers"),
+        (set_attribute(WEIGHT, "int8_shifts", np.full(4, np.nan, np.float32)), "not 4 finite"),
+        (set_attribute(WEIGHT, "int8_shifts", np.ones(4, np.float32)), "changed or damaged"),
         (lambda file: file.attrs.modify("int8", np.bytes_(b"[]")), "does not tell of scales"),
         (lambda file: file.attrs.create("int8", 3), "does not tell of scales"),
     ],
@@ -300,7 +304,7 @@ def test_the_least_squared_error_is_less_than_the_ranges(rng):
     assert best < 0.95 * rounding_error(values, *spread.ends("range"))
     weight = rng.standard_normal((3, 3, 8, 5), np.float32)
     weight[..., 3] = 0
-    found = {method: scales.weight_scales(weight, method) for method in ("range", "mse")}
+    found = {method: weights.weight_scales(weight, method) for method in ("range", "mse")}
     errors = {
         method: ((quantise_weight(weight, each) * each - weight) ** 2).sum(axis=(0, 1, 2))
         for method, each in found.items()
@@ -309,6 +313,45 @@ def test_the_least_squared_error_is_less_than_the_ranges(rng):
     assert found["range"][3] == 1
     kept = np.abs(quantise_weight(weight, found["range"])).max(axis=(0, 1, 2))
     assert kept.tolist() == [127, 127, 127, 0, 127]
+
+
+@pytest.mark.parametrize("depthwise", [False, True])
+def test_sums_of_what_is_never_negative_are_right_on_the_average(rng, depthwise):
+    """Scales of weights do least harm to sums, and the mean that they leave is known."""
+    shape = (3, 3, 1, 8) if depthwise else (1, 1, 24, 8)
+    weight = (rng.standard_normal(shape) ** 3).astype(np.float32)
+    channels = 8 if depthwise else 24
+    taps = rng.gamma(8, rng.uniform(0.1, 3, channels), (9 if depthwise else 1, 4000, channels))
+    moments = weights.Moments(channels)
+    for part in np.array_split(taps.astype(np.float32).reshape(-1, channels), 7):
+        moments.add(part)
+    np.testing.assert_allclose(moments.mean, taps.mean(axis=(0, 1)), rtol=1e-4)
+    np.testing.assert_allclose(moments.variance, taps.var(axis=(0, 1)), rtol=1e-3)
+
+    def sums(values):
+        if depthwise:
+            return (taps * values.reshape(9, 1, 8)).sum(axis=0)
+        return taps[0] @ values.reshape(24, 8)
+
+    errors = {}
+    for name, seen in (("sums", moments), ("weights", None)):
+        found = weights.weight_scales(weight, "mse", seen)
+        away = sums(quantise_weight(weight, found) * found) - sums(weight)
+        shift = weights.mean_error(weight, found, moments)
+        assert shift.dtype == np.float32
+        np.testing.assert_allclose(shift, away.mean(axis=0), atol=0.05 * away.std())
+        errors[name] = (away**2).mean(axis=0)
+    assert (errors["sums"] < 1.1 * errors["weights"]).all()
+    assert errors["sums"].mean() < 0.6 * errors["weights"].mean()
+
+
+def test_files_without_shifts_are_read_as_they_were(network, photos, tmp_path):
+    found = read(calibrated(network, photos, tmp_path))
+    assert set(found.quantisation.shifts) == set(found.quantisation.weights)
+    write(tmp_path / "old.h5", replace(found, quantisation=replace(found.quantisation, shifts={})))
+    old = read(tmp_path / "old.h5").quantisation
+    assert not old.shifts
+    require_scales(build_plan(found.config), found.params, old)
 
 
 def test_zero_is_met_exactly_and_sums_have_room():

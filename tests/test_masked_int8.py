@@ -304,6 +304,7 @@ def integer_reference(monkeypatch, plan, params, x, scales):
         whole = {**params, f"{conv.name}/weight": np.clip(weight, -127, 127)}
         plain = replace(conv, bias=False, bn=None)
         y = conv_same(levels.astype(np.float32), plain, whole) * scale * scales.weights[conv.name]
+        y = y - scales.shifts[conv.name]
         if conv.bias:
             y = y + params[f"{conv.name}/bias"]
         y = y.astype(np.float32)

@@ -8,10 +8,11 @@ import numpy as np
 
 from sact_core.backends import reference
 from sact_core.backends.checks import check_input
+from sact_core.calibrate.weights import Moments, mean_error, weight_scales
 from sact_core.checkpoint import Checkpoint
 from sact_core.network import Conv
 from sact_core.plans import build_plan
-from sact_core.quantisation import MOST, MOST_WEIGHT, Quantisation, hash_params, quantised_convs
+from sact_core.quantisation import MOST, Quantisation, hash_params, quantised_convs
 from sact_core.taus import tau_range
 
 #: How a scale is found; the default first. ``mse``: the least squared error of rounding.
@@ -112,31 +113,6 @@ def scale_of(low: float, high: float) -> tuple[float, int]:
     return scale, zero
 
 
-def weight_scales(weight: np.ndarray, method: str) -> np.ndarray:
-    """Scales of weights [height, width, in, out], one for each output channel.
-
-    The largest weight of a channel becomes 127; with ``mse``, what gives the least squared
-    error. A channel of zeros has the scale 1.
-
-    Returns
-    -------
-    np.ndarray [shape=(out,), float32]
-    """
-    rows = weight.reshape(-1, weight.shape[3]).astype(np.float64)
-    most = np.abs(rows).max(axis=0)
-    best = np.where(most > 0, most / MOST_WEIGHT, 1.0)
-    if method == "mse":
-        widest, least = best.copy(), np.full(len(best), np.inf)
-        for share in SHARES:
-            scales = widest * share
-            levels = np.clip(np.rint(rows / scales), -MOST_WEIGHT, MOST_WEIGHT)
-            errors = ((rows - scales * levels) ** 2).sum(axis=0)
-            best = np.where(errors < least, scales, best)
-            least = np.minimum(errors, least)
-    found: np.ndarray = best.astype(np.float32)
-    return found
-
-
 def find_scales(
     checkpoint: Checkpoint,
     batches: Iterable[np.ndarray],
@@ -176,18 +152,21 @@ def find_scales(
     engine = reference.Engine(plan, checkpoint.params)
     spreads = {conv.name: Spread() for conv in quantised_convs(plan)}
     unneeded = {name: Spread() for name in spreads}
+    moments = {conv.name: Moments(conv.in_channels) for conv in quantised_convs(plan)}
 
     def observe(conv: Conv, values: np.ndarray, needed: np.ndarray) -> None:
         if conv.name not in spreads:
             return
+        shown = values[needed]
         try:
-            spreads[conv.name].add(values[needed])
+            spreads[conv.name].add(shown)
             if not spreads[conv.name].counts.any():
                 unneeded[conv.name].add(values)
         except ValueError as error:
             raise ValueError(
                 f"what {conv.name} reads {error}: the network overflows on these images"
             ) from None
+        moments[conv.name].add(shown)
 
     first: np.ndarray | None = None
     count, differ = 0, False
@@ -216,8 +195,12 @@ def find_scales(
                 f"scale: give other images"
             )
         inputs[name] = (scale, zero)
-    weights = {name: weight_scales(checkpoint.params[f"{name}/weight"], method) for name in spreads}
-    return Quantisation(inputs, weights, hash_params(checkpoint.params))
+    weights, shifts = {}, {}
+    for name, found in moments.items():
+        weight = checkpoint.params[f"{name}/weight"]
+        weights[name] = weight_scales(weight, method, found if found.count else None)
+        shifts[name] = mean_error(weight, weights[name], found)
+    return Quantisation(inputs, weights, hash_params(checkpoint.params), shifts=shifts)
 
 
 def _taus(checkpoint: Checkpoint, first: int, count: int) -> np.ndarray | None:

@@ -12,8 +12,9 @@ reading.
 
 A file that was calibrated for int8 says so in one more attribute, ``int8``, JSON text:
 method, images, and hashes of the weights and of the scales, which are attributes of each
-weight, float32: ``int8_scales``, one a channel, and ``int8_input``, scale and zero of what
-it multiplies. The content hash does not cover them, and whoever does not know them reads
+weight, float32: ``int8_scales``, one a channel, ``int8_input``, scale and zero of what it
+multiplies, and ``int8_shifts``, what rounding it adds to every channel on the average, which
+older files do not have. The content hash does not cover them, and whoever does not know them reads
 the file as it was before.
 
 A checkpoint may come from anybody, so a file is hostile until proven: it is

@@ -23,9 +23,10 @@ MAX_JSON_BYTES = {
 MAX_PARAMETERS = 1 << 28  # numbers in all; 1 GiB
 
 #: The attribute of a file that tells of its scales for int8, and its most bytes; those of
-#: each weight that hold them: one a channel, and scale and zero of what it multiplies.
+#: each weight that hold them: one a channel, scale and zero of what it multiplies, and what
+#: rounding it adds to every channel on the average.
 QUANTISATION, MAX_QUANTISATION_BYTES = "int8", 1 << 16
-WEIGHT_SCALES, INPUT_SCALE = "int8_scales", "int8_input"
+WEIGHT_SCALES, INPUT_SCALE, SHIFTS = "int8_scales", "int8_input", "int8_shifts"
 
 
 class CheckpointError(ValueError):

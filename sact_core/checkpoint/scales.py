@@ -13,6 +13,7 @@ from sact_core.checkpoint.records import (
     INPUT_SCALE,
     MAX_QUANTISATION_BYTES,
     QUANTISATION,
+    SHIFTS,
     WEIGHT_SCALES,
     CheckpointError,
 )
@@ -42,6 +43,8 @@ def write(file: h5py.File, params: h5py.Group, found: Quantisation) -> None:
         attributes = params[f"{name}/weight"].attrs
         attributes[INPUT_SCALE] = np.array(pair, "<f4")
         attributes[WEIGHT_SCALES] = np.asarray(found.weights[name], "<f4")
+        if name in found.shifts:
+            attributes[SHIFTS] = np.asarray(found.shifts[name], "<f4")
 
 
 def stated_hash(root: h5py.File) -> str:
@@ -99,6 +102,12 @@ def read(
         else:
             found.inputs[conv.name] = (float(pair[0]), int(pair[1]))
             found.weights[conv.name] = scales
+        if h5py.h5a.exists(node, SHIFTS.encode()):
+            shifts = untrusted_hdf5.floats_attribute(node, SHIFTS, conv.out_channels)
+            if shifts is None:
+                problems.append(f"the shifts of {conv.name} are not {conv.out_channels} numbers")
+            else:
+                found.shifts[conv.name] = shifts
     if not problems:
         problems += scale_problems(plan, found)
     if not problems and hash_scales(found) != record["scales"]:

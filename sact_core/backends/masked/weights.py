@@ -7,7 +7,7 @@ output channels, ``[panel][tap][in][channel]``.
 Of a convolution of bytes, what it reads is normalised in steps of its scale, and its sums
 become steps of what reads them, or float32, by one multiplier a channel. A byte is above
 what it stands for by the zero of its map; what that adds to every sum is taken off the
-bias.
+bias, and so is what rounding the weights adds on the average.
 """
 
 from __future__ import annotations
@@ -132,6 +132,7 @@ class Weights:
         bias = np.zeros(conv.out_channels)
         if conv.bias:
             bias = np.asarray(self.params[f"{conv.name}/bias"], np.float64)
+        bias = bias - self.scales.shifts.get(conv.name, 0)
         if conv.bn is not None:
             gain, shift = (each.astype(np.float64) for each in self.scale_and_shift(conv.bn))
             multiplier, bias = multiplier * gain, bias * gain + shift
