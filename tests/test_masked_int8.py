@@ -11,7 +11,8 @@ from numba import njit
 import sact_core
 from sact_core.backends import int8, masked, precision, reference
 from sact_core.backends.masked import engine as engine_module
-from sact_core.backends.masked.kernels import conv, cpu
+from sact_core.backends.masked.kernels import conv, cpu, layout
+from sact_core.backends.masked.packing import pack
 from sact_core.backends.masked.weights import in_fours
 from sact_core.calibrate.scales import find_scales
 from sact_core.checkpoint import Checkpoint
@@ -30,7 +31,7 @@ from tests.test_masked import (
     steered_params,
 )
 from tests.test_masked_bfloat16 import HASWELL, SMALL, error
-from tests.test_ops import CONVS, LISTS, draw_conv, inside, product
+from tests.test_ops import CONVS, LISTS, draw_conv, drawn, inside, product
 
 #: Loops of both kinds, where there are both.
 WAYS = [False] if cpu.INTERPRETED else [False, True]
@@ -279,6 +280,24 @@ def test_weights_lie_in_fours(rng):
     fours = in_fours(rows).view(np.int8).reshape(2, 5, 4)
     np.testing.assert_array_equal(fours.swapaxes(1, 2).reshape(8, 5), rows)
     assert places_of([[0, 0]], (1, 1)).dtype == np.int32
+
+
+@pytest.mark.interpreted
+def test_shifts_are_taken_off_before_what_follows(rng):
+    plan = make_plan("mobile", units=(1,) * 7, base_channels=4, halting="none")
+    params = random_params(rng, plan.config)
+    scales = unit_scales(plan, params)
+    shifts = {conv.name: drawn(rng, conv.out_channels) for conv in quantised_convs(plan)}
+    before, after = (
+        pack(plan, params, layout.BYTES, replace(scales, shifts=each)) for each in ({}, shifts)
+    )
+    for each in quantised_convs(plan):  # every scale is 1
+        at = before.where[f"{each.name}/bias"]
+        biases = [found.weights[at : at + each.out_channels] for found in (before, after)]
+        variance = params[f"{each.bn.name}/moving_variance"] + each.bn.eps
+        gain = params[f"{each.bn.name}/gamma"] / np.sqrt(variance)
+        change = -shifts[each.name] * gain
+        np.testing.assert_allclose(biases[1] - biases[0], change, rtol=1e-3, atol=1e-5)
 
 
 # --- networks ---
