@@ -95,7 +95,7 @@ def choose(model: Model, count: int, num_taus: int) -> list[tuple[Pass, Outcomes
         ]
     if not passes:
         return []
-    this = (model.digest, count, tuple((each.model.digest, each.tau) for each in passes))
+    this = (model.key, count, tuple((each.model.key, each.tau) for each in passes))
     waiting = missing(passes, count)
     if waiting and st.session_state.get("data_set_beside_started") != this:
         st.caption(f"{waiting:,} images to run, of {len(passes)} passes.")
@@ -117,7 +117,7 @@ def set_against(ran: Sequence[tuple[Pass, Outcomes]], given: Answers) -> list[To
     """
     once: dict[tuple[str, float | None], tuple[Pass, Outcomes]] = {}
     for run, outcomes in ran:
-        once.setdefault((run.model.digest, _price(run)), (run, outcomes))
+        once.setdefault((run.model.key, _price(run)), (run, outcomes))
     every, bar = list(once.values()), st.progress(0.0, "Setting it against people …")
     taken, anew = 0.0, 0
     found: list[Told] = []
@@ -154,7 +154,7 @@ def _alike(model: Model) -> dict[str, Model]:
         except InputError:
             continue
         same = other.config.num_classes == model.config.num_classes
-        if not same or other.digest == model.digest:
+        if not same or other.key == model.key:
             continue
         if model.data_folder is not None:
             other = replace(other, data_folder=model.data_folder)

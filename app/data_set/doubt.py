@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from sact_core.doubt.series import NEVER, OVER_TAU, Group, groups
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from plotly.graph_objects import Figure as Plot
 
 GALLERIES = {
     "dear_to_network": "Dear to the network, easy for people",
@@ -168,31 +169,35 @@ def _by_network(parts: Sequence[Group]) -> None:
     """Curves of each network, its taus in shades, on axes that compare."""
     halting = [part for part in parts if part.name != NEVER]
     limits = figures.doubt_limits(halting) if halting else None
-    sections = (
-        ("What images cost that people agree on, and that they doubt", "doubted"),
-        ("Does cost foretell error? Wrong answers among those that are given", "risk"),
-        ("Is it as sure as it is right?", "reliability"),
-    )
-    for title, name in sections:
-        st.markdown(f"**{title}**")
-        if name == "reliability" and any(len(part.entries) > 1 for part in parts):
-            st.caption("Of all images; of one network at one τ, the cheapest and dearest fifth.")
-        with st.grid(3 if len(parts) in (3, 5, 6) else 2, min_column_width=300):
-            for i, part in enumerate(parts):
-                if name == "doubted":
-                    same = limits if part.name != NEVER else None
-                    figure = figures.doubted(part, same)
-                else:
-                    figure = {"risk": figures.risk, "reliability": figures.reliability}[name](part)
+    drawn: dict[str, Callable[[Group], Plot]] = {
+        "What images cost that people doubt": lambda part: figures.doubted(
+            part, limits if part.name != NEVER else None
+        ),
+        "Does cost foretell error?": figures.risk,
+        "Is it as sure as it is right?": figures.reliability,
+    }
+    if len(parts) == 1:
+        with st.grid(3, min_column_width=300):
+            for i, (title, draw) in enumerate(drawn.items()):
                 with st.container():
-                    if sum(len(each.entries) for each in parts) > 1:
-                        st.caption(_named(part))
-                    st.plotly_chart(
-                        figure,
-                        key=f"{PAGE}_{name}_{i}",
-                        config=views.QUIET,
-                        alt=f"{title}: {part.name}",
-                    )
+                    st.markdown(f"**{title}**")
+                    if len(parts[0].entries) > 1:
+                        st.caption(_named(parts[0]))
+                    _chart(parts[0], draw, f"{PAGE}_{i}_0", title)
+        return
+    for i, (title, draw) in enumerate(drawn.items()):
+        st.markdown(f"**{title}**")
+        if draw is figures.reliability:
+            st.caption("Of all images; of one network at one τ, the cheapest and dearest fifth.")
+        with st.grid(2 if len(parts) in (2, 4) else 3, min_column_width=300):
+            for k, part in enumerate(parts):
+                with st.container():
+                    st.caption(_named(part))
+                    _chart(part, draw, f"{PAGE}_{i}_{k}", title)
+
+
+def _chart(part: Group, draw: Callable[[Group], Plot], key: str, title: str) -> None:
+    st.plotly_chart(draw(part), key=key, config=views.QUIET, alt=f"{title} {part.name}")
 
 
 def _named(part: Group) -> str:
@@ -239,7 +244,7 @@ def _label(told: Told) -> str:
 def _take_along(told: Sequence[Told], labels: str, split: Source) -> None:
     """Figure and table as the command gives them."""
     found = [each.found for each in told]
-    models = {each.run.model.digest: each.run.model for each in told}
+    models = {each.run.model.key: each.run.model for each in told}
     taus = sorted({each.tau for each in told if each.run.model.tau_range and each.tau is not None})
     count = len(told[0].outcomes) + len(told[0].outcomes.left_out)
     command = ["python", "-m", "sact_core.doubt", "--checkpoint"]

@@ -16,7 +16,7 @@ NEVER = "never halts"
 #: Images that a point of a reliability diagram stands for at least, and of few images how many.
 LEAST_IN_BIN, LEAST_OF_FEW = 20, 3
 #: Shares of the colour map within which lines are told from light and dark paper.
-_FROM, _TO = 0.15, 0.85
+_FROM, _TO = 0.28, 0.88
 #: Scores that errors are found by, as figures call them.
 SCORES = {"ponder_cost": "by cost", "unsure": "by confidence", "both": "by both"}
 
