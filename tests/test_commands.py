@@ -396,3 +396,27 @@ def test_progress_is_quiet_where_nobody_looks(capsys):
     with commands.progress(3, "steps", 1, shown=True) as bar:
         bar.update()
     assert "3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed_are_printed_to_in_vain(tmp_path, closed):
+    """As of a service: the code tells, and no file that is written takes a stream's number."""
+    write(tmp_path / "net.h5", any_tau_checkpoint())
+    for out, code in (("out.onnx", 0), ("absent/out.onnx", 2)):
+        argv = f"'{sys.executable}' -m sact_core.export_onnx net.h5 --out {out} {closed}"
+        done = subprocess.run(
+            ["sh", "-c", argv], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}
+        )
+        assert done.returncode == code
+    assert (tmp_path / "out.onnx").stat().st_size > 1000
+
+
+def test_no_stream_is_no_error(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+
+    def work():
+        print("said")
+        raise ValueError("no")
+
+    assert run(work) == 2

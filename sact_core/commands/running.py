@@ -45,14 +45,27 @@ def run(work: Callable[[], int | None], stopped: str = "stopped", who: str = "")
 
 @contextlib.contextmanager
 def escaping() -> Iterator[None]:
-    """Print no control characters meanwhile, nor what the output has no letters for."""
+    """Print no control characters meanwhile, nor what the output has no letters for.
+
+    Where a stream is closed, as of a service or after ``>&-``, what is printed is gone.
+    """
+    _occupy()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    out: Any = _Escaping(sys.stdout)
-    err: Any = _Escaping(sys.stderr)
+    out: Any = _Escaping(sys.stdout or _Nowhere())
+    err: Any = _Escaping(sys.stderr or _Nowhere())
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         yield
+
+
+def _occupy() -> None:
+    """Let no file that is opened be taken for a standard stream that is closed."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # which takes the lowest number that is free
 
 
 def _run(work: Callable[[], int | None], stopped: str, who: str) -> int:
@@ -126,6 +139,13 @@ def run_together(
         return run(together, stopped, processes.who)
     finally:
         processes.end()
+
+
+class _Nowhere(io.TextIOBase):
+    """A stream that is closed: Python has None there."""
+
+    def write(self, text: str) -> int:
+        return len(text)
 
 
 class _Escaping:
