@@ -187,6 +187,11 @@ def _by_network(parts: Sequence[Group]) -> None:
         return
     for i, (title, draw) in enumerate(drawn.items()):
         st.markdown(f"**{title}**")
+        if draw is figures.risk:
+            st.caption(
+                "Solid: the cheapest images are answered first. Dashed: those it is surest of. "
+                "Dotted: by both."
+            )
         if draw is figures.reliability:
             st.caption("Of all images; of one network at one τ, the cheapest and dearest fifth.")
         with st.grid(2 if len(parts) in (2, 4) else 3, min_column_width=300):

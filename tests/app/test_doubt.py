@@ -212,6 +212,7 @@ def test_every_tau_and_other_networks_stand_beside_it(people_asked):
     assert len(rows) == 5
     assert rows[-1]["cost, people's entropy"] == rows[-1]["p"] == "–" != rows[0]["p"]
     assert len(at.get("plotly_chart")) == 3 + 3 * 3
+    assert "Solid: the cheapest images are answered first" in texts(at)
     of = at.selectbox(key="data_set_differ_of")
     assert len(of.options) == 4  # those that halt
     said = [each.value for each in at.caption if "bits" in each.value]
