@@ -21,6 +21,7 @@ from sact_core.checkpoint import Checkpoint, read_header, write
 from sact_core.config import NetworkConfig, Preprocessing
 from sact_core.parameters import init_params
 from sact_core.plans import build_plan
+from tests.conftest import ROOT
 from tests.in_memory import in_memory
 from tests.networks import any_tau_checkpoint, random_net
 from tests.test_benchmark_map import formats
@@ -132,6 +133,23 @@ def test_a_damaged_file_is_said(tmp_path, capsys, text):
     err = capsys.readouterr().err
     assert "holds no accuracies (" in err
     assert err.count("\n") == 1
+
+
+def test_shipped_accuracies_are_of_shipped_networks_and_whole_splits():
+    entries = known.load(ROOT / "pretrained" / known.FILE)
+    hashes = {path.name: read_header(path) for path in (ROOT / "pretrained").glob("*.h5")}
+    assert {"cifar10_resnet32.h5", "cifar10_resnet32_sact_anytau.h5"} <= {
+        e["file"] for e in entries
+    }
+    for each in entries:
+        header = hashes[each["file"]]
+        assert each["content_hash"] == header.content_hash
+        if each["side"] == "masked-int8":
+            assert each["scales"] == header.scales_hash
+        assert (each["data"], each["count"]) == ("cifar10 test", 10_000)
+        assert 0.85 < each["accuracy"] < 0.95
+    whole = {each["accuracy"] for each in entries if each["file"] == "cifar10_resnet32.h5"}
+    assert max(whole) - min(whole) < 0.005  # of all number formats, rivals' too
 
 
 # --- what is measured ---

@@ -72,7 +72,7 @@ def accuracy_chart(values: dict[str, Any]) -> str:
     from plotly.subplots import make_subplots
 
     found = groups(values["rows"])
-    titles = [f"{heading(rows)}: {_wrapped(sentence(points_of_rows(rows)))}" for rows in found]
+    titles = [f"{heading(rows)}<br>{_wrapped(sentence(points_of_rows(rows)))}" for rows in found]
     figure = make_subplots(rows=max(len(found), 1), cols=1, subplot_titles=titles)
     own = candidates(own=True)
     for i, rows in enumerate(found, start=1):
@@ -84,7 +84,7 @@ def accuracy_chart(values: dict[str, Any]) -> str:
                 go.Scatter(
                     x=[row["ms"] for row in line],
                     y=[100 * row["accuracy"] for row in line],
-                    mode="lines+markers",
+                    mode="lines+markers" if line[0]["halts"] else "markers",
                     name=f"{line[0]['network']}, {SIDE_TITLES[side]}",
                     text=[title(row["network"], row["tau"]) for row in line],
                     marker={
@@ -101,13 +101,17 @@ def accuracy_chart(values: dict[str, Any]) -> str:
             )
     figure.update_xaxes(type="log", title="ms for an image")
     figure.update_yaxes(title="accuracy, %")
+    figure.update_annotations(font_size=13)
     figure.update_layout(
+        margin={"t": 190},
         title={
             "text": "Accuracy against milliseconds: filled is ours, circles halt",
             "subtitle": {"text": values["machine"]["hardware"]},
+            "y": 0.97,
+            "yanchor": "top",
         },
         template="plotly_white",
-        height=180 + 560 * len(found),
+        height=260 + 560 * len(found),
     )
     return page(figure)
 
