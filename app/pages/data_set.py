@@ -106,7 +106,17 @@ if not dataset.is_here(model):
         )
         st.code(dataset.how_to_get_it(model), language=None, wrap_lines=True)
         st.caption("Kept elsewhere? Start the app with TFDS_DATA_DIR set to that folder.")
-    if not dataset.folders():
+    others = [other for other in loaders.shipped_models() if dataset.is_here(other)]
+    if others:
+        sets = sorted({str(dataset.name_of(other)) for other in others})
+        best = families.title(max(others, key=lambda other: other.tau_range is not None))
+        st.caption(
+            f"On this machine: {', '.join(map(plain, sets))}. Choose a network of "
+            f"{'it' if len(sets) == 1 else 'them'} above, such as {best}."
+        )
+    if dataset.folders():
+        st.caption("Or choose a folder of photographs under “Images of”.")
+    else:
         st.caption(
             "Photographs of your own, one folder for each class, are offered here where the app "
             "is started with SACT_PHOTOS set to the folder above them."

@@ -55,6 +55,12 @@ class TestDataSet:
         at = run_page("data_set", data_set_checkpoint="tiny_vanilla")
 
         assert "does not say which data set" in at.info[0].value
+        assert "On this machine" not in texts(at)
+
+    def test_where_its_data_are_absent_others_are_named(self, with_data):
+        at = run_page("data_set", data_set_checkpoint="tiny_vanilla")
+
+        assert "On this machine: cifar10. Choose a network of it above, such as " in texts(at)
 
     def test_runs_and_keeps(self, with_data):
         at = run_page("data_set")
@@ -118,6 +124,7 @@ class TestDataSet:
         at = run_page("data_set")
         assert at.selectbox(key="data_set_data").options == ["Its own data set", "mine"]
         assert "is not on this machine" in at.info[0].value
+        assert "choose a folder of photographs under “Images of”" in texts(at)
         at.selectbox(key="data_set_data").set_value("mine").run()
         at.button(key="data_set_run").click().run()
 
