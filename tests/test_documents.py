@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 import sact_core
+from app import links
+from tests.app.screenshots import SHOTS
 from tests.conftest import ROOT
 
 #: Parts of the repository; a name that begins with one is a path.
@@ -47,3 +50,22 @@ def test_the_citation_names_this_version_and_the_paper():
     assert f"version: {sact_core.__version__}" in lines
     assert "license: Apache-2.0" in lines
     assert any("1612.02297" in line for line in lines)
+
+
+def test_every_picture_of_the_app_can_be_taken_anew():
+    named = re.findall(r"docs/(\w+)\.webp", (ROOT / "README.md").read_text())
+    assert sorted(named) == sorted(SHOTS)
+    for name in SHOTS:
+        assert (ROOT / "docs" / f"{name}.webp").exists()
+
+
+@pytest.mark.parametrize("name", SHOTS)
+def test_a_picture_opens_as_its_link_has_it(name):
+    address = urlsplit(SHOTS[name].link)
+    page = address.path.strip("/") or "explore"
+    query = parse_qs(address.query)
+    kept, said = links.check(page, query)
+    assert said == []
+    assert set(kept) == set(query)
+    for key in (key for key in query if "checkpoint" in key):
+        assert (ROOT / "pretrained" / f"{query[key][0]}.h5").exists()

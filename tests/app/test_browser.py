@@ -22,11 +22,12 @@ PATIENCE = 90_000
 class Tab:
     """A browser tab that remembers every error."""
 
-    def __init__(self, page: Any, server: str) -> None:
+    def __init__(self, page: Any, server: str, patience: int = PATIENCE) -> None:
         self.page = page
+        self.patience = patience
         self.server = server
         self.errors: list[str] = []
-        page.set_default_timeout(PATIENCE)
+        page.set_default_timeout(patience)
         page.on("console", self._console)
         page.on("pageerror", lambda error: self.errors.append(f"exception: {error}"))
         page.on("requestfailed", self._failed)
@@ -53,7 +54,7 @@ class Tab:
             """() => !document.querySelector('[data-testid="stStatusWidget"]')
                   && !document.querySelector('[data-stale="true"]')
                   && !document.querySelector('[data-testid="stSkeleton"]')""",
-            timeout=PATIENCE,
+            timeout=self.patience,
         )
 
     def choose(self, key: str, option: str) -> None:
