@@ -54,7 +54,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     assert found is not None, module
     if found.submodule_search_locations is not None:
         module += ".__main__"
-    code: int = import_module(module).main(rest)
+    try:
+        code: int = import_module(module).main(rest)
+    except KeyboardInterrupt:  # while packages are imported: nothing has begun
+        print("stopped", file=sys.stderr)
+        return 130
     return code
 
 

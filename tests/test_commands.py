@@ -420,3 +420,14 @@ def test_no_stream_is_no_error(monkeypatch):
         raise ValueError("no")
 
     assert run(work) == 2
+
+
+def test_ctrl_c_while_packages_are_imported(monkeypatch, capsys):
+    from sact_core import __main__ as front
+
+    def interrupted(name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(front, "import_module", interrupted)
+    assert front.main(["calibrate", "net.h5"]) == 130
+    assert capsys.readouterr() == ("", "stopped\n")
