@@ -51,7 +51,7 @@ from sact_core.commands import (
 )
 from sact_core.commands.over_split import Priced, add_networks, priced
 from sact_core.extras import need
-from sact_core.figure.looks import MOST, Look, draw_to
+from sact_core.figure.looks import MOST, Look, draw_to, smaller
 from sact_core.figure.saving import FIGURES
 from sact_core.files import make_folder, require_writable
 from sact_core.measures.cat2000 import Stimulus, read_stimulus, stimuli
@@ -186,7 +186,8 @@ def _looks(
         image, fixations = read_stimulus(by_name[name])
         values = net.run([image], args.image_size, "keep")[0].map("ponder_cost")[0]
         blurred = blur(values, result.blur_alone)
-        looks.append(Look(image, fixations, values, blurred, auc_judd(values, fixations)))
+        places, auc = np.argwhere(fixations), auc_judd(values, fixations)
+        looks.append(Look(smaller(image), image.shape[:2], places, values, blurred, auc))
     return looks
 
 

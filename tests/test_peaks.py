@@ -104,7 +104,7 @@ def test_the_largest_photograph_is_measured(tmp_path, checkpoint, photo, command
     assert most < BYTES
 
 
-def test_the_largest_fixations_are_scored(tmp_path, checkpoint):
+def test_the_largest_fixations_are_scored_and_drawn(tmp_path, checkpoint):
     sides = (4096, 8192)  # 256 MiB of the largest numbers
     looked = np.zeros(sides[::-1], np.uint8)
     looked[::500, ::300] = 1
@@ -116,6 +116,7 @@ def test_the_largest_fixations_are_scored(tmp_path, checkpoint):
         tmp_path / "FIXATIONLOCS" / "Art" / "001.mat"
     )
     argv = [tmp_path, "--checkpoint", checkpoint, "--backend", "reference"]
-    code, said, _, most = run("saliency", *argv, "--blur", "0.02", "--centre-weight", "0.3")
+    argv += ["--blur", "0.02", "--centre-weight", "0.3", "--figure", tmp_path / "looks.png"]
+    code, said, _, most = run("saliency", *argv)
     assert code == 0, said
     assert most < BYTES

@@ -11,6 +11,8 @@ import numpy as np
 
 #: Photographs that a figure has room for.
 MOST = 6
+#: Pixels of the longer side that a photograph is drawn with, at the most: a third of a page.
+SIDE = 1200
 #: How opaque the map lies over the photograph.
 OPACITY = 0.6
 
@@ -21,9 +23,12 @@ class Look:
 
     Attributes
     ----------
-    image : np.ndarray [shape=(H, W, 3), uint8]
-    fixations : np.ndarray [shape=(H, W), bool]
-        Where people looked.
+    image : np.ndarray [shape=(h', w', 3), uint8]
+        Made smaller where it is large, see `smaller`.
+    size : tuple of int
+        Height and width of the photograph itself.
+    fixations : np.ndarray [shape=(n, 2), int]
+        Rows and columns of that where people looked.
     values, blurred : np.ndarray [shape=(h, w)]
         The ponder map, and blurred as it was scored.
     auc : float
@@ -31,10 +36,20 @@ class Look:
     """
 
     image: np.ndarray
+    size: tuple[int, int]
     fixations: np.ndarray
     values: np.ndarray
     blurred: np.ndarray
     auc: float
+
+
+def smaller(image: np.ndarray) -> np.ndarray:
+    """A photograph [shape=(H, W, 3), uint8] as it is drawn, its longer side `SIDE` at the most."""
+    from PIL import Image
+
+    made = Image.fromarray(image)
+    made.thumbnail((SIDE, SIDE))
+    return np.asarray(made)
 
 
 def draw_to(path: Path, looks: Sequence[Look], width: float, about: Mapping[str, Any]) -> None:
@@ -62,13 +77,13 @@ def draw_to(path: Path, looks: Sequence[Look], width: float, about: Mapping[str,
     from sact_core.figure.saving import style, write_figure
 
     titles = ("where people looked", "ponder map", "blurred, with fixations")
-    tall = [look.image.shape[0] / look.image.shape[1] for look in looks]
+    tall = [look.size[0] / look.size[1] for look in looks]
     with style(8):
         figure = Figure((width, width / 3 * sum(tall) + 0.25 * len(looks)), layout="constrained")
         FigureCanvasAgg(figure)
         grid = figure.subplots(len(looks), 3, squeeze=False, height_ratios=tall)
         for row, look in zip(grid, looks, strict=True):
-            extent = (0, look.image.shape[1], look.image.shape[0], 0)
+            extent = (0, look.size[1], look.size[0], 0)
             for axes in row:
                 axes.set_xticks([])
                 axes.set_yticks([])
@@ -76,7 +91,7 @@ def draw_to(path: Path, looks: Sequence[Look], width: float, about: Mapping[str,
             row[1].imshow(look.values, extent=extent, interpolation="none")
             row[2].imshow(look.image.mean(-1), extent=extent, cmap="gray")
             row[2].imshow(look.blurred, extent=extent, alpha=OPACITY)
-            down, right = np.nonzero(look.fixations)
+            down, right = look.fixations.T
             for axes in row[::2]:
                 axes.scatter(
                     right, down, s=0.8 * width, c="#ffffff", edgecolors="#d00000", linewidths=0.7
