@@ -174,7 +174,7 @@ EDITS = {
     "images_are_a_scalar": (lambda f: again(f, IMAGES, 3.0), "has 0 dimensions, not 4"),
     "no_numbers": (
         lambda f: (f.__delitem__(IMAGES), f.create_dataset(IMAGES, data=h5py.Empty("f4"))),
-        "has 1 dimensions, not 4",
+        "images holds no numbers at all",
     ),
     "four_channels": (lambda f: again(f, IMAGES, np.ones((*SIDES, 4), "f4")), "holds no images"),
     "no_images": (lambda f: again(f, IMAGES, np.ones((0, 8, 12, 3), "f4")), "holds no images"),
