@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
-from app.figures.style import BLUE, CATEGORIES, GREY, ORANGE, RED, lay_out, si
+from app.figures.style import BLUE, CATEGORIES, GREY, ORANGE, RED, lay_out, price_axis, si
 from app.texts import figure_text
 from sact_core.figure.split import BINS, tenths
 
@@ -175,16 +175,7 @@ def over_tau(
             annotation={"text": reference[1], "font": {"size": 11}},
             annotation_position="top right",
         )
-    ticks = _ticks(taus)
-    figure.update_xaxes(
-        type="log",
-        title="τ",
-        fixedrange=True,
-        tickmode="array",
-        tickvals=ticks,
-        ticktext=[f"{tau:.2g}" for tau in ticks],
-        tickangle=0,
-    )
+    price_axis(figure, _ticks(taus))
     figure.update_yaxes(title=title, fixedrange=True, rangemode="tozero" if tozero else "normal")
     return lay_out(figure, height, showlegend=others is not None)
 

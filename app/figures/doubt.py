@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
-from app.figures.style import CATEGORIES, GREY, lay_out
+from app.figures.style import CATEGORIES, GREY, lay_out, price_axis
 from app.texts import figure_text
 from sact_core.doubt.series import (
     NEVER,
@@ -75,16 +75,7 @@ def over_tau(
                 f"<extra>{figure_text(part.name)}: {name}</extra>",
             )
     ratio = (taus[-1] / taus[0]) ** TICK_SHARE if taus else 1.0
-    ticks = spaced(taus, ratio)
-    figure.update_xaxes(
-        type="log",
-        title="τ",
-        fixedrange=True,
-        tickmode="array",
-        tickvals=ticks,
-        ticktext=[f"{tau:.2g}" for tau in ticks],
-        tickangle=0,
-    )
+    price_axis(figure, spaced(taus, ratio))
     figure.update_yaxes(fixedrange=True, tickformat=".0%" if percent else None)
     return lay_out(figure, height, showlegend=True)
 

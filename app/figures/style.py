@@ -7,6 +7,7 @@ right in light and dark.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -42,6 +43,19 @@ def colour_scale(name: str) -> list[list[Any]]:
     """
     stops = colour_stops(name)
     return [[i / (len(stops) - 1), _unlike_placeholders(colour)] for i, colour in enumerate(stops)]
+
+
+def price_axis(figure: go.Figure, ticks: Sequence[float]) -> None:
+    """Make the x axis one of tau, on a logarithmic scale, with labels at these prices alone."""
+    figure.update_xaxes(
+        type="log",
+        title="τ",
+        fixedrange=True,
+        tickmode="array",
+        tickvals=list(ticks),
+        ticktext=[f"{tau:.2g}" for tau in ticks],
+        tickangle=0,
+    )
 
 
 def lay_out(figure: go.Figure, height: int, **layout: Any) -> go.Figure:

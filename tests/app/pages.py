@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 from streamlit.testing.v1 import AppTest
 
 from tests.app.conftest import ROOT
@@ -52,6 +54,23 @@ def png(height: int, width: int, seed: int = 0) -> bytes:
 
 
 ANY_FAMILY = "ResNet-20 SACT any tau, 1/4 width, on CIFAR-10"
+
+
+def told_by_bars(monkeypatch: pytest.MonkeyPatch, module: Any) -> list[tuple[float, str]]:
+    """Collect what a module's bars say, by a clock on which 30 s pass at every look."""
+    said: list[tuple[float, str]] = []
+
+    class Bar:
+        def progress(self, share: float, text: str) -> None:
+            said.append((share, text))
+
+        def empty(self) -> None:
+            pass
+
+    clock = iter(range(0, 10_000, 30))
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(module.st, "progress", lambda *_: Bar())
+    return said
 
 
 def make_run(folder: Path, name: str, rows: int = 2, step: int = 100) -> None:

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ from app.folders import InputError
 from sact_core.checkpoint import write
 from sact_core.config import NetworkConfig
 from tests.app.conftest import CLASSES, make_checkpoint
-from tests.app.pages import ANY, png, run_page, texts
+from tests.app.pages import ANY, png, run_page, texts, told_by_bars
 
 
 class TestDataSet:
@@ -136,18 +135,7 @@ class TestDataSet:
     def test_passes_have_one_bar_with_the_time_left(self, with_data, monkeypatch):
         from app.data_set import passes
 
-        said = []
-
-        class Bar:
-            def progress(self, share, text):
-                said.append((share, text))
-
-            def empty(self):
-                pass
-
-        clock = iter(range(0, 10_000, 30))
-        monkeypatch.setattr(passes, "time", SimpleNamespace(monotonic=lambda: next(clock)))
-        monkeypatch.setattr(passes.st, "progress", lambda *_: Bar())
+        said = told_by_bars(monkeypatch, passes)
         at = run_page("data_set", data_set_family="true")
         at.button(key="data_set_run").click().run()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ import streamlit as st
 
 from app import loaders
 from tests.app.conftest import CLASSES
-from tests.app.pages import run_page, texts
+from tests.app.pages import run_page, texts, told_by_bars
 
 COUNT = 60
 
@@ -252,18 +251,7 @@ def test_it_says_what_the_command_says_and_keeps_it_on_disk(people_asked, tmp_pa
 def test_setting_it_against_people_has_a_bar_with_the_time_left(people_asked, monkeypatch):
     from app.data_set import beside
 
-    said = []
-
-    class Bar:
-        def progress(self, share, text):
-            said.append((share, text))
-
-        def empty(self):
-            pass
-
-    clock = iter(range(0, 10_000, 30))
-    monkeypatch.setattr(beside, "time", SimpleNamespace(monotonic=lambda: next(clock)))
-    monkeypatch.setattr(beside.st, "progress", lambda *_: Bar())
+    said = told_by_bars(monkeypatch, beside)
     opened(data_set_checkpoint="tiny_sact_tau0.005", data_set_family="true")
     told = [text for _, text in said if text.startswith("Setting")]
     assert told[-1] == "Setting it against people's answers: 3 of 3, 30 s left"
