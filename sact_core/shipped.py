@@ -7,7 +7,7 @@ beside ``sact_core``, so that no other package is met by an ``app`` or a ``pretr
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from sact_core.texts import shown
@@ -86,16 +86,36 @@ def find_network(source: str | Path | bytes) -> str | Path | bytes:
     if Path(text).name != text or not name:
         return source  # a path: whoever opens it says that it is not there
     found = networks()
-    for stem in (_plain(name), _plain(SHORT_NAMES.get(_plain(name), name))):
-        for each, path in found.items():
-            if stem in (each, _plain(path.stem)):
-                return path
+    files = {path.stem: path for path in found.values()}
+    stem = named(name, files)
+    if stem is not None:
+        return files[stem]
     if os.path.isdir(source):
         return source
     listed = ", ".join(map(shown, found)) or f"none in {shown(networks_dir())}"
     raise FileNotFoundError(
         f"there is no file {shown(text)}, and no network of that name (networks: {listed})"
     )
+
+
+def named(asked: str, files: Iterable[str]) -> str | None:
+    """Tell which of some files of networks a name stands for.
+
+    Parameters
+    ----------
+    asked : str
+        One of `SHORT_NAMES`, or what a file is called, with ``.h5`` or without; case, and
+        which of ``-`` and ``_`` it is, do not matter.
+    files : iterable of str
+        Names of files without their ending.
+
+    Returns
+    -------
+    str or None
+        One of ``files``; None where it stands for none.
+    """
+    by_name, name = {_plain(file): file for file in files}, _plain(asked.removesuffix(".h5"))
+    return by_name.get(_plain(SHORT_NAMES.get(name, name)), by_name.get(name))
 
 
 def that_halts(asked: str | Path = "") -> str:

@@ -20,7 +20,7 @@ from app import loaders
 from app.controls.basics import choose_metric, guarded, heading, number, page_link, say_error
 from app.controls.drawn import figures, tables
 from app.controls.handing import hand_on
-from app.controls.networks import KINDS, choose_model, offered, that_halts
+from app.controls.networks import KINDS, choose_model, meant, offered, that_halts
 from app.controls.pictures import TEST_IMAGE, add_your_own, choose_picture
 from app.controls.sizes import (
     Fitting,
@@ -55,6 +55,7 @@ __all__ = [
     "guarded",
     "hand_on",
     "heading",
+    "meant",
     "measure_again",
     "number",
     "offered",

@@ -145,6 +145,31 @@ def select(
     return chosen
 
 
+def honour(
+    key: str, options: Container[Any], meant: Callable[[str], str | None], several: bool = False
+) -> None:
+    """Take what a link says in words of its own, such as a file's name, as the page has it.
+
+    Parameters
+    ----------
+    key : str
+        Of the widget that is drawn next, and in the link.
+    options : container
+        As the widget writes them.
+    meant : callable
+        The option that some words stand for; None where they stand for none.
+    several : bool
+        Whether the widget takes several.
+    """
+    asked = st.query_params.get_all(key)
+    if key in st.session_state or all(each in options for each in asked):
+        return
+    found = [each if each in options else meant(each) or each for each in asked]
+    if found != asked:
+        st.query_params[key] = found
+        st.session_state[key] = found if several else found[-1]
+
+
 def carry(page: str, name: str, options: Container[Any], shown: Callable[[Any], str] = str) -> None:
     """Offer first what was chosen on another page, and put it into the URL.
 

@@ -7,14 +7,17 @@ one click away, and a click is remembered for what is handed in next.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import streamlit as st
 
 from app import families, loaders
 from app.bounded import Bounded
-from app.controls.basics import guarded, select
+from app.controls.basics import guarded, honour, select
 from app.folders import InputError
 from app.loaders import visits
 from app.records import Model, Picture
+from sact_core.shipped import named
 
 #: Networks by what they were trained on.
 KINDS = {"photographs": "Photographs", "small": "Small images"}
@@ -32,6 +35,7 @@ def choose_model(
     halting: tuple[str, ...] = ALL,
     fallback: int = 0,
     by_kind: bool = True,
+    useful: Callable[[Model], bool] | None = None,
 ) -> Model:
     """Let the user choose a checkpoint; stop where there is none.
 
@@ -48,19 +52,28 @@ def choose_model(
         network for any tau is offered again before one that has no map.
     by_kind : bool
         Whether to offer one kind at a time where both are here.
+    useful : callable, optional
+        Whether the page can show something of a network: it opens on one of these, where
+        there are any, unless another is asked for here or in the link.
     """
     uploaded = uploaded_models()
     names = [*uploaded, *loaders.checkpoint_names(halting)]
+    key = f"{page}_{name}"
     if not names:
         st.info(
             "Put a checkpoint (.h5) into the folder pretrained/ to begin, or upload one here.",
             icon=":material/folder_open:",
         )
         st.stop()
-    first, every = loaders.first_checkpoint(halting), names
-    shown = label
+    honour(key, names, lambda asked: meant(asked, names))
+    opening, every = loaders.first_checkpoint(halting, useful=useful), names
+    elsewhere = st.session_state.get(f"chosen_{name}")
+    passed_over = useful is not None and _shows(opening, useful) and not _shows(elsewhere, useful)
+    if passed_over:
+        st.session_state.pop(f"chosen_{name}", None)
+    first, shown = opening, label
     if by_kind:
-        names, first, shown = _one_kind(page, name, names, first, label)
+        names, first, shown = _one_kind(page, name, names, first, label, useful)
     order = _striking(names, first)
     chosen = select(
         page,
@@ -72,8 +85,16 @@ def choose_model(
         titles=titles(every),
     )
     st.session_state[f"last_{kind_of(chosen)}"] = chosen
+    if passed_over and chosen == opening and elsewhere is not None:
+        st.session_state[f"chosen_{name}"] = elsewhere  # nobody has chosen another
     with guarded():
         return uploaded.peek(chosen) or loaders.model(chosen)
+
+
+def meant(asked: str, names: Sequence[str]) -> str | None:
+    """Which listed network a link means: by its title, a short name or its file's name."""
+    by_title = {title: name for name, title in titles(list(names)).items()}
+    return by_title.get(asked) or named(asked.removeprefix("pretrained/"), names)
 
 
 def uploaded_models() -> Bounded[str, Model]:
@@ -143,6 +164,11 @@ def _readable(name: str | None) -> Model | None:
         return None
 
 
+def _shows(name: str | None, useful: Callable[[Model], bool]) -> bool:
+    model = _readable(name)
+    return model is not None and useful(model)
+
+
 def _striking(names: list[str], first: str | None) -> list[str]:
     """Names, the most telling beside the first to the front."""
     model = _readable(first)
@@ -163,7 +189,12 @@ def _striking(names: list[str], first: str | None) -> list[str]:
 
 
 def _one_kind(
-    page: str, name: str, names: list[str], first: str | None, label: str
+    page: str,
+    name: str,
+    names: list[str],
+    first: str | None,
+    label: str,
+    useful: Callable[[Model], bool] | None,
 ) -> tuple[list[str], str | None, str]:
     """Names of the chosen kind, the first of them, and the label that is still to be shown."""
     kinds = [kind for kind in KINDS if any(kind_of(other) == kind for other in names)]
@@ -177,7 +208,7 @@ def _one_kind(
     candidates = (
         st.session_state.get(key),
         st.query_params.get(key),
-        _first_of(linked, names) if linked in kinds else None,
+        _first_of(linked, names, useful) if linked in kinds else None,
         st.session_state.get(f"chosen_{name}"),
         first,
     )
@@ -185,7 +216,7 @@ def _one_kind(
     kind = kind_of(current) or kinds[0]
     if wanted in kinds and wanted != kind:
         kind = wanted
-        st.session_state[key] = _first_of(kind, names)
+        st.session_state[key] = _first_of(kind, names, useful)
     default = kind_of(first) if kind_of(first) in kinds else kinds[0]
     if f"{page}_kind" not in st.session_state and kind != default:
         st.query_params[f"{page}_kind"] = KINDS[kind]
@@ -199,28 +230,31 @@ def _one_kind(
         key=f"{page}_kind",
         bind="query-params",
         on_change=_switch,
-        args=(page, name, names),
+        args=(page, name, names, useful),
         label_visibility="collapsed",
     )
     of_kind = [other for other in names if kind_of(other) in (kind, "")]
-    return of_kind, first if kind_of(first) == kind else _first_of(kind, names), ""
+    return of_kind, first if kind_of(first) == kind else _first_of(kind, names, useful), ""
 
 
-def _switch(page: str, name: str, names: list[str]) -> None:
+def _switch(page: str, name: str, names: list[str], useful: Callable[[Model], bool] | None) -> None:
     """A click on the other kind."""
     kind = st.session_state.get(f"{page}_kind")
     if kind not in KINDS:
         return
-    st.session_state[f"{page}_{name}"] = _first_of(kind, names)
+    st.session_state[f"{page}_{name}"] = _first_of(kind, names, useful)
     picture = st.session_state.get(f"{page}_image")
     if picture in uploaded_pictures():
         st.session_state["wanted_kind"] = kind
 
 
-def _first_of(kind: str, names: list[str]) -> str:
-    """The one of a kind that was used last, or the striking one."""
-    last, first = st.session_state.get(f"last_{kind}"), loaders.first_checkpoint(images=kind)
+def _first_of(kind: str, names: list[str], useful: Callable[[Model], bool] | None = None) -> str:
+    """The one of a kind that was used last, or the striking one; one that is useful, if any."""
+    last = st.session_state.get(f"last_{kind}")
+    first = loaders.first_checkpoint(images=kind, useful=useful)
     of_kind = [name for name in names if kind_of(name) == kind]
+    if useful is not None:
+        of_kind = [name for name in of_kind if _shows(name, useful)] or of_kind
     return next((name for name in (last, first) if name in of_kind), of_kind[0])
 
 

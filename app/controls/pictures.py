@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import PurePosixPath
 from typing import Any
 
 import streamlit as st
@@ -10,7 +11,7 @@ from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileMan
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from app import loaders
-from app.controls.basics import carry, guarded, say_error, select
+from app.controls.basics import carry, guarded, honour, say_error, select
 from app.controls.networks import kind_for, offer, uploaded_models, uploaded_pictures
 from app.folders import InputError
 from app.loaders import dataset, visits
@@ -28,6 +29,7 @@ def choose_picture(page: str, model: Model) -> Picture:
     names = [*uploaded, *loaders.example_names()]
     with_test = dataset.is_here(model)
     row = st.container(horizontal=True, vertical_alignment="bottom")
+    honour(f"{page}_image", [*names, TEST_IMAGE], _example_of)
     with row:
         chosen = select(
             page,
@@ -103,6 +105,12 @@ def add_your_own(page: str) -> None:
 
 
 # --- parts ---
+
+
+def _example_of(asked: str) -> str | None:
+    """The example of a file's name, as links have it that were made of commands."""
+    name = PurePosixPath(asked).stem.capitalize()
+    return name if name in loaders.example_names() else None
 
 
 def _test_image(page: str, model: Model, row: st.delta_generator.DeltaGenerator) -> Picture:

@@ -10,7 +10,8 @@ from typing import Any
 import streamlit as st
 
 from app import families, loaders
-from app.controls.networks import uploaded_models
+from app.controls.basics import honour
+from app.controls.networks import meant, uploaded_models
 from app.data_set.passes import Pass, missing, run_all
 from app.folders import InputError
 from app.loaders import dataset, people
@@ -73,7 +74,14 @@ def choose(model: Model, count: int, num_taus: int) -> list[tuple[Pass, Outcomes
     others = _alike(model)
     if not others:
         return []
-    titled = {title: others[name] for name, title in families.titles(others).items()}
+    names = families.titles(others)
+    titled = {title: others[name] for name, title in names.items()}
+    honour(
+        "data_set_beside",
+        titled,
+        lambda asked: names.get(meant(asked, list(names)) or ""),
+        several=True,
+    )
     chosen = st.multiselect(
         "Set beside it",
         list(titled),

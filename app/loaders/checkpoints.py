@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import streamlit as st
@@ -70,7 +71,9 @@ def checkpoint_names(halting: tuple[str, ...] = ("sact", "act", "none")) -> list
 
 
 def first_checkpoint(
-    halting: tuple[str, ...] = ("sact", "act", "none"), images: str | None = None
+    halting: tuple[str, ...] = ("sact", "act", "none"),
+    images: str | None = None,
+    useful: Callable[[Model], bool] | None = None,
 ) -> str | None:
     """Name of the checkpoint that shows best what this is about; None without any.
 
@@ -84,6 +87,8 @@ def first_checkpoint(
         Kinds to choose from.
     images : str, optional
         ``"photographs"`` or ``"small"``: only networks that are for these.
+    useful : callable, optional
+        Whether the page can show something of a network: such ones come first.
     """
     names = checkpoint_names(halting)
     shipped = {model.name: model for model in shipped_models()}
@@ -91,16 +96,18 @@ def first_checkpoint(
         names = [name for name in names if name in shipped]
         names = [name for name in names if shipped[name].config.facts.images == images]
 
-    def rank(name: str) -> tuple[bool, bool, int, bool, float]:
+    def rank(name: str) -> tuple[bool, bool, bool, int, bool, float]:
         found = shipped.get(name)
+        useless = useful is not None and (found is None or not useful(found))
         if found is None or not found.config.by_position:
-            return True, True, 0, True, 0.0
+            return useless, True, True, 0, True, 0.0
         metrics = found.header.provenance.get("metrics")
         share = metrics.get("flops_share") if isinstance(metrics, dict) else None
         known = isinstance(share, int | float)
         distance = abs(share - 0.7) if isinstance(share, int | float) else 0.0
         config = found.config
-        return False, not config.facts.photographs, -config.num_classes, not known, distance
+        photographs, classes = config.facts.photographs, config.num_classes
+        return useless, False, not photographs, -classes, not known, distance
 
     return min(names, key=rank) if names else None
 

@@ -10,6 +10,7 @@ import streamlit as st
 
 from app import controls, families, loaders
 from app.controls.basics import select
+from app.controls.networks import titles
 from app.data_set import flipping
 from app.data_set.charts import charts, totals
 from app.data_set.doubt import doubt
@@ -42,7 +43,7 @@ controls.heading(
 with st.container(border=True):
     columns = st.columns([5, 4, 4], vertical_alignment="bottom")
     with columns[0]:
-        model = controls.choose_model(PAGE)
+        model = controls.choose_model(PAGE, useful=dataset.is_here)
     with columns[1]:
         count = st.segmented_control(
             "Images",
@@ -125,9 +126,13 @@ if not dataset.is_here(model):
 with controls.guarded():
     split = dataset.source(model)
     split = split if data == OWN else replace(split, name=data)  # without where it lies
+passed_over = st.session_state.get("chosen_checkpoint", model.name)
+note = ""
+if passed_over != model.name:
+    note = f" Test images of {plain(titles([passed_over])[passed_over])} are not on this machine."
 st.caption(
     f"{plain(split.name)}, {plain(split.split)}: {len(split):,} images with "
-    f"{len(split.class_names)} classes."
+    f"{len(split.class_names)} classes.{note}"
 )
 passes = [Pass(model, families.title(model), tau)]
 taus: list[float] = []

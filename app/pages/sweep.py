@@ -7,6 +7,7 @@ import shlex
 import streamlit as st
 
 from app import controls, drawn, exports, families, figures, loaders, tabled, times, views
+from app.controls.basics import honour
 from app.families import Family
 from app.records import Look, Picture
 from app.sweep import dial, mind
@@ -30,6 +31,7 @@ def choose() -> tuple[Family, Picture, controls.Fitting, float | None]:
         )
         st.stop()
     labels = [family.label for family in found]
+    honour("sweep_family", labels, lambda asked: _family_of(asked, found))
     kind = controls.offered(PAGE)
     chosen = st.session_state.get("sweep_family") or st.query_params.get("sweep_family")
     now = found[labels.index(chosen) if chosen in labels else 0]
@@ -64,6 +66,12 @@ def choose() -> tuple[Family, Picture, controls.Fitting, float | None]:
             taus = ", ".join(f"{t:g}" for t in family.taus)
             st.caption(f"{len(family.models)} checkpoints: τ = {taus}")
     return family, picture, fitting, tau
+
+
+def _family_of(asked: str, found: list[Family]) -> str | None:
+    """The family of a network that a link names."""
+    members = {model.name: family.label for family in found for model in family.models}
+    return members.get(controls.meant(asked, list(members)) or "")
 
 
 controls.heading(

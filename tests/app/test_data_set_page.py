@@ -61,6 +61,27 @@ class TestDataSet:
 
         assert "On this machine: cifar10. Choose a network of it above, such as " in texts(at)
 
+    def test_opens_on_a_network_whose_data_are_here(self, with_data, photographs):
+        with_data.setenv("SACT_PRETRAINED_DIR", str(photographs))
+        at = run_page("data_set")  # those for photographs come first elsewhere
+        assert at.selectbox(key="data_set_checkpoint").value.startswith("tiny_")
+        assert "cifar10, test: 230 images" in texts(at)
+        assert "not on this machine" not in texts(at)
+
+        # One that was only looked at elsewhere is passed over, which is said, and comes back.
+        at = run_page()
+        chosen = at.selectbox(key="explore_checkpoint").value
+        assert chosen.startswith("zoo_photos")
+        at.switch_page("app/pages/data_set.py").run().run()
+        assert at.selectbox(key="data_set_checkpoint").value.startswith("tiny_")
+        assert "Test images of" in texts(at)
+        at.switch_page("app/pages/explore.py").run()
+        assert at.selectbox(key="explore_checkpoint").value == chosen
+        # Asked for, it says how to get its data.
+        at = run_page("data_set", data_set_checkpoint=f"{chosen}.h5")
+        assert at.selectbox(key="data_set_checkpoint").value == chosen
+        assert "The data set caltech101 is not on this machine" in at.info[0].value
+
     def test_runs_and_keeps(self, with_data):
         at = run_page("data_set")
         assert not at.metric

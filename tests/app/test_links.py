@@ -6,7 +6,7 @@ import pytest
 
 from app import links
 from tests.app.conftest import ROOT
-from tests.app.pages import ANY, run_page
+from tests.app.pages import ANY, ANY_FAMILY, run_page
 
 NONSENSE = ["", "1e400", "nan", "-1e400", "elephant", "9" * 400, "[m](http://evil.example)"]
 
@@ -63,3 +63,64 @@ def test_every_page_opens_with_nonsense_everywhere(any_tau_env, page, text):
     at.run()
     assert not at.exception
     assert not [w for w in at.warning if "which cannot be" in w.value]  # it is said once
+
+
+def named_in(at):
+    """What stands in the boxes of a page that name a network, and what the page warns of."""
+    return (
+        {box.key: box.value for box in at.selectbox if "checkpoint" in box.key},
+        [warning.value for warning in at.warning],
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "asked"),
+    [
+        ("explore_checkpoint", f"{ANY}.h5"),
+        ("flops_checkpoint", f"pretrained/{ANY}.h5"),
+        ("check_checkpoint", ANY.replace("_", "-")),
+        ("photographs_checkpoint", ANY_FAMILY),
+        ("data_set_checkpoint", f"{ANY}.h5"),
+        ("compare_checkpoint_2", f"{ANY}.h5"),
+    ],
+)
+def test_a_link_may_name_a_network_in_any_way(any_tau_env, key, asked):
+    page = next(page for page in links.RULES if key.startswith(f"{page}_"))
+    at = run_page("" if page == "explore" else page, **{key: asked})
+
+    assert not at.exception
+    boxes, said = named_in(at)
+    assert boxes[key] == ANY
+    assert not said
+    assert at.query_params.get(key, ANY) in (ANY, [ANY])
+
+
+@pytest.mark.parametrize("asked", [f"{ANY}.h5", ANY, ANY_FAMILY])
+def test_sweep_takes_a_file_too(any_tau_env, asked):
+    at = run_page("sweep", sweep_family=asked)
+
+    assert not at.exception
+    assert at.selectbox(key="sweep_family").value == ANY_FAMILY
+    at = run_page("sweep", sweep_family="tiny_sact_tau0.005.h5")
+    assert "tau" not in at.selectbox(key="sweep_family").value
+    assert "ResNet-20 SACT" in at.selectbox(key="sweep_family").value
+
+
+def test_short_names_of_shipped_networks_are_links_too(app_env):
+    app_env.setenv("SACT_PRETRAINED_DIR", str(ROOT / "pretrained"))
+    at = run_page("flops", flops_checkpoint="cifar10-anytau", flops_image="coffee.jpg")
+
+    assert not at.exception
+    boxes, said = named_in(at)
+    assert boxes["flops_checkpoint"] == "cifar10_resnet32_sact_anytau"
+    assert at.selectbox(key="flops_image").value == "Coffee"
+    assert not said
+
+
+def test_a_file_that_is_not_here_is_said(app_env):
+    at = run_page("explore", explore_checkpoint="runs/gone/last.h5", explore_image="dragon.jpg")
+
+    assert [warning.value.split(", ")[0] for warning in at.warning] == [
+        "The link asks for runs/gone/last.h5",
+        "The link asks for dragon.jpg",
+    ]
