@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import html
 import sys
 
 import pytest
 
+from sact_core import __version__
 from sact_core.benchmark import break_even, infer, machine, report
 from sact_core.benchmark import formats as formats_of
 from sact_core.benchmark.__main__ import main
 from sact_core.benchmark.break_even import Cell, pays_below, sentence
-from sact_core.checkpoint import write
+from sact_core.checkpoint import read_header, write
 from sact_core.config import NetworkConfig
 from tests.conftest import ROOT
 from tests.networks import any_tau_checkpoint
@@ -198,7 +200,17 @@ def test_a_map_from_end_to_end(tmp_path, capsys):
     found = [(each["network"], each["batch"], each["ratio"]) for each in values["rows"]]
     assert found == [("ResNet-14", 2, 1.0), ("ResNet-14", 2, 0.6)]
     assert {"numba", "onnxruntime"} <= set(values["rows"][0]["software"])
-    assert "ONNX Runtime" in path.with_suffix(".md").read_text()
+    told = path.with_suffix(".md").read_text()
+    assert "ONNX Runtime" in told
+    # Every file says whose architecture, by which version and command.
+    digest, command = read_header(net).content_hash, f"sact_core.benchmark infer --map {net}"
+    for each in values["rows"]:
+        assert (each["file"], each["content_hash"]) == ("net.h5", digest)
+        assert each["version"] == __version__
+        assert command in each["command"]
+    for text in (told, html.unescape(path.with_suffix(".html").read_text())):
+        assert command in text
+        assert digest in text
 
 
 def test_steps_are_as_many_as_are_told(monkeypatch):

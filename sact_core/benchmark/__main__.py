@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from sact_core.benchmark.sides import SIDES as ALL_SIDES
 from sact_core.benchmark.train import SIDES as TRAIN_SIDES
 from sact_core.commands import add_data_set, at_least_one, parse, run
 from sact_core.extras import need
+from sact_core.processes import Processes
 
 #: Length of the longest turn.
 MAX_SECONDS = 3600
@@ -155,7 +157,7 @@ def run_family(args: argparse.Namespace) -> None:
             files, source, args.num_images, threads, args.rounds, args.seconds
         )
         rows += [{**row, "data": f"{name} {split}"} for row in found]
-    storing.finish(path, values, family.merge(values["rows"], storing.signed(rows)))
+    storing.finish(path, values, family.merge(values["rows"], storing.signed(rows, args.command)))
 
 
 def run_infer(args: argparse.Namespace) -> int:
@@ -197,7 +199,7 @@ def run_infer(args: argparse.Namespace) -> int:
             comparisons += against.compare(earlier, rows)
             if keep:
                 values["rows"] = sorted(
-                    infer.merge(values["rows"], storing.signed(rows)),
+                    infer.merge(values["rows"], storing.signed(rows, args.command)),
                     key=lambda row: (order.get(row["case"], 99), row["threads"], -row["ratio"]),
                 )
                 report.write_results(path, values)
@@ -241,7 +243,7 @@ def run_halting(args: argparse.Namespace) -> None:
     at_least_one(args, "rounds", "threads")
     path, values = storing.earlier(args.out, "halting")
     rows = halting.measure_halting(threads=args.threads, rounds=args.rounds)
-    storing.finish(path, values, storing.signed(rows))
+    storing.finish(path, values, storing.signed(rows, args.command))
 
 
 def run_train(args: argparse.Namespace) -> None:
@@ -257,7 +259,7 @@ def run_train(args: argparse.Namespace) -> None:
     rows = train.measure_steps(
         network, args.batch_size, args.amp, args.sides, args.rounds, args.threads, args.device
     )
-    storing.finish(path, {**values, "network": network.name}, storing.signed(rows))
+    storing.finish(path, {**values, "network": network.name}, storing.signed(rows, args.command))
 
 
 def run_report(args: argparse.Namespace) -> None:
@@ -311,7 +313,9 @@ def _need_packages() -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
     args = parse(build_parser(), argv)
+    args.command = Processes().command("benchmark", argv)
     return run(lambda: args.run(args), "stopped; what was measured before is kept")
 
 

@@ -71,7 +71,7 @@ def run(args: argparse.Namespace, sides: list[str], say: Any = print) -> int:
     if args.rounds == 0:
         say(f"{cache} holds the accuracies.")
         return 0
-    storing.finish(path, values, accuracy.merge(values["rows"], storing.signed(rows)))
+    storing.finish(path, values, accuracy.merge(values["rows"], storing.signed(rows, args.command)))
     for each in groups(rows):
         say(f"{heading(each)}: {sentence(points_of_rows(each))}")
     return 0

@@ -10,6 +10,7 @@ from typing import Any
 from sact_core.benchmark import storing
 from sact_core.benchmark.break_even import BATCHES, RATIOS
 from sact_core.benchmark.formats import CHOICES, FASTEST, lacking
+from sact_core.texts import shown
 
 #: Most images at once.
 MAX_BATCH = 4096
@@ -56,14 +57,24 @@ def run(args: argparse.Namespace, sides: list[str]) -> int:
             config, side, batches, threads, sides, args.ratios or list(RATIOS), args.rounds,
             args.seconds,
         )  # fmt: skip
-        rows = _with_accuracies(rows, args)
-        values["rows"] = break_even.merge(values["rows"], storing.signed(rows))
+        rows = _with_accuracies(_named(rows, args.map), args)
+        values["rows"] = break_even.merge(values["rows"], storing.signed(rows, args.command))
         print(f"{threads} threads: {break_even.verdict(rows, *chosen)}")
         for batch, said in {row["batch"]: row.get("cheapest") for row in rows}.items():
             if said:
                 print(f"{threads} threads, batch {batch}: {said}")
     storing.finish(path, values, values["rows"])
     return 0
+
+
+def _named(rows: list[dict[str, Any]], source: str) -> list[dict[str, Any]]:
+    """Rows that say whose architecture was measured, where it is a checkpoint's."""
+    from sact_core.checkpoint import read_header
+
+    if not source:
+        return rows
+    about = {"file": shown(Path(source).name), "content_hash": read_header(source).content_hash}
+    return [{**row, **about} for row in rows]
 
 
 def _with_accuracies(rows: list[dict[str, Any]], args: argparse.Namespace) -> list[dict[str, Any]]:

@@ -28,6 +28,11 @@ def map_table(values: dict[str, Any]) -> str:
                   row.get("absent", {}).items()}  # fmt: skip
         parts += [
             f"## {first['network']}, {first['side']} px, {threads}",
+            *(
+                [f"The architecture of `{first['file']}`, content hash {first['content_hash']}."]
+                if "file" in first
+                else []
+            ),
             f"**{break_even.sentence(found)}**",
             table(
                 ["batch", "FLOPs needed", "times as fast", "ours", "ms", "fastest rival", "ms"]

@@ -37,9 +37,18 @@ def where(values: dict[str, Any]) -> str:
         for each in softwares(values["rows"])
     ]
     if len(known) == 1:
-        return f"{text}; {known[0]}."
-    listed = [f"{i}. {each}." for i, each in enumerate(known, start=1)]
-    return "\n".join([f"{text}. Rows name the software that they were measured with:", "", *listed])
+        lines = [f"{text}; {known[0]}."]
+    else:
+        listed = [f"{i}. {each}." for i, each in enumerate(known, start=1)]
+        lines = [f"{text}. Rows name the software that they were measured with:", "", *listed]
+    for by in commands(values["rows"]):
+        lines += ["", f"    {by}"]
+    return "\n".join(lines)
+
+
+def commands(rows: list[Row]) -> list[str]:
+    """Give every command that rows were measured by, once; older rows say none."""
+    return list(dict.fromkeys(row["command"] for row in rows if "command" in row))
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:

@@ -7,6 +7,7 @@ renders stored results by the rules of today.
 
 from __future__ import annotations
 
+import html
 import json
 import math
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from sact_core.benchmark.charts import SIDE_TITLES
 from sact_core.benchmark.infer import judge
 from sact_core.benchmark.machine import read_results
 from sact_core.benchmark.map_table import map_table
-from sact_core.benchmark.markdown import Software, table, where
+from sact_core.benchmark.markdown import Software, commands, table, where
 from sact_core.benchmark.rivals import Standing, ours, standings
 from sact_core.benchmark.targets_table import targets_table
 from sact_core.files import written_beside
@@ -56,7 +57,7 @@ def write_results(path: Path, values: Values) -> None:
     _write(path, json.dumps(values, indent=1) + "\n")
     _write(path.with_suffix(".md"), TABLES[what](values))
     if what in CHARTS and values["rows"]:
-        _write(path.with_suffix(".html"), CHARTS[what](values))
+        _write(path.with_suffix(".html"), _with_origin(CHARTS[what](values), values["rows"]))
 
 
 def render_again(folder: Path) -> list[Path]:
@@ -343,6 +344,23 @@ def _infer_row(row: Row, sides: tuple[str, ...]) -> list[str]:
         "" if unfrozen is None else f"{unfrozen:.3f}",
         verdict,
     ]
+
+
+def _with_origin(page: str, rows: list[Row]) -> str:
+    """A page that says in its head by what it was measured; older rows do not say."""
+    told = {
+        "commands": commands(rows),
+        "versions": sorted({row["version"] for row in rows if "version" in row}),
+        "networks": {
+            row["file"]: row["content_hash"]
+            for row in rows
+            if "content_hash" in row and "file" in row
+        },
+    }
+    if not told["commands"]:
+        return page
+    said = html.escape(json.dumps(told))
+    return page.replace("<head>", f'<head><meta name="description" content="{said}">', 1)
 
 
 def _write(path: Path, text: str) -> None:

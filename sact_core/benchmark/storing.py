@@ -6,6 +6,7 @@ import datetime
 from pathlib import Path
 from typing import Any
 
+from sact_core import __version__
 from sact_core.benchmark.machine import earlier_results, machine, results_path, software
 
 
@@ -33,11 +34,12 @@ def earlier(out: str, what: str) -> tuple[Path, dict[str, Any]]:
     return path, earlier_results(path, where)
 
 
-def signed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows that say what they were measured with, and when (UTC)."""
+def signed(rows: list[dict[str, Any]], command: str) -> list[dict[str, Any]]:
+    """Rows that say what they were measured with, when (UTC), and by which command."""
     signature = software()
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    return [{**row, "software": signature, "when": now} for row in rows]
+    by = {"version": __version__, "command": command}
+    return [{**row, "software": signature, "when": now, **by} for row in rows]
 
 
 def finish(path: Path, values: dict[str, Any], rows: list[dict[str, Any]]) -> None:

@@ -80,7 +80,7 @@ def run(args: argparse.Namespace, sides: list[str], say: Any = print) -> int:
 
     rows = targets_run.measure_tables(
         values["rows"], signature, tasks, ratios, sides, args.rounds, args.seconds, args.minutes,
-        keep, say,
+        keep, say, args.command,
     )  # fmt: skip
     values["calibration"] = {
         "seconds": targets_run.measure_calibration(), "software": signature,

@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
+from sact_core import __version__
 from sact_core.benchmark import infer
 from sact_core.benchmark.cases import CASES, Case
 from sact_core.benchmark.process import Process, SideError
@@ -116,6 +117,7 @@ def measure_tables(
     minutes: float,
     keep: Callable[[list[Row]], None],
     say: Callable[[str], None] = print,
+    command: str | None = None,
 ) -> list[Row]:
     """Measure what the next table lacks, as far as the minutes go.
 
@@ -135,6 +137,8 @@ def measure_tables(
         Gets all rows after each one.
     say : callable
         Told what goes on.
+    command : str, optional
+        That measures, which rows say.
 
     Returns
     -------
@@ -148,7 +152,9 @@ def measure_tables(
     def done(row: Row) -> None:
         now = datetime.datetime.now(datetime.UTC)
         nonlocal rows
-        rows = added(rows, {**row, "software": software, "when": now.isoformat(timespec="seconds")})
+        about = {"software": software, "when": now.isoformat(timespec="seconds")}
+        by = {} if command is None else {"version": __version__, "command": command}
+        rows = added(rows, {**row, **about, **by})
         keep(rows)
 
     for task, each in lacks:
