@@ -4,6 +4,7 @@
 
     python -m sact_core.ponder cat.jpg --checkpoint pretrained/NAME.h5 --out maps
     python -m sact_core.ponder *.jpg --checkpoint NAME.h5 --out maps --image-size 480
+    python -m sact_core.ponder photos/ --checkpoint NAME.h5 --out maps --resume
 
 Prints the predicted classes, the FLOPs of each block against those of the dense
 network and the units that positions ran. Writes into the folder, for each
@@ -15,6 +16,8 @@ image ``NAME``::
     NAME_overlay.png    the map over the image
     NAME_colorbar.png   its colours, in units
     NAME_maps.h5        all numbers, in the layout of sact_core.maps.file
+
+Of a folder all photographs are taken, those of its sub-folders into sub-folders.
 
 ``--target-flops SHARE`` runs all of them at the one tau at which they spend this
 share of dense together, in a network trained with ``--tau-range``.
@@ -33,8 +36,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
+import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +57,13 @@ from sact_core.config import FITS
 from sact_core.extras import need
 from sact_core.files import make_folder, require_writable
 from sact_core.maps.drawing import COLOUR_MAPS
+from sact_core.ponder_files import (
+    clear_unfinished,
+    is_done,
+    output_paths,
+    output_stems,
+    refuse_outputs,
+)
 from sact_core.processes import Processes
 from sact_core.shipped import that_halts
 from sact_core.texts import shown, told
@@ -64,11 +75,12 @@ if TYPE_CHECKING:
     from sact_core.preprocess import Seen
     from sact_core.result import Result
 
+Photographs = list[tuple[Path, Path]]
+
 SCALES = ("percentile", "units")
 LABELS = {"ponder_cost": "ponder cost, units", "num_units": "units run, units"}
 NAMED = 20  # photographs of a command, in what its files say of their origin
 OPACITY = 0.55  # of the map over the image
-ENDINGS = ("_im.png", "_ponder.png", "_overlay.png", "_colorbar.png", "_maps.h5")
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +103,11 @@ class Pondered:
 
 
 def ponder(
-    net: Net, path: str | Path, image_size: int | None = None, fit: str | None = None
+    net: Net,
+    path: str | Path,
+    image_size: int | None = None,
+    fit: str | None = None,
+    name: str | None = None,
 ) -> Pondered:
     """Read one photograph and run a network on it.
 
@@ -106,6 +122,8 @@ def ponder(
     fit : str, optional
         ``"crop"``, ``"square"`` or ``"keep"``. Left out, as the checkpoint says; but with an
         ``image_size`` the aspect is kept.
+    name : str, optional
+        What to call it; the file's name where left out.
 
     Raises
     ------
@@ -117,7 +135,7 @@ def ponder(
     from sact_core.data.images import read_image
 
     seen = net.see(read_image(path), image_size, fit or ("keep" if image_size else None))
-    return Pondered(shown(Path(path).name), seen, net.forward(seen.x))
+    return Pondered(name or shown(Path(path).name), seen, net.forward(seen.x))
 
 
 def describe(net: Net, pondered: Pondered) -> str:
@@ -196,7 +214,7 @@ def write_outputs(
     pondered : Pondered
         What it did.
     stem : Path
-        Beginning of the files' names; see `ENDINGS`.
+        Beginning of the files' names; see `sact_core.ponder_files`.
     provenance : dict
         What the files say of their origin; plain JSON values.
     colour_map : str
@@ -226,7 +244,7 @@ def write_outputs(
     values, pixels = pondered.result.map(metric)[0], pondered.seen.pixels
     between = between or limits(net, values, scale, metric)
     colours = drawing.colour(values, between, colour_map)
-    paths = [stem.with_name(stem.name + ending) for ending in ENDINGS]
+    paths = output_paths(stem)
     said = {**provenance, "image": pondered.name, "input_size": list(pondered.result.input_size)}
     said |= {"metric": metric, "colour_map": colour_map, "limits": [float(b) for b in between]}
     said["opacity"] = opacity
@@ -248,7 +266,9 @@ def build_parser() -> argparse.ArgumentParser:
         prog="python -m sact_core.ponder",
         description="See where a network spends its computation on photographs.",
     )
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="photographs")
+    parser.add_argument(
+        "images", nargs="+", metavar="IMAGE", help="photographs, or folders of them"
+    )
     add_network(parser)
     parser.add_argument("--out", metavar="DIR", help="folder; made if absent")
     parser.add_argument(
@@ -305,7 +325,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _ponder_all(args: argparse.Namespace, command: str) -> int:
     between = _between(args.limits)
-    stems = _check(args)
+    photos, stems = _check(args)
     net = open_network(args)
     if not net.config.halts:
         raise ValueError(
@@ -314,20 +334,22 @@ def _ponder_all(args: argparse.Namespace, command: str) -> int:
         )
     fit = args.fit or ("keep" if args.image_size else None)
     preprocessing = net.preprocessing_for(args.image_size, fit)
-    net = spend_target(net, args, lambda: _readable(args.images), fit)
+    net = spend_target(net, args, lambda: _readable(photos), fit)
     provenance = _provenance(net, args, command)
     provenance |= {"image_size": preprocessing.image_size, "fit": preprocessing.fit}
     if args.out is not None:
         make_folder(args.out)
+        if args.resume:
+            clear_unfinished([stem for stem in stems if stem is not None])
     if args.html is None:
-        return _ponder_each(args, net, fit, stems, provenance, between, None)
+        return _ponder_each(args, net, fit, photos, stems, provenance, between, None)
     from sact_core.handout import Gathering
 
     require_writable(args.html)
     stretch = args.scale == "percentile"
     handout = Gathering(net, preprocessing, provenance, args.metric, stretch, between)
     try:
-        code = _ponder_each(args, net, fit, stems, provenance, between, handout)
+        code = _ponder_each(args, net, fit, photos, stems, provenance, between, handout)
     finally:  # what was done is kept, whatever stopped the rest
         if handout.scenes:
             handout.write(args.html, colour_map=args.colour_map, opacity=args.opacity)
@@ -342,8 +364,18 @@ def _ponder_all(args: argparse.Namespace, command: str) -> int:
     return code
 
 
-def _check(args: argparse.Namespace) -> list[Path | None]:
-    """Refuse flags that do not go together, and files that are there; give stems of outputs."""
+def _check(args: argparse.Namespace) -> tuple[Photographs, list[Path | None]]:
+    """Refuse flags that do not go together, and files that are there.
+
+    Returns
+    -------
+    list of (Path, Path)
+        The photographs, as `sact_core.data.folders.named_photographs` lists them.
+    list of Path
+        The stems of their outputs.
+    """
+    from sact_core.data.folders import named_photographs
+
     if args.out is None and args.html is None:
         raise ValueError("give --out DIR, --html FILE or both: where to write")
     if args.html is not None:
@@ -355,18 +387,39 @@ def _check(args: argparse.Namespace) -> list[Path | None]:
     if not 0 <= args.opacity <= 1:
         raise ValueError(f"--opacity {args.opacity:g} does not lie between 0 and 1")
     if args.out is None:
-        return [None] * len(args.images)
+        photos = named_photographs(args.images)
+        return photos, [None] * len(photos)
     need("plots", "ponder, which draws what it finds,", "matplotlib")
-    stems = output_stems(args.images, Path(args.out))
+    photos = _beside(named_photographs(args.images), args.images, Path(args.out))
+    stems = output_stems([name for _, name in photos], Path(args.out))
     if not args.resume:
-        _refuse_existing(stems, args.force)
-    return [*stems]
+        refuse_outputs(stems, args.force)
+    return photos, [*stems]
+
+
+def _beside(photos: Photographs, given: Sequence[str], out: Path) -> Photographs:
+    """Leave out what was drawn into a folder of the photographs' own before."""
+    real = os.path.realpath(out)
+    folders = [os.path.realpath(path) for path in given if os.path.isdir(path)]
+    if real in folders:
+        raise ValueError(
+            f"--out {shown(out)} is the folder of the photographs, in which the pictures would be "
+            f"taken for more of them: give another"
+        )
+    if not any(real.startswith(folder.rstrip(os.sep) + os.sep) for folder in folders):
+        return photos
+    within = real + os.sep
+    kept = [each for each in photos if not os.path.realpath(each[0]).startswith(within)]
+    if not kept:
+        raise ValueError(f"there are no photographs but those in --out {shown(out)}")
+    return kept
 
 
 def _ponder_each(
     args: argparse.Namespace,
     net: Net,
     fit: str | None,
+    photos: Photographs,
     stems: Sequence[Path | None],
     provenance: dict[str, Any],
     between: tuple[float, float] | None,
@@ -374,13 +427,16 @@ def _ponder_each(
 ) -> int:
     from sact_core.backends import NotFinite
 
-    num_failed = 0
-    for path, stem in zip(args.images, stems, strict=True):
-        if stem is not None and args.resume and _is_done(stem, provenance):
+    num_failed, made = 0, set[Path]()
+    for (path, name), stem in zip(photos, stems, strict=True):
+        if stem is not None and args.resume and is_done(stem, shown(name), provenance):
             continue
         try:
-            pondered = ponder(net, path, args.image_size, fit)
+            pondered = ponder(net, path, args.image_size, fit, shown(name))
             if stem is not None:
+                if stem.parent not in made:
+                    make_folder(stem.parent)
+                    made.add(stem.parent)
                 look = (args.colour_map, args.scale, args.metric, args.opacity, between)
                 write_outputs(net, pondered, stem, provenance, *look)
             if handout is not None:
@@ -392,8 +448,8 @@ def _ponder_each(
             num_failed += 1
             continue
         print(describe(net, pondered), flush=True)
-    if num_failed and len(args.images) > 1:
-        print(f"error: {num_failed} of {len(args.images)} images were left out", file=sys.stderr)
+    if num_failed and len(photos) > 1:
+        print(f"error: {num_failed} of {len(photos)} images were left out", file=sys.stderr)
     return 2 if num_failed else 0
 
 
@@ -406,28 +462,13 @@ def _between(ends: Sequence[float] | None) -> tuple[float, float] | None:
     return low, high
 
 
-def _readable(paths: Sequence[str]) -> Iterator[np.ndarray]:
+def _readable(photos: Photographs) -> Iterator[np.ndarray]:
     """Those photographs that can be read; what is wrong with the others is said later."""
     from sact_core.data.images import read_image
 
-    for path in paths:
+    for path, _ in photos:
         with contextlib.suppress(ValueError, OSError):
             yield read_image(path)
-
-
-def output_stems(images: Sequence[str], out: Path) -> list[Path]:
-    """Beginnings of the output files' names, told apart where photographs share a name."""
-    stems: dict[str, None] = {}
-    last: dict[str, int] = {}  # of each name, so that many of one name take no time
-    for image in images:
-        name = Path(image).stem
-        stem, i = name, last.get(name, 1)
-        while stem in stems:
-            i += 1
-            stem = f"{name}_{i}"
-        last[name] = i
-        stems[stem] = None
-    return [out / stem for stem in stems]
 
 
 def _command(argv: Sequence[str], images: Sequence[str]) -> str:
@@ -436,37 +477,6 @@ def _command(argv: Sequence[str], images: Sequence[str]) -> str:
     words = [word for word in argv if word not in left_out and word != "--resume"]
     more = f" … ({len(images):,} photographs)" if left_out else ""
     return Processes().command("ponder", words) + more
-
-
-def _is_done(stem: Path, provenance: Mapping[str, Any]) -> bool:
-    """Whether a photograph's files are there, and were made as these would be.
-
-    Raises
-    ------
-    ValueError
-        If they were made otherwise.
-    """
-    from sact_core.maps.file import MapError, MapFile
-
-    paths = [stem.with_name(stem.name + ending) for ending in ENDINGS]
-    if not all(path.exists() for path in paths):
-        return False
-    try:
-        with MapFile(paths[-1]) as file:
-            found = file.provenance
-    except (MapError, OSError):
-        return False
-    if found != provenance:
-        raise ValueError(
-            f"{paths[-1]} was made by another command or network; give --force to replace it"
-        )
-    return True
-
-
-def _refuse_existing(stems: Sequence[Path], force: bool) -> None:
-    for stem in stems:
-        for ending in ENDINGS:
-            refuse_existing(stem.with_name(stem.name + ending), force)
 
 
 def _provenance(net: Net, args: argparse.Namespace, command: str) -> dict[str, Any]:

@@ -117,6 +117,27 @@ def test_a_colour_bar_shows_its_colours():
     drawing.colour_bar((2.0, 2.0), "viridis", "units")  # a map of one value
 
 
+def test_colour_bars_are_the_same_whatever_was_drawn_before():
+    limits = [(3.0, 18.0), (0.001, 0.0011), (-1.0, 9.5), (1e6, 2e6), (2.0, 2.0), (3.0, 18.0)]
+    comp = [drawing.colour_bar(ends, "magma", "units") for ends in limits]
+    np.testing.assert_array_equal(comp[0], comp[-1])
+    for ends, bar in zip(limits, comp, strict=True):
+        drawing._drawn.bars.clear()
+        np.testing.assert_array_equal(drawing.colour_bar(ends, "magma", "units"), bar)
+
+
+def test_what_a_picture_says_of_itself_is_read_again(tmp_path):
+    picture, said = np.zeros((4, 4, 3), np.uint8), {"image": "ä\udce9.png", "limits": [1.5, 2]}
+    drawing.write_picture(tmp_path / "a.png", picture, said)
+    assert drawing.about_picture(tmp_path / "a.png") == said
+    drawing.write_picture(tmp_path / "b.png", picture)
+    assert drawing.about_picture(tmp_path / "b.png") is None
+    data = (tmp_path / "a.png").read_bytes()
+    for cut in range(0, 90, 3):
+        (tmp_path / "c.png").write_bytes(data[:cut])
+        assert drawing.about_picture(tmp_path / "c.png") is None
+
+
 def test_thumbnails_keep_the_aspect(rng):
     picture = rng.integers(0, 256, (10, 20, 3), dtype=np.uint8)
     assert drawing.thumbnail(picture, 5).shape == (2, 5, 3)

@@ -48,7 +48,7 @@ LEVELS = [
     ["handout"],
     ["widget"],
     ["commands"],
-    ["calibrate", "export_onnx", "figure", "train"],
+    ["calibrate", "export_onnx", "figure", "ponder_files", "train"],
     ["(every other command)"],
     ["app"],
 ]

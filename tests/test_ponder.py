@@ -17,7 +17,8 @@ from sact_core.flops import dense_flops
 from sact_core.maps.file import MapFile
 from sact_core.parameters import init_params
 from sact_core.plans import build_plan
-from sact_core.ponder import ENDINGS, main, output_stems
+from sact_core.ponder import main
+from sact_core.ponder_files import ENDINGS, output_stems
 from tests.exits import exit_code
 from tests.networks import any_tau_checkpoint
 
@@ -167,8 +168,51 @@ def test_tau_of_a_network_that_takes_any(tmp_path, network, photo, capsys):
 
 
 def test_photographs_of_one_name_are_told_apart(tmp_path):
-    stems = output_stems(["a/cat.jpg", "b/cat.png", "cat_2.jpg", "c/cat.jpg"], tmp_path)
-    assert [stem.name for stem in stems] == ["cat", "cat_2", "cat_2_2", "cat_3"]
+    stems = output_stems(["cat.jpg", "cat.png", "cat_2.jpg", "cat.jpg", "b/cat.jpg"], tmp_path)
+    names = [str(stem.relative_to(tmp_path)) for stem in stems]
+    assert names == ["cat", "cat_2", "cat_2_2", "cat_3", "b/cat"]
+
+
+def test_a_folder_of_photographs(tmp_path, network, photo, rng, capsys):
+    """Sorted, each once, in sub-folders of their own; what systems leave behind is none."""
+    folder = tmp_path / "photos"
+    for name in ("b/2.png", "b/1.png", "a.png", ".b/3.png", "__MACOSX/b/4.png", "b/._1.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (9, 9, 3), np.uint8)).save(folder / name)
+    (folder / "b" / "notes.txt").write_text("none")
+    argv = ["--checkpoint", network, "--out", str(tmp_path / "out"), *BACKEND]
+    assert main([str(folder), photo, *argv]) == 0
+    told = [line for line in capsys.readouterr().out.splitlines() if "pixels" in line]
+    names = ["a.png", "b/1.png", "b/2.png", "photo.png"]
+    assert [line.partition(":")[0] for line in told] == names
+    written = sorted(p.relative_to(tmp_path / "out") for p in tmp_path.glob("out/**/*.*"))
+    assert list(map(str, written)) == sorted(
+        f"{stem}{ending}" for stem in ("a", "b/1", "b/2", "photo") for ending in ENDINGS
+    )
+    with MapFile(tmp_path / "out" / "b" / "1_maps.h5") as file:
+        assert file.name(0) == "b/1.png"
+    (tmp_path / "empty").mkdir()
+    assert "there are no photographs in" in fails(capsys, tmp_path / "empty", *argv)
+
+
+def test_pictures_are_not_taken_for_photographs(tmp_path, network, photo, capsys):
+    argv = [str(tmp_path), "--checkpoint", network, *BACKEND, "--out"]
+    assert main([*argv, str(tmp_path / "out")]) == 0
+    assert main([*argv, str(tmp_path / "out"), "--resume"]) == 0
+    assert len(list((tmp_path / "out").iterdir())) == len(ENDINGS)
+    assert "is the folder of the photographs" in fails(capsys, *argv, tmp_path)
+
+
+def test_photographs_that_were_added_are_not_taken_for_others(tmp_path, network, photo, capsys):
+    """Where two share a name, the next one's files have another's."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    pixels = Image.open(photo)
+    pixels.save(folder / "1.png")
+    argv = [folder, "--checkpoint", network, "--out", tmp_path / "out", *BACKEND]
+    assert main([str(arg) for arg in argv]) == 0
+    pixels.save(folder / "1.jpg")
+    assert "was made of 1.png, not of 1.jpg" in fails(capsys, *argv, "--resume")
 
 
 def fails(capsys, *argv):

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from sact_core import checkpoint as checkpoints
-from sact_core import export_maps, objects, ponder, saliency
+from sact_core import export_maps, objects, ponder, ponder_files, saliency
 from sact_core.config import NetworkConfig, Preprocessing
 from sact_core.data.records import DataError
 from sact_core.data.splits import evaluation_split, open_split, splits_of
@@ -154,7 +154,7 @@ def test_ponder(folder: Path, checkpoint: Path, capsys: pytest.CaptureFixture[st
     argv += ["--out", str(folder / "out"), "--backend", "reference"]
     assert ponder.main(argv) == 0
     assert capsys.readouterr().out.startswith("caf\\xe90.png: 16 x 16 pixels")
-    made = {f"{LATIN}0{ending}" for ending in ponder.ENDINGS}
+    made = {f"{LATIN}0{ending}" for ending in ponder_files.ENDINGS}
     assert {path.name for path in (folder / "out").iterdir()} == made
     with MapFile(folder / "out" / f"{LATIN}0_maps.h5") as file:
         assert file.root["names"][0] == b"caf\\xe90.png"

@@ -80,19 +80,45 @@ def files_in(folder: Path, endings: str | tuple[str, ...], deep: bool = True) ->
     return sorted(path for path in paths if path.name.lower().endswith(endings))
 
 
-def photographs(paths: Sequence[str | Path]) -> Source:
-    """Take photographs, and all photographs below folders.
+def named_photographs(paths: Sequence[str | Path]) -> list[tuple[Path, Path]]:
+    """List photographs, and all photographs below folders, with what they are called.
 
     Parameters
     ----------
     paths : sequence of str or Path
-        A file that is named is taken whatever its name.
+        A file that is named is taken whatever its name, and whether it is there or not.
+
+    Returns
+    -------
+    list of (Path, Path)
+        Each file, in the order of ``paths`` and sorted in a folder; and its own name, of those
+        of a folder their path in it.
+
+    Raises
+    ------
+    DataError
+        If there is none.
+    """
+    found: list[tuple[Path, Path]] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            others: list[Path] = []
+            found += [(p, p.relative_to(path)) for p in images_in(path, True, others)]
+            _say_left_out(path, others, "no photograph")
+        else:
+            found.append((path, Path(path.name)))
+    if not found:
+        raise DataError(f"there are no photographs in {', '.join(map(str, paths))}")
+    return found
+
+
+def photographs(paths: Sequence[str | Path]) -> Source:
+    """Take photographs, and all photographs below folders, as `named_photographs`.
 
     Returns
     -------
     Source
-        Without classes: every label is -1. Photographs are called by their file
-        names, those of a folder by their paths in it.
+        Without classes: every label is -1.
 
     Raises
     ------
@@ -101,17 +127,9 @@ def photographs(paths: Sequence[str | Path]) -> Source:
     OSError
         If a path does not exist.
     """
-    found: list[tuple[Path, int, str]] = []
     for path in map(Path, paths):
-        if path.is_dir():
-            others: list[Path] = []
-            found += [(p, -1, shown(p.relative_to(path))) for p in images_in(path, True, others)]
-            _say_left_out(path, others, "no photograph")
-        else:
-            path.stat()
-            found.append((path, -1, shown(path.name)))
-    if not found:
-        raise DataError(f"there are no photographs in {', '.join(map(str, paths))}")
+        path.stat()
+    found = [(path, -1, shown(name)) for path, name in named_photographs(paths)]
     listed = "\n".join(f"{path} {num_bytes(path)}" for path, *_ in found)
     digest = hashlib.sha256(os.fsencode(listed)).hexdigest()
     return Source("photographs", "all", (), FileRecords(found), digest)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import io
 import json
+import struct
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +18,14 @@ from typing import Any
 import numpy as np
 
 from sact_core.extras import need
-from sact_core.files import write_bytes
+from sact_core.files import require_ordinary, write_bytes
+from sact_core.untrusted_json import from_json
 
 COLOUR_MAPS = ("viridis", "cividis", "inferno", "magma", "plasma")
 MIN_SIDE = 256  # smaller pictures are enlarged
 STRIP_PIXELS = 1 << 18  # drawn at a time
 MAX_COMMENT = 65_000  # bytes of a comment in JPEG
+MAX_READ_COMMENT = 1 << 20  # bytes of a comment in PNG that is read again
 
 
 def colour(values: np.ndarray, limits: tuple[float, float], colour_map: str) -> np.ndarray:
@@ -187,6 +191,33 @@ def write_picture(
     write_bytes(path, out.getvalue())
 
 
+def about_picture(path: str | Path) -> dict[str, Any] | None:
+    """What a PNG file of `write_picture` says of itself; None where it says nothing.
+
+    Only its beginning is read, where the comment stands: a folder may hold many.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    require_ordinary(path)
+    with open(path, "rb") as file:
+        begin = file.read(41)  # signature, the chunk of sizes, the next one's length and name
+        if begin[:8] != b"\x89PNG\r\n\x1a\n" or begin[37:] != b"iTXt":
+            return None
+        (length,) = struct.unpack(">I", begin[33:37])
+        text = file.read(min(length, MAX_READ_COMMENT))
+    start = b"Comment" + bytes(5)  # not packed, in no language
+    if not text.startswith(start):
+        return None
+    try:
+        found = from_json(text[len(start) :])
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
 def colour_bar(limits: tuple[float, float], colour_map: str, label: str) -> np.ndarray:
     """Draw the legend of a map.
 
@@ -203,18 +234,36 @@ def colour_bar(limits: tuple[float, float], colour_map: str, label: str) -> np.n
     -------
     np.ndarray [shape=(h, w, 3), uint8]
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-    from matplotlib.figure import Figure
-
     low, high = limits if limits[1] > limits[0] else (limits[0] - 0.5, limits[0] + 0.5)
-    figure = Figure(figsize=(1.5, 4), dpi=100)
-    canvas: Any = FigureCanvasAgg(figure)  # whose methods are published without types
-    axes = figure.add_axes((0.1, 0.05, 0.2, 0.9))
-    figure.colorbar(ScalarMappable(Normalize(low, high), colour_map), cax=axes, label=label)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    bars: dict[tuple[str, str], _Bar] = vars(_drawn).setdefault("bars", {})
+    if (colour_map, label) not in bars:
+        bars[colour_map, label] = _Bar(colour_map, label)
+    return bars[colour_map, label].draw(low, high)
+
+
+class _Bar:
+    """A figure of a legend, whose values change: building it anew takes as long as drawing it."""
+
+    def __init__(self, colour_map: str, label: str) -> None:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.cm import ScalarMappable
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(1.5, 4), dpi=100)
+        self._canvas: Any = FigureCanvasAgg(figure)  # whose methods are published without types
+        self._colours = ScalarMappable(cmap=colour_map)
+        axes = figure.add_axes((0.1, 0.05, 0.2, 0.9))
+        figure.colorbar(self._colours, cax=axes, label=label)
+
+    def draw(self, low: float, high: float) -> np.ndarray:
+        from matplotlib.colors import Normalize
+
+        self._colours.set_norm(Normalize(low, high))
+        self._canvas.draw()
+        return np.asarray(self._canvas.buffer_rgba())[..., :3].copy()
+
+
+_drawn = threading.local()  # the app draws for several people at once
 
 
 def thumbnail(picture: np.ndarray, side: int) -> np.ndarray:
