@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import hashlib
 import http.server
 import io
 import json
@@ -12,6 +14,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+import time
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -27,7 +30,7 @@ from sact_core.data.splits import load_split, open_split
 from sact_core.data.tfds import download_command, ways_to_get
 from sact_core.data.tfrecord import make_example, parse_example
 from sact_core.prepare import __main__ as prepare
-from sact_core.prepare import fetch
+from sact_core.prepare import fetch, photographs
 from tests.conftest import ROOT, need_shared
 
 TFDS = 'python -c "import tensorflow_datasets as tfds; tfds.builder('
@@ -122,7 +125,8 @@ def test_cifar10(
     assert (code, out) == (
         0, f"{root}/cifar10/3.0.2: 10 classes, images: train 20, test 4\n"
     )  # fmt: skip
-    assert ("is not the published archive of cifar10: its SHA-256 is" in err) == (kind != "folder")
+    assert ("is not the published archive of cifar10: it has " in err) == (kind != "folder")
+    assert ("bytes, not 170,052,171 (https://www.cs.t" in err) == (kind != "folder")
     assert_split(root, "cifar10", "train", images[:20], labels[:20])
     assert_split(root, "cifar10", "test", images[20:], labels[20:])
     source = open_split("cifar10", "train[3:5]", root)
@@ -223,6 +227,54 @@ def test_what_is_cut_off_or_no_archive_is_one_sentence(
         error = refused(capsys, *argv)
         assert "is neither an archive" in error or "is no archive of cifar10" in error
     assert not list((tmp_path / "data").rglob("*.array_record*"))
+
+
+def test_archives_of_the_published_size_are_told_by_their_hash(
+    tmp_path: Path, rng: np.random.Generator, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    archive = tar(tmp_path / "a.tgz", cifar10(rng, 1)[0])
+    argv = ["cifar10", "--archive", archive, "--data-dir", tmp_path, "--force"]
+    data = archive.read_bytes()
+    about = dataclasses.replace(PUBLISHED["cifar10"], num_bytes=len(data))
+    monkeypatch.setitem(PUBLISHED, "cifar10", about)
+    digest = hashlib.sha256(data).hexdigest()
+    assert f"its SHA-256 is {digest}, not {about.sha256}" in run(capsys, *argv)[2]
+    monkeypatch.setitem(PUBLISHED, "cifar10", dataclasses.replace(about, sha256=digest))
+    assert run(capsys, *argv)[2] == ""
+
+
+@pytest.mark.parametrize("name", ["cifar10", "imagenette/160px-v2", "caltech101", "birds"])
+@pytest.mark.parametrize("begin", [b"", b"RIFF of a film", b"ustar" * 200])
+def test_gigabytes_of_something_else_are_refused_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, begin: bytes
+) -> None:
+    large = tmp_path / "film.avi"
+    large.write_bytes(begin)
+    os.truncate(large, 9 << 30)
+    began = time.process_time()
+    said = refused(capsys, name, "--archive", large, "--data-dir", tmp_path / "data")
+    assert time.process_time() - began < 2
+    if name != "birds":
+        assert "has 9,663,676,416 bytes, and the published archive of" in said
+    elif begin:
+        assert "is neither an archive" in said
+    else:
+        assert "holds no photographs" in said  # a tar archive may begin with nothing
+
+
+def test_another_archive_of_gigabytes_is_refused_at_its_first_class(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = tar(tmp_path / "a.tgz", {f"train/{c}/1.jpg": jpeg(1) for c in "abcdef"})
+    steps: list[int] = []
+    read = photographs._photographs
+    monkeypatch.setattr(
+        photographs, "_photographs", lambda a, s, _: read(a, s, lambda: steps.append(1))
+    )
+    argv = ["imagenette/160px-v2", "--archive", archive, "--data-dir", tmp_path]
+    assert "it has a class a; take https" in refused(capsys, *argv)
+    assert not steps
 
 
 @pytest.mark.parametrize("name", ["../../evil.bin", "/etc/data_batch_1.bin", "a/../../b.bin"])
@@ -540,7 +592,12 @@ def test_what_cannot_be_fetched_is_one_sentence(
     (tmp_path / "file").write_bytes(b"")
     argv = ["cifar10", "--archive", tmp_path, "--data-dir", tmp_path / "file"]
     assert f"{tmp_path / 'file'} is no folder: name another" in refused(capsys, *argv)
-    monkeypatch.setattr(fetch.shutil, "disk_usage", lambda _: (0, 0, 100))
+    monkeypatch.setitem(
+        PUBLISHED, "cifar10", dataclasses.replace(PUBLISHED["cifar10"], num_bytes=1000)
+    )
+    assert "and the published archive of cifar10 1,000: take" in said(f"{server}/large.tgz")
+    assert not list((tmp_path / "data" / "downloads").glob("large*"))
+    monkeypatch.undo()
     monkeypatch.setattr(fetch.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 100}))
     assert "for which no room is left" in said(f"{server}/a.tgz")
 

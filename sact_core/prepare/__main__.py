@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING
 
 from sact_core.commands import parse, progress, run
 from sact_core.data.published import PUBLISHED, Published, published
+from sact_core.data.records import DataError
 from sact_core.extras import need
 from sact_core.files import require_ordinary
 from sact_core.texts import shown
@@ -20,6 +21,8 @@ from sact_core.texts import shown
 if TYPE_CHECKING:
     from sact_core.prepare.writing import DataSet
 
+#: So many times the bytes of the published archive, packed again or not at all, at most.
+MOST_TIMES = 2
 _OWN_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
@@ -65,7 +68,7 @@ def _prepare(args: argparse.Namespace) -> None:
     folder = folder_of(about, root)
     if folder.exists() and not args.force:
         raise FileExistsError(f"{folder} exists; give --force to replace it")
-    archive = _archive(args.archive, root)
+    archive = _archive(args.archive, root, about)
     _compare(archive, about)
     root.mkdir(parents=True, exist_ok=True)
     clear_unfinished(about, root)
@@ -99,12 +102,15 @@ def _about(name: str) -> Published:
     )
 
 
-def _archive(given: str, root: Path) -> Path:
+def _archive(given: str, root: Path, about: Published) -> Path:
     from sact_core.prepare.fetch import fetch, is_url
 
     if is_url(given):
         return fetch(
-            given, root / "downloads", lambda total, there: progress(total, "bytes", there)
+            given,
+            root / "downloads",
+            lambda total, there: progress(total, "bytes", there),
+            lambda size: _refuse_size(given, size, about),
         )
     path = Path(given).expanduser()
     if not given or not path.exists():
@@ -113,18 +119,47 @@ def _archive(given: str, root: Path) -> Path:
     return path
 
 
-def _compare(archive: Path, about: Published) -> None:
-    """Warn where an archive is not the published one; its parts have checksums of their own."""
-    if not about.sha256 or not archive.is_file():
-        return
-    with open(archive, "rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != about.sha256:
-        print(
-            f"warning: {shown(archive)} is not the published archive of {about.name}: its SHA-256 "
-            f"is {found}, not {about.sha256} ({about.url})",
-            file=sys.stderr,
+def _refuse_size(archive: str | Path, size: int, about: Published) -> None:
+    """Refuse what cannot be a data set's archive, however packed, before it is gone through."""
+    if about.num_bytes and size > MOST_TIMES * about.num_bytes:
+        raise DataError(
+            f"{shown(archive)} has {size:,} bytes, and the published archive of {about.name} "
+            f"{about.num_bytes:,}: take {about.url}"
         )
+
+
+def _compare(archive: Path, about: Published) -> None:
+    """Refuse what is no archive of the data set by its size or beginning; warn of another one.
+
+    Only what has the published one's size is read for its hash; the parts of an archive have
+    checksums of their own.
+
+    Raises
+    ------
+    DataError
+        If it is far too large, or no archive.
+    """
+    from sact_core.prepare.archives import require_archive
+
+    if not archive.is_file():
+        return
+    size = archive.stat().st_size
+    _refuse_size(archive, size, about)
+    require_archive(archive)
+    if not about.sha256:
+        return
+    found, wanted = f"it has {size:,} bytes", f"{about.num_bytes:,}"
+    if size == about.num_bytes:
+        with open(archive, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest == about.sha256:
+            return
+        found, wanted = f"its SHA-256 is {digest}", about.sha256
+    print(
+        f"warning: {shown(archive)} is not the published archive of {about.name}: {found}, not "
+        f"{wanted} ({about.url})",
+        file=sys.stderr,
+    )
 
 
 def _read(about: Published, archive: Path, spool: IO[bytes]) -> DataSet:

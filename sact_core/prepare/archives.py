@@ -72,6 +72,23 @@ def members(path: Path) -> Iterator[Member]:
             yield Member(member.parts, functools.partial(_read, path, member.read))
 
 
+def require_archive(path: Path) -> None:
+    """Refuse a file that does not begin as an archive, nor end as one of zip, at once.
+
+    Raises
+    ------
+    DataError
+        If it is none, or its first header is damaged.
+    OSError
+        If it cannot be opened.
+    """
+    with open(path, "rb") as file, _told(path):
+        if not zipfile.is_zipfile(file):
+            file.seek(0)
+            with tarfile.open(fileobj=file, mode="r|*"):
+                pass
+
+
 def _read(path: Path, read: Callable[[], bytes]) -> bytes:
     with _told(path):
         return read()

@@ -26,7 +26,12 @@ def is_url(text: str) -> bool:
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text) is not None
 
 
-def fetch(url: str, folder: Path, shows: Callable[[int | None, int], Any]) -> Path:
+def fetch(
+    url: str,
+    folder: Path,
+    shows: Callable[[int | None, int], Any],
+    check: Callable[[int], object] = lambda _: None,
+) -> Path:
     """Fetch a file into a folder, unless it is there.
 
     Parameters
@@ -38,6 +43,9 @@ def fetch(url: str, folder: Path, shows: Callable[[int | None, int], Any]) -> Pa
     shows : callable
         Makes a progress bar of the bytes in all, where they are known, and those that are
         there.
+    check : callable
+        Told the bytes in all, where they are known, before they are fetched; raises an error
+        where they are not wanted.
 
     Raises
     ------
@@ -58,7 +66,7 @@ def fetch(url: str, folder: Path, shows: Callable[[int | None, int], Any]) -> Pa
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = folder / (name + _UNFINISHED)
     try:
-        _download(url, unfinished, shows)
+        _download(url, unfinished, shows, check)
     except urllib.error.HTTPError as error:
         raise DataError(
             f"{shown(url)} cannot be fetched: the server says {error.code} {shown(error.reason)}"
@@ -73,7 +81,12 @@ def fetch(url: str, folder: Path, shows: Callable[[int | None, int], Any]) -> Pa
     return target
 
 
-def _download(url: str, path: Path, shows: Callable[[int | None, int], Any]) -> None:
+def _download(
+    url: str,
+    path: Path,
+    shows: Callable[[int | None, int], Any],
+    check: Callable[[int], object],
+) -> None:
     there = path.stat().st_size if path.is_file() else 0
     request = urllib.request.Request(url, headers={"User-Agent": "sact-explorer"})
     if there:
@@ -84,12 +97,14 @@ def _download(url: str, path: Path, shows: Callable[[int | None, int], Any]) -> 
         if error.code != 416 or not there:  # the server has no more, or another file
             raise
         path.unlink()
-        return _download(url, path, shows)
+        return _download(url, path, shows, check)
     with answer:
         if answer.status != 206:
             there = 0
         length = answer.headers.get("Content-Length", "")
         total = there + int(length) if length.isdigit() else None
+        if total is not None:
+            check(total)
         if total is not None and total - there > shutil.disk_usage(path.parent).free:
             raise DataError(f"{shown(url)} has {total / 2**20:,.0f} MiB, for which no room is left")
         with open(path, "ab" if there else "wb") as file, shows(total, there) as bar:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
@@ -67,7 +67,12 @@ def read_photographs(
     OSError
         If it cannot be opened, or the disk is full.
     """
-    found = list(_photographs(archive, spool, step))
+    names = _class_names(about)
+    found = []
+    for each in _photographs(archive, spool, step):
+        if each.split:  # at the first one: an archive may have gigabytes
+            _require_class(each, names, about, archive)
+        found.append(each)
     if about.name == "caltech101":
         found = _caltech(found)
     if any(each.split for each in found):
@@ -80,12 +85,9 @@ def read_photographs(
             f"folders, such as cat/1.jpg or train/cat/1.jpg"
         )
     found.sort(key=lambda each: each.drawn)
-    names = _class_names(about) or tuple(sorted({each.category for each in found}))
-    if others := sorted({each.category for each in found} - set(names)):
-        raise DataError(
-            f"{shown(archive)} is no archive of {about.name}: it has a class {others[0]}; take "
-            f"{about.url}"
-        )
+    names = names or tuple(sorted({each.category for each in found}))
+    for each in found:
+        _require_class(each, names, about, archive)
     numbers = {name: i for i, name in enumerate(names)}
     texts = () if about.name.startswith("imagenette/") else ("image/file_name",)
 
@@ -99,6 +101,16 @@ def read_photographs(
     order = [split for split in ("train", "validation", "test") if split in counts]
     counts_in_order = {split: counts[split] for split in order}
     return DataSet(about, {"label": names}, texts, (-1, -1, 3), counts_in_order, examples)
+
+
+def _require_class(
+    each: _Photograph, names: Sequence[str], about: Published, archive: Path
+) -> None:
+    if names and each.category not in names:
+        raise DataError(
+            f"{shown(archive)} is no archive of {about.name}: it has a class {each.category}; take "
+            f"{about.url}"
+        )
 
 
 def _class_names(about: Published) -> tuple[str, ...]:
