@@ -158,6 +158,8 @@ def _warm(kind: Kind, here: Path) -> None:
         os.chdir(here)
         with contextlib.suppress(BaseException):
             kind.make(generator(0, "warm", number), here).run()
+    gc.collect()
+    gc.freeze()  # what is imported by now is not gone through again after every input
 
 
 def _say(answers: Any, values: dict[str, Any]) -> None:
