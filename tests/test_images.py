@@ -417,6 +417,14 @@ def test_a_missing_file_or_a_folder(tmp_path):
         (b"\xff\xd8\xff\xe0 not a jpeg", "is no image"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is no image"),
         (b"\0\0\0\x18ftypheic\0\0\0\0", "is a HEIC photograph; save it as JPEG first"),
+        (b"\0\0\0\x18ftypheix\0\0\0\0", "is a HEIC photograph; save it as JPEG first"),
+        (b"\0\0\0\x18ftyphevx\0\0\0\0", "is a HEIC photograph; save it as JPEG first"),
+        (b"\xff\x0a\xfa\x7f\x01", "is a JPEG XL photograph; save it as JPEG first"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "is a JPEG XL photograph; save it as JPEG first"),
+        (b"\0\0\0\x18ftypcrx \0\0\0\1", "is a raw photograph of a camera; save it as JPEG"),
+        (b"FUJIFILMCCD-RAW 0201", "is a raw photograph of a camera; save it as JPEG first"),
+        (b"8BPS\0\1", "is a Photoshop document; save it as JPEG first"),
+        (b"%PDF-1.7\n", "is a PDF document; save it as JPEG first"),
     ],
 )
 def test_fake_files(data, message):

@@ -187,6 +187,30 @@ def test_a_format_that_nobody_knows(folder: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("version", ["1.0.2", "3.0.1", "3.1.0", "4.0.0"])
+def test_a_version_that_tfds_does_not_prepare_today(tmp_path: Path, version: str) -> None:
+    ref = need_shared("cases") / "tfds_tfrecord" / "cifar10" / "3.0.2"
+    for each in ("0.9.0", version):
+        shutil.copytree(ref, tmp_path / "cifar10" / each)
+        about = json.loads((ref / "dataset_info.json").read_text()) | {"version": each}
+        (tmp_path / "cifar10" / each / "dataset_info.json").write_text(json.dumps(about))
+    found = open_split("cifar10", "test", tmp_path)
+    assert len(found) == 20
+    assert [name for *_, name in found.read([0])] == ["test_00016"]
+    with pytest.raises(DataError, match=r"'cifar10:2.0.0' is not in"):
+        open_split("cifar10:2.0.0", "test", tmp_path)
+
+
+def test_a_description_that_does_not_count(folder: Path) -> None:
+    file = folder / "dataset_info.json"
+    values = json.loads(file.read_text())
+    for split in values["splits"]:
+        total = sum(map(int, split.pop("shardLengths")))
+        split |= {"numShards": "1", "statistics": {"numExamples": str(total)}}
+    file.write_text(json.dumps(values))
+    assert "does not say how many images its files hold" in said(folder)
+
+
 def test_a_missing_shard(folder: Path) -> None:
     file = shard(folder, 1)
     file.unlink()

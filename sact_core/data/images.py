@@ -44,6 +44,15 @@ _BEGINNINGS = re.compile(
     re.DOTALL,
 )
 
+#: What photographs that Pillow does not open are, and how they begin.
+_OTHERS = (
+    ("HEIC photograph", rb"....ftyp(hei[cxms]|hev[cxms]|mif1|msf1)"),
+    ("JPEG XL photograph", rb"\xff\x0a|\0\0\0\x0cJXL "),
+    ("raw photograph of a camera", rb"....ftypcrx |FUJIFILMCCD-RAW|IIRO|IIU\0|\0MRM"),
+    ("Photoshop document", rb"8BPS"),
+    ("PDF document", rb"%PDF-"),
+)
+
 #: Decoded at most. JPEG files of more, to so many, are decoded smaller, as they allow.
 MAX_PIXELS = 50_000_000
 MAX_JPEG_PIXELS = 250_000_000
@@ -231,15 +240,9 @@ def _open_at_once(path: str, flags: int) -> int:
 
 
 def _foreign(data: bytes) -> str:
-    if data[4:8] == b"ftyp" and data[8:12] in (
-        b"heic",
-        b"heix",
-        b"mif1",
-        b"msf1",
-        b"heim",
-        b"hevc",
-    ):
-        return "is a HEIC photograph; save it as JPEG first"
+    for what, begins in _OTHERS:
+        if re.match(begins, data, re.DOTALL):
+            return f"is a {what}; save it as JPEG first"
     return (
         "is no image, or none that can be read: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, JPEG 2000 "
         "and PPM can"

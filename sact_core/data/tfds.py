@@ -57,6 +57,11 @@ def open_tfds(name: str, split: str, data_dir: str | Path | None) -> Source:
         parts = builder.info.splits[split].file_instructions
     except (ValueError, AssertionError, KeyError) as error:
         raise DataError(f"cannot open split {split!r} of {name!r}: {_reason(error)}") from None
+    if not parts and not builder.info.splits[split.partition("[")[0]].num_examples:
+        raise DataError(
+            f"{builder.data_dir} does not say how many images its files hold, as early versions of "
+            f"TFDS did not: prepare it anew with {get}"
+        )
     encoded = isinstance(features["image"], tfds.features.Image)
     kind = builder.info.file_format.value
     if kind == "array_record":
@@ -223,7 +228,10 @@ def _prepared(name: str, data_dir: str | Path | None) -> tuple[Any, Any, str]:
         raise absent
     builder = _builder(name, root, absent, get)
     if not Path(builder.data_dir).is_dir():
-        raise absent
+        there = _other_version(name, Path(builder.data_dir).parent, root)
+        if there is None:
+            raise absent
+        builder = _builder(there, root, absent, get)
     if not builder.info.splits:
         raise DataError(f"{builder.data_dir} has no dataset_info.json: prepare it anew with {get}")
     return tfds, builder, get
@@ -245,6 +253,20 @@ def _builder(name: str, root: Path, absent: DataError, get: str) -> Any:
         if isinstance(error, AssertionError | FileNotFoundError | NotImplementedError | lacking):
             raise absent from None
         raise DataError(f"cannot open data set {name!r} in {root}: {_reason(error)}") from None
+
+
+def _other_version(name: str, folder: Path, root: Path) -> str | None:
+    """Name the newest version in a data set's folder; None where there is none, or one was named.
+
+    TFDS itself looks for that version alone which it would prepare today.
+    """
+    if ":" in name or not folder.is_dir():
+        return None
+    named = (re.fullmatch(r"(\d+)\.(\d+)\.(\d+)", path.name) for path in folder.iterdir())
+    found = sorted(tuple(map(int, version.groups())) for version in named if version is not None)
+    if not found:
+        return None
+    return f"{folder.relative_to(root).as_posix()}:{'.'.join(map(str, found[-1]))}"
 
 
 def _absence(name: str, root: Path) -> str:
