@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba import extending, types
 
 from sact_core.backends import jit
@@ -35,6 +35,8 @@ from sact_core.backends.simd import (
 #: Below it a float32 is subnormal; and so is a sum that was below the other one before it
 #: was rounded.
 SMALLEST, SMALLEST_SUM = 2.0**-126, 2.0**-126 - 2.0**-151
+
+binding.initialize_native_asmparser()  # for `add_products_of_word`
 
 _DOUBLES = ir.VectorType(ir.DoubleType(), LANES)
 
@@ -91,6 +93,22 @@ def add_products(emit: Emitter, a: Any, b: Any, total: Any) -> Any:
         exact = builder.fadd(builder.fpext(total, _DOUBLES), product)
         total = _or_zero(emit, builder.fptrunc(exact, VECTOR), exact, SMALLEST_SUM)
     return total
+
+
+def add_products_of_word(emit: Emitter, pointer: Any, index: Any, b: Any, total: Any) -> Any:
+    """As `add_products`, where ``a`` is one word that lies at an element, 16 times the same.
+
+    The processor spreads it as it multiplies, where LLVM knows a separate instruction only:
+    with one product for every word that is read, this takes two thirds of the time.
+    """
+    if not is_native():
+        return add_products(emit, spread_word(emit, pointer, index), b, total)
+    builder = emit.builder
+    place = builder.gep(pointer, [index])
+    kind = ir.FunctionType(VECTOR, [VECTOR, WORDS, place.type])
+    # That it reads memory has to be said, lest it be moved past what writes it.
+    code, about = "vdpbf16ps ($3){1to16}, $2, $0", "=v,0,v,r,~{memory}"
+    return builder.asm(kind, code, about, [total, b, place], False)
 
 
 def store_narrowed(emit: Emitter, x: Any, pointer: Any, index: Any) -> None:

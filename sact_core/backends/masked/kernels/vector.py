@@ -82,7 +82,9 @@ def _products(
     new = []
     for r, start in enumerate(starts):
         sums_of_row = running[r * vectors : (r + 1) * vectors]
-        if together > 1:
+        if together == 2 and vectors == 1:
+            add = partial(bfloat16.add_products_of_word, emit, start, k)
+        elif together > 1:
             value = bfloat16.spread_word(emit, start, k)
             add = partial((bfloat16 if together == 2 else int8).add_products, emit, value)
         else:
