@@ -742,8 +742,9 @@ def work_on_marks(vectors, marks, source, target, spare, every, around, kept, le
     num_around = places.list_marked(vectors, marks, target, around, left, height, width)
     num_all = places.list_all(every, left, height, width, 1, height, width)
     places.list_all(kept, left, height, width, 1, height, width)
+    num_marked = places.num_marked(marks[source:], height, width)
     num_kept = places.keep_marked(kept, left, num_all, marks[source:])
-    return num_around, num_all, num_kept
+    return num_around, num_all, num_kept, num_marked
 
 
 def engine_marks(vectors: bool):
@@ -760,10 +761,11 @@ def engine_marks(vectors: bool):
             for name in ("every", "around", "kept")
         }
         left = lists["every"].at("all")
-        counts = work_on_marks(
+        *counts, num_marked = work_on_marks(
             vectors, marks.all, marks.at("source"), marks.at("target"), marks.at("spare"),
             *(each.all for each in lists.values()), left, height, width,
         )  # fmt: skip
+        assert num_marked == active.sum()
         marks.assert_untouched("target", "spare")
         for each in lists.values():
             each.assert_untouched("all")
@@ -1225,7 +1227,7 @@ TABLE: dict[str, Operation] = {
             {"size": (17, 30)},
         ],
         EXACT,
-        kernels="grow list_marked list_all keep_marked fill_tile either_mark list_marks",
+        kernels="grow list_marked list_all num_marked keep_marked fill_tile either_mark list_marks",
     ),
     "growing": Operation(
         lambda rng, halo, size: {"active": draw_active(rng, *size, "some"), "halo": halo},

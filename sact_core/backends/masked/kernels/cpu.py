@@ -68,6 +68,10 @@ if INTERPRETED:
     def stay_apart() -> None:
         """Keep a function out of its callers."""
 
+    def at_once(index: Any) -> Any:
+        """An index of which it is known that it counts from the start."""
+        return index
+
 else:
 
     @intrinsic
@@ -82,3 +86,16 @@ else:
             return context.get_dummy_value()
 
         return types.void(), codegen
+
+    @intrinsic
+    def at_once(typing, index):
+        """An index of which it is known that it counts from the start.
+
+        Numba looks at every other one whether it counts from the end. In a loop over
+        places that does little else, this takes half of the time.
+        """
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return args[0]
+
+        return types.uint64(types.int64), codegen

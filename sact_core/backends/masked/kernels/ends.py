@@ -15,6 +15,7 @@ from sact_core.backends.masked.kernels.cpu import (
     THREE,
     UNIT_SLOPE,
     ZERO,
+    at_once,
     kernel,
 )
 
@@ -30,7 +31,7 @@ def load_image(work, image):
         start = net[at.IMAGE_AT] + (y + border) * row + border * 3
         for x in range(width):
             for c in range(3):
-                work.floats[start + x * 3 + c] = work.images[image, y, x, c]
+                work.floats[at_once(start + x * 3 + c)] = work.images[image, y, x, c]
 
 
 @kernel
@@ -156,16 +157,16 @@ def fill_border(array, start, height, width, channels, border, value):
     row = (width + 2 * border) * channels
     side = border * channels
     for i in range(border * row):
-        array[start + i] = value
-        array[start + (height + border) * row + i] = value
+        array[at_once(start + i)] = value
+        array[at_once(start + (height + border) * row + i)] = value
     for y in range(border, height + border):
         for i in range(side):
-            array[start + y * row + i] = value
-            array[start + (y + 1) * row - side + i] = value
+            array[at_once(start + y * row + i)] = value
+            array[at_once(start + (y + 1) * row - side + i)] = value
 
 
 @kernel
 def fill(array, start, count, value):
     """Set ``count`` elements to one value."""
     for i in range(start, start + count):
-        array[i] = value
+        array[at_once(i)] = value

@@ -6,7 +6,15 @@ import numpy as np
 
 from sact_core.backends.masked.kernels import layout as at
 from sact_core.backends.masked.kernels import plain, vector
-from sact_core.backends.masked.kernels.cpu import MARK, NO_MARK, NOTHING, ZERO, entry, kernel
+from sact_core.backends.masked.kernels.cpu import (
+    MARK,
+    NO_MARK,
+    NOTHING,
+    ZERO,
+    at_once,
+    entry,
+    kernel,
+)
 from sact_core.halting import MAX_LOGIT
 
 LARGEST, NO_NUMBER = np.float32(MAX_LOGIT), np.float32(np.nan)
@@ -87,26 +95,26 @@ def halt_listed(work, u, image, first, rows):
         else:
             plain.sigmoid_rows(rows, scratch, ZERO)
     for i in range(rows):
-        place = np.int64(places[list_at + i])
+        place = np.int64(places[at_once(list_at + i)])
         y = (place * inverse) >> 40
         position = before + (y - 1) * width + place - y * row - 1
-        left = floats[left_at + place]
+        left = floats[at_once(left_at + place)]
         weight, goes_on = left, NO_MARK
         if halts:
-            proba = scratch[i]
-            total = floats[cumsum_at + place] + proba
-            floats[cumsum_at + place] = total
-            results[proba_at + position * (units - 1)] = proba
+            proba = scratch[at_once(i)]
+            total = floats[at_once(cumsum_at + place)] + proba
+            floats[at_once(cumsum_at + place)] = total
+            results[at_once(proba_at + position * (units - 1))] = proba
             # Chosen, not branched to: who goes on is hard to foretell.
             on = not total >= threshold  # a sum with NaN reaches no threshold and goes on
             goes_on = MARK if on else NO_MARK
             weight = proba if on else left
             left -= proba if on else NOTHING
-            floats[left_at + place] = left
-        results[distribution_at + position * units] = weight
-        num_units[num_units_at + position] = index + 1
-        results[remainder_at + position] = left
-        marks[place] = goes_on
+            floats[at_once(left_at + place)] = left
+        results[at_once(distribution_at + position * units)] = weight
+        num_units[at_once(num_units_at + position)] = index + 1
+        results[at_once(remainder_at + position)] = left
+        marks[at_once(place)] = goes_on
 
 
 @kernel
@@ -119,14 +127,18 @@ def read_logits(work, u, first, rows):
     above, below = -16 * row, 16 * row
     if work.units[u, at.U_LOCAL_TAPS] == 1:
         for i in range(rows):
-            scratch[i] = floats[local_at + 16 * np.int64(places[list_at + i])] + everywhere
+            z = local_at + 16 * np.int64(places[at_once(list_at + i)])
+            scratch[at_once(i)] = floats[at_once(z)] + everywhere
         return
     for i in range(rows):
-        z = local_at + 16 * np.int64(places[list_at + i])
-        logit = floats[z + above - 16] + floats[z + above + 1] + floats[z + above + 18]
-        logit += floats[z - 13] + floats[z + 4] + floats[z + 21]
-        logit += floats[z + below - 10] + floats[z + below + 7] + floats[z + below + 24]
-        scratch[i] = logit + everywhere
+        z = local_at + 16 * np.int64(places[at_once(list_at + i)])
+        logit = floats[at_once(z + above - 16)] + floats[at_once(z + above + 1)]
+        logit += floats[at_once(z + above + 18)]
+        beside = floats[at_once(z - 13)] + floats[at_once(z + 4)]
+        logit += beside + floats[at_once(z + 21)]
+        beneath = floats[at_once(z + below - 10)] + floats[at_once(z + below + 7)]
+        logit += beneath + floats[at_once(z + below + 24)]
+        scratch[at_once(i)] = logit + everywhere
 
 
 @kernel
@@ -168,7 +180,7 @@ def global_halting(work, u, image):
     for c in range(channels):
         total = np.float64(0) if unit[at.U_INDEX] == 0 else work.totals[c]
         for chunk in range(chunks):
-            total += work.floats[work.net[at.SUMS_AT] + chunk * channels + c]
+            total += work.floats[at_once(work.net[at.SUMS_AT] + chunk * channels + c)]
         work.totals[c] = total
         mean = np.float32(total / size)
         value = mean * work.weights[norm + c] + work.weights[norm + channels + c]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from sact_core.backends.masked.kernels import plain, vector
-from sact_core.backends.masked.kernels.cpu import ONE, TILE_ROWS, kernel
+from sact_core.backends.masked.kernels.cpu import ONE, TILE_ROWS, at_once, kernel
 
 
 @kernel
@@ -14,7 +16,7 @@ def list_all(places, at, height, width, stride, out_height, out_width):
     for y in range(out_height):
         first = (stride * y + 1) * row + 1
         for x in range(out_width):
-            places[at + count] = first + stride * x
+            places[at_once(at + count)] = first + stride * x
             count += 1
     return fill_tile(places, at, count)
 
@@ -24,10 +26,19 @@ def mark_all(marks, height, width):
     """Mark the inside of a padded map, and clear its border."""
     row = width + 2
     for i in range((height + 2) * row):
-        marks[i] = 0
+        marks[at_once(i)] = 0
     for y in range(1, height + 1):
         for x in range(1, width + 1):
-            marks[y * row + x] = 1
+            marks[at_once(y * row + x)] = 1
+
+
+@kernel
+def num_marked(marks, height, width):
+    """Count the marked places of a padded map."""
+    total = 0
+    for i in range((height + 2) * (width + 2)):
+        total += int(marks[at_once(i)])  # a byte would overflow in plain Python
+    return total
 
 
 @kernel
@@ -35,9 +46,9 @@ def keep_marked(places, at, count, marks):
     """Drop the places that are no longer marked; give how many are left."""
     kept = 0
     for i in range(count):
-        place = places[at + i]
-        places[at + kept] = place
-        kept += int(marks[place])  # a byte would overflow in plain Python
+        place = np.int64(places[at_once(at + i)])
+        places[at_once(at + kept)] = place
+        kept += int(marks[at_once(place)])
     return fill_tile(places, at, kept)
 
 
@@ -79,5 +90,5 @@ def fill_tile(places, at, count):
     """Pad a list to whole tiles with a place that exists; give its length."""
     last = places[at + count - 1] if count else places[at]
     for i in range(count, count + TILE_ROWS):
-        places[at + i] = last
+        places[at_once(at + i)] = last
     return count

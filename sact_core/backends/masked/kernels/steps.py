@@ -167,9 +167,13 @@ def close_unit(work, u, image):
     net, state, unit = work.net, work.state, work.units[u]
     active = at.S_COUNT + at.ACTIVE
     if net[at.KIND] == at.SACT and state[active] > 0:
-        before = state[active]
-        state[active] = places.keep_marked(work.places, net[at.ACTIVE_LIST], before, work.marks)
-        state[at.S_CHANGED] = state[active] < before
+        block = work.blocks[unit[at.U_BLOCK]]
+        before, left = state[active], ZERO  # after the last unit everybody has halted
+        if unit[at.U_HALTS]:
+            left = places.num_marked(work.marks, block[at.B_HEIGHT], block[at.B_WIDTH])
+        if 0 < left < before:
+            places.keep_marked(work.places, net[at.ACTIVE_LIST], before, work.marks)
+        state[active], state[at.S_CHANGED] = left, left < before
     elif net[at.KIND] == at.ACT and state[at.S_GOES_ON] == 0:
         state[active] = 0
     if unit[at.U_INDEX] == work.blocks[unit[at.U_BLOCK], at.B_UNITS] - 1 and net[at.KEEP_OUTPUTS]:
