@@ -153,7 +153,10 @@ class _Room:
         self.sizes: Sizes = lay_out(plan, packed, size)
         small = 4 * self.sizes.floats <= OWN_IMAGE_BYTES
         self.own_images = small or threads == 1
-        self.scratch = [aligned(self.sizes.scratch, np.float32) for _ in range(threads)]
+        scratch = [aligned(self.sizes.scratch, np.float32) for _ in range(threads)]
+        self.scratch: list[dict[str, Any]] = [
+            {"scratch": each, "narrow_scratch": narrow_of(each, self.kind)} for each in scratch
+        ]
         units = len(plan.units)
         self.shared = self._team(units) if threads > 1 else None
         self.own = [self._team(units) for _ in range(threads)] if self.own_images else []
@@ -211,16 +214,15 @@ def _run(
         each["seconds"][:] = 0
 
     def task(thread: int) -> Callable[[], None]:
-        scratch: dict[str, Any] = {
-            "scratch": room.scratch[thread],
-            "narrow_scratch": narrow_of(room.scratch[thread], room.kind),
-        }
+        scratch = room.scratch[thread]
         own = room.own[thread] if room.own else room.shared
         shared = room.shared if room.shared is not None else own
         assert own is not None
         assert shared is not None
         alone = at.Work(**common, **own, **scratch, threads=1, me=thread)
-        joint = at.Work(**common, **shared, **scratch, threads=threads, me=thread)
+        joint = alone
+        if threads > 1:
+            joint = at.Work(**common, **shared, **scratch, threads=threads, me=thread)
         records = np.zeros((1, phases * (team.CLAIMED + team.LINE)), np.int64)
         return lambda: run_batch(alone, joint, queue, records, together, num_alone, n)
 

@@ -94,7 +94,7 @@ def read_results(
 def _halting_fields(
     outputs: Outputs, facts: np.ndarray, places: tuple[int, ...], units: int
 ) -> dict[str, np.ndarray]:
-    total = int(np.prod(places))
+    total = math.prod(places)
 
     def cut(name: str, begin: int, columns: int) -> np.ndarray:
         return outputs.arrays[name][begin : begin + total * columns]
