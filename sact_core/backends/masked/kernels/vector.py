@@ -199,8 +199,11 @@ def make_store_tile(num_rows: int, vectors: int) -> Callable[..., None]:
     return store_tile
 
 
-def make_add_tile(num_rows: int, vectors: int) -> Callable[..., None]:
+def make_add_tile(num_rows: int, vectors: int, far: bool = True) -> Callable[..., None]:
     """Make the kernel that adds a residual, ``r = products + bias``.
+
+    Where state and output are ``far``, in maps too large for the nearest caches, they are
+    asked for before the products.
 
     The state ``x`` grows by ``r``. Mode 0: that is all. Mode 1, the first unit of
     a block: the block's output becomes the new ``x``, and the column sums grow
@@ -224,7 +227,7 @@ def make_add_tile(num_rows: int, vectors: int) -> Callable[..., None]:
             _, rows = _row_starts(emit, num_rows, x0, x_stride, x_list, x_at)
             places, targets = _row_starts(emit, num_rows, y0, y_stride, y_list, y_at)
             shift = builder.sub(out0, y0)
-            for target in targets:
+            for target in targets if far else ():
                 for v in range(0, vectors * LANES, 16):  # a cache line holds 16 floats
                     place = builder.add(target, INT(v))
                     emit.prefetch(y, place)
@@ -524,4 +527,4 @@ store_half_wide = make_store_tile(HALF_ROWS, TILE_VECTORS)
 store_tile_narrow = make_store_tile(TILE_ROWS, 1)
 add_tile_wide = make_add_tile(TILE_ROWS, TILE_VECTORS)
 add_half_wide = make_add_tile(HALF_ROWS, TILE_VECTORS)
-add_tile_narrow = make_add_tile(TILE_ROWS, 1)
+add_tile_narrow = make_add_tile(TILE_ROWS, 1, far=False)
