@@ -20,7 +20,8 @@
 
 How much to blur and to mix is chosen on every other photograph of each
 category, and only the rest is scored; with ``--blur`` and ``--centre-weight``
-all are. Totals have intervals over photographs (percentile bootstrap). A photograph
+all are. Totals, and by how much maps are ahead of the centre on the same photographs, have
+intervals over photographs (percentile bootstrap). A photograph
 that cannot be used is left out, named and counted. ``--figure`` draws three of them:
 where people looked, the map, and both; ``--table`` writes the totals.
 
@@ -56,14 +57,15 @@ from sact_core.figure.saving import FIGURES
 from sact_core.files import make_folder, require_writable
 from sact_core.measures.cat2000 import Stimulus, read_stimulus, stimuli
 from sact_core.measures.gaze import auc_judd, blur
-from sact_core.measures.saliency import SCORES, Saliency, score, table
+from sact_core.measures.saliency import AHEAD, SCORES, Saliency, score, table
 from sact_core.processes import Processes
 from sact_core.tables import TABLES, write_table
 from sact_core.texts import shown
 
 if TYPE_CHECKING:
     from sact_core.backends import Net
-HEADER = ("network", "tau", *SCORES, "blur, centre", "photographs")
+_AHEAD = [name.replace("_", " ") for name in AHEAD]
+HEADER = ("network", "tau", *SCORES, *_AHEAD, "blur, centre", "photographs")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -219,7 +221,7 @@ def _rows(networks: Sequence[Priced], results: Sequence[Saliency]) -> list[list[
     rows = []
     for one, result in zip(networks, results, strict=True):
         found = result.intervals()
-        cells = [_cell(found[name]) for name in SCORES]
+        cells = [*(_cell(found[name]) for name in SCORES), *(_cell(found[n], "+") for n in AHEAD)]
         tau = one.record["tau"]
         rows.append(
             [
@@ -233,9 +235,11 @@ def _rows(networks: Sequence[Priced], results: Sequence[Saliency]) -> list[list[
     return rows
 
 
-def _cell(numbers: Sequence[float | None]) -> str:
-    value, low, high = (float("nan") if number is None else number for number in numbers)
-    return f"{value:.3f} ({low:.3f} to {high:.3f})" if np.isfinite(value) else "–"
+def _cell(numbers: Sequence[float | None], sign: str = "") -> str:
+    if None in numbers:
+        return "–"
+    value, low, high = (f"{number:{sign}.3f}" for number in numbers)
+    return f"{value} ({low} to {high})"
 
 
 def _readable(found: Sequence[Stimulus]) -> Iterator[np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -152,6 +153,10 @@ def test_the_command(folder, checkpoint, tmp_path, capsys):
     for name, (value, low, high) in found["intervals"].items():
         assert low <= value <= high
         assert name not in found["total"] or value == pytest.approx(found["total"][name])
+    for name in ("map", "blurred", "processed"):
+        value, low, high = found["intervals"][f"{name}_over_centre"]
+        assert value == pytest.approx(found["total"][name] - found["total"]["centre"])
+        assert f"  {name:<10}{value:+.4f} ({low:+.4f} to {high:+.4f})\n" in out
     assert list(found["categories"]) == ["Action", "Art", "Fractal"]
     written = sorted((tmp_path / "maps").rglob("*.png"))
     assert len(written) == 6
@@ -293,7 +298,9 @@ def test_several_prices_as_a_table_and_a_figure(folder, tmp_path, capsys):
     assert "tau 0.001: AUC-Judd on 3 photographs" in out
     assert "tau 0.1: AUC-Judd on 3 photographs" in out
     lines = (tmp_path / "it.md").read_text().splitlines()
+    assert "| people | map over centre | blurred over centre | processed over" in lines[0]
     assert lines[2].startswith("| ResNet-14 SACT | 0.001 |")
+    assert re.search(r"\| [+-]0\.\d{3} \([+-]0\.\d{3} to [+-]0\.\d{3}\) \|", lines[2])
     assert "--taus 0.001 0.1" in "".join(lines)
     assert '"image_size": 32, "fit": "keep"' in "".join(lines).replace("\\", "")
     with Image.open(tmp_path / "it.png") as drawn:

@@ -9,6 +9,7 @@ the grid that is tried, and which half is which, are ours.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -28,7 +29,7 @@ BLURS = (0.0, 0.01, 0.02, 0.04, 0.08)
 CENTRE_WEIGHTS = tuple(round(0.1 * i, 1) for i in range(11))
 SCORES = ("map", "centre", "blurred", "processed", "people")
 #: Differences of scores whose intervals are given too.
-AHEAD = {"map_over_centre": ("map", "centre"), "processed_over_centre": ("processed", "centre")}
+AHEAD = {f"{name}_over_centre": (name, "centre") for name in ("map", "blurred", "processed")}
 RESAMPLES = 1000
 
 
@@ -173,6 +174,10 @@ def table(result: Saliency) -> str:
     chosen = (
         f"chosen on {result.num_chosen_on:,} other photographs" if result.num_chosen_on else "given"
     )
+    lines.append("\nover the centre alone")
+    for name, (one, _) in AHEAD.items():
+        value, low, high = (math.nan if number is None else number for number in intervals[name])
+        lines.append(f"  {one:<10}{value:+.4f} ({low:+.4f} to {high:+.4f})")
     lines.append(
         f"\nblurred by {result.blur_alone:g} of the longer side; processed: blurred by "
         f"{result.blur:g}, {result.centre_weight:.0%} centre; {chosen}\npeople: one half of the "
