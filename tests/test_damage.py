@@ -181,10 +181,15 @@ class TestCommand:
         assert found["dearest"]["flops"] <= found["dense"]
         ratio = found["changed"]["flops_changed"] / found["changed"]["flops"]
         assert ratio == pytest.approx(found["changed"]["times_as_dear"], abs=0.02)
+        low, high = found["changed"]["times_as_dear_interval"]
+        assert low < found["changed"]["times_as_dear"] < high
+        assert high < found["changed"]["times_as_dear_at_most"]
         out = str(tmp_path / "it.svg")
         photo = ["--image", made["cat"], "--image-size", "24", "--out", out]
         assert command.main(["worst", *flags, *photo]) == 0
-        assert json.loads(capsys.readouterr().out)["image"] == "cat.png"
+        found = json.loads(capsys.readouterr().out)
+        assert found["image"] == "cat.png"
+        assert found["changed"]["times_as_dear_interval"] is None
         assert "of 255" in Path(out).read_text()
 
     @pytest.mark.parametrize(
@@ -197,7 +202,6 @@ class TestCommand:
             (["worst", "--image-size", "20"], "--image-size is of --image"),
             (["worst", "--out", "none/it.png"], "cannot write none/it.png: the folder none does"),
             (["kinds", "--out", "none/it.md"], "cannot write none/it.md: the folder none does"),
-            (["worst", "--image", "absent.jpg"], "there is no file absent.jpg"),
             (["worst", "--steps", "99999"], "--steps takes 10000 at most"),
         ],
     )
@@ -209,3 +213,23 @@ class TestCommand:
         err = capsys.readouterr().err
         assert said in err
         assert err.count("\n") == 1
+
+    @pytest.mark.parametrize(
+        ("argv", "said"),
+        [
+            ([], "there is no file absent.jpg"),
+            *(
+                ([flag, value], f"{flag} is of a data set, and --image looks at none")
+                for flag, value in (
+                    *(("--dataset", "cifar10"), ("--split", "test"), ("--num-examples", "2")),
+                    *(("--keep", "kept"), ("--images", "3")),
+                )
+            ),
+        ],
+    )
+    def test_one_photograph_takes_no_flags_of_a_data_set(
+        self, made: dict[str, str], argv: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        flags = ["worst", "--checkpoint", made["net"], "--image", "absent.jpg", *argv]
+        assert command.main(flags) == 2
+        assert capsys.readouterr().err == f"error: {said}\n"

@@ -41,6 +41,8 @@ from sact_core.texts import shown
 
 #: Images that are made dearer, and how many at a time.
 NUM_IMAGES, BATCH = 100, 50
+#: Flags that say nothing of one photograph.
+_OF_SPLIT = ("dataset", "split", "num_examples", "keep", "images")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -63,7 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     add = worst.add_argument
     add("--image", metavar="FILE", help="make this photograph dearer, and look at no data set")
     add("--image-size", type=int, metavar="N", help="longer side of --image in pixels")
-    add("--images", type=int, default=NUM_IMAGES, help=f"to make dearer (default: {NUM_IMAGES})")
+    add("--images", type=int, help=f"to make dearer (default: the first {NUM_IMAGES})")
     add("--bound", type=int, default=8, help="largest change of a value of 255 (default: 8)")
     add("--steps", type=int, default=40, help="of gradient ascent (default: 40)")
     return parser
@@ -127,6 +129,11 @@ def _worst(args: argparse.Namespace, command: str) -> None:
     from sact_core.damage.worst import sum_up
 
     at_least_one(args, "images", "steps")
+    of_split = [name for name in _OF_SPLIT if getattr(args, name) is not None]
+    if args.image is not None and of_split:
+        flag = of_split[0].replace("_", "-")
+        raise ValueError(f"--{flag} is of a data set, and --image looks at none")
+    args.images = args.images or NUM_IMAGES
     if not 1 <= args.bound <= 255:
         raise ValueError(f"--bound must be from 1 to 255, got {args.bound}")
     if args.steps > 10_000 or args.images > 100_000:
@@ -141,7 +148,7 @@ def _worst(args: argparse.Namespace, command: str) -> None:
         raise ValueError("images of different sizes are not made dearer together: give --image")
     before, after, risen = _made_dearer(one.net, dense, np.stack(pixels), args)
     record |= {"bound": args.bound, "steps": args.steps}
-    record["changed"] = sum_up(before.flops, after.flops, record["dense"])
+    record["changed"] = sum_up(before.flops, after.flops, record["dense"], args.seed)
     top = int((after.flops / before.flops).argmax())
     record["changed"]["dearest_index"] = chosen[top]
     about = {"title": "an image made dear", **_about([record], command)}
@@ -259,10 +266,13 @@ def _told(record: dict[str, Any]) -> str:
             f"than {record['percentile_99.9'] / 1e6:,.1f}",
         ]
     what = record.get("image", f"the first {changed['images']:,}")
+    ends = changed["times_as_dear_interval"]
+    times = f"{changed['times_as_dear']:.2f}"
+    times += "" if ends is None else f" ({ends[0]:.2f} to {ends[1]:.2f})"
     lines.append(
         f"changed by at most {record['bound']} of 255, {what}: {changed['flops'] / 1e6:,.1f} "
-        f"MFLOPs became {changed['flops_changed'] / 1e6:,.1f}, {changed['times_as_dear']:.2f} "
-        f"times as much, {changed['share_of_dense_changed']:.1%} of dense"
+        f"MFLOPs became {changed['flops_changed'] / 1e6:,.1f}, {times} times as much, "
+        f"{changed['share_of_dense_changed']:.1%} of dense"
     )
     if changed["images"] > 1:
         lines.append(

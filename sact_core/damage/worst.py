@@ -99,9 +99,16 @@ def dearer(
     return found
 
 
-def sum_up(before: np.ndarray, after: np.ndarray, dense: int) -> dict[str, Any]:
-    """Say what the change did to FLOPs [shape=(n,), int64] of each image, and what all cost."""
+def sum_up(before: np.ndarray, after: np.ndarray, dense: int, seed: int = 0) -> dict[str, Any]:
+    """Say what the change did to FLOPs [shape=(n,), int64] of each image, and what all cost.
+
+    ``times_as_dear_interval`` is that of the mean over images; null of one image.
+    """
+    from sact_core.measures.ranks import RESAMPLES, Estimate
+
     risen = after / before
+    drawn = np.random.default_rng(seed).integers(0, len(risen), (RESAMPLES, len(risen)))
+    _, *ends = Estimate.of(float(risen.mean()), risen[drawn].mean(1)).as_json()
     return {
         "images": len(before),
         "flops": float(before.mean()),
@@ -111,6 +118,7 @@ def sum_up(before: np.ndarray, after: np.ndarray, dense: int) -> dict[str, Any]:
         "largest_share_of_dense": float(before.max() / dense),
         "largest_share_of_dense_changed": float(after.max() / dense),
         "times_as_dear": float(risen.mean()),
+        "times_as_dear_interval": ends if len(risen) > 1 else None,
         "times_as_dear_at_most": float(risen.max()),
     }
 
