@@ -557,6 +557,10 @@ class TestCommand:
             assert drawn.width == 2700
         assert "people's entropy" in Path("it.svg").read_text()
         monkeypatch.setattr(passes, "run_pass", lambda *_, **__: pytest.fail("run anew"))
+        assert command.main([*argv, "--out", "narrow.png", "--width", "2"]) == 2
+        told = "error: a figure 2 inches wide has no room for what it shows: make it wider\n"
+        assert capsys.readouterr().err == told
+        assert not Path("narrow.png").exists()
         assert command.main([*argv, "--json"]) == 0
         found = json.loads(capsys.readouterr().out)
         assert [one["tau"] for one in found["networks"]] == [0.002, 0.05]

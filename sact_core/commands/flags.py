@@ -269,8 +269,9 @@ def open_data_set(args: argparse.Namespace, provenance: Mapping[str, Any]) -> So
 
     recipe = provenance.get("recipe")
     if args.dataset is None and isinstance(recipe, dict) and recipe.get("labels") == "none":
+        other = " (or, to evaluate how often it agrees with its teacher, --labels-from)"
         raise DataError(
-            "the network was taught on photographs without labels: give --dataset (or, to "
-            "evaluate how often it agrees with its teacher, --labels-from)"
+            "the network was taught on photographs without labels: give --dataset"
+            + (other if hasattr(args, "labels_from") else "")
         )
     return open_split(*evaluation_split(provenance, args.dataset, args.split), args.data_dir)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,6 +55,8 @@ def write_figure(path: Path, figure: Figure, about: Mapping[str, Any]) -> None:
 
     Raises
     ------
+    ValueError
+        If its parts have no room beside each other.
     OSError
         If it cannot be written.
     """
@@ -74,6 +77,11 @@ def figure_bytes(ending: str, figure: Figure, about: Mapping[str, Any], dpi: flo
         metadata of the file (SVG and PNG: Description, PDF: Subject).
     dpi : float
         Of PNG, and of what has pixels in the others.
+
+    Raises
+    ------
+    ValueError
+        If its parts have no room beside each other.
     """
     text = json.dumps(about)
     title, creator = str(about["title"]), f"SACT Explorer {about['version']}"
@@ -83,5 +91,14 @@ def figure_bytes(ending: str, figure: Figure, about: Mapping[str, Any], dpi: flo
         ".png": {"Title": title, "Description": text, "Software": creator},
     }
     out = io.BytesIO()
-    figure.savefig(out, format=ending[1:], dpi=dpi, metadata=metadata[ending])
+    with warnings.catch_warnings():
+        # Matplotlib only warns, and draws all parts over each other.
+        warnings.filterwarnings("error", "constrained_layout not applied", UserWarning)
+        try:
+            figure.savefig(out, format=ending[1:], dpi=dpi, metadata=metadata[ending])
+        except UserWarning:
+            width = figure.get_figwidth()
+            raise ValueError(
+                f"a figure {width:g} inches wide has no room for what it shows: make it wider"
+            ) from None
     return out.getvalue()
