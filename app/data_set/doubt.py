@@ -107,10 +107,10 @@ def _numbers(found: dict[str, Any]) -> None:
             "95 % of resamples.",
         )
         _number(
-            "The same, given edges and colours",
+            "Given edges and colours",
             known["given_busy"],
-            "What is left where edge density and colourfulness of the image are taken away: dear "
-            "could mean busy.",
+            "What of it is left where edge density and colourfulness of the image are taken away: "
+            "dear could mean busy.",
         )
         _number(
             "With shuffled answers",
@@ -181,17 +181,14 @@ def _by_network(parts: Sequence[Group]) -> None:
             for i, (title, draw) in enumerate(drawn.items()):
                 with st.container():
                     st.markdown(f"**{title}**")
-                    if len(parts[0].entries) > 1:
-                        st.caption(_named(parts[0]))
+                    if len(parts[0].entries) > 1:  # of one there is a legend
+                        st.caption(f"{_named(parts[0])}. {_dashes(draw, parts)}")
                     _chart(parts[0], draw, f"{PAGE}_{i}_0", title)
         return
     for i, (title, draw) in enumerate(drawn.items()):
         st.markdown(f"**{title}**")
-        if draw is figures.risk:
-            st.caption(
-                "Solid: the cheapest images are answered first. Dashed: those it is surest of. "
-                "Dotted: by both."
-            )
+        if _dashes(draw, parts):
+            st.caption(_dashes(draw, parts))
         if draw is figures.reliability:
             st.caption("Of all images; of one network at one τ, the cheapest and dearest fifth.")
         with st.grid(2 if len(parts) in (2, 4) else 3, min_column_width=300):
@@ -199,6 +196,16 @@ def _by_network(parts: Sequence[Group]) -> None:
                 with st.container():
                     st.caption(_named(part))
                     _chart(part, draw, f"{PAGE}_{i}_{k}", title)
+
+
+def _dashes(draw: Callable[[Group], Plot], parts: Sequence[Group]) -> str:
+    """What solid, dashed and dotted lines are, where no legend says it."""
+    if draw is not figures.risk or all(part.name == NEVER for part in parts):
+        return ""
+    both = any(len(part.entries) == 1 and part.name != NEVER for part in parts)
+    return "Solid: the cheapest images are answered first. Dashed: those it is surest of." + (
+        " Dotted: by both." if both else ""
+    )
 
 
 def _chart(part: Group, draw: Callable[[Group], Plot], key: str, title: str) -> None:

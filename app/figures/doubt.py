@@ -27,6 +27,8 @@ HEIGHT = 290
 TICK_SHARE = 0.2
 #: Names of more taus than this are pointed at and not in a legend, which would take the room.
 MOST_NAMED = 4
+#: An axis of shares with room for the label of its end, which Plotly leaves out else.
+_SHARES = {"range": [0, 1.08], "dtick": 0.25, "tickformat": ".0%"}
 _DASHES = ("solid", "dash", "dot")
 
 
@@ -157,7 +159,7 @@ def risk(part: Group, height: int = HEIGHT) -> go.Figure:
                 + (SCORES[name] if alone else f"{label}, {SCORES[name]}")
                 + "</extra>",
             )
-    figure.update_xaxes(title="coverage: images answered", tickformat=".0%", fixedrange=True)
+    figure.update_xaxes(title="coverage: images answered", fixedrange=True, **_SHARES)
     figure.update_yaxes(title="wrong among them", tickformat=".0%", fixedrange=True)
     return lay_out(figure, height, showlegend=alone or _named(part))
 
@@ -186,7 +188,7 @@ def reliability(part: Group, height: int = HEIGHT) -> go.Figure:
                 hovertemplate="sure of %{x:.1%}<br><b>%{y:.1%}</b> right<br>%{customdata} images"
                 "<extra>%{fullData.name}</extra>",
             )
-    figure.update_xaxes(title="how sure it is", tickformat=".0%", fixedrange=True, range=[0, 1.02])
+    figure.update_xaxes(title="how sure it is", fixedrange=True, **_SHARES)
     figure.update_yaxes(title="right", tickformat=".0%", fixedrange=True, range=[0, 1.04])
     return lay_out(figure, height, showlegend=alone or _named(part))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 
 import numpy as np
@@ -82,7 +83,12 @@ def test_answers_of_the_server(with_data, tmp_path):
     labels = [metric.label for metric in at.metric]
     assert labels[0] == "Cost and people's doubt"
     assert "With shuffled answers" in labels
-    assert len(at.get("plotly_chart")) == 3
+    _, *shares = at.get("plotly_chart")
+    assert len(shares) == 2
+    for chart in shares:  # Plotly leaves out a label that would reach out of the figure
+        axis = json.loads(chart.proto.spec)["layout"]["xaxis"]
+        assert (axis["range"][0], axis["dtick"]) == (0, 0.25)
+        assert axis["range"][1] >= 1.08
     said = [each.value for each in at.caption if "bits" in each.value]
     assert len(said) == 12
     assert len(at.get("page_link")) >= 12
@@ -196,6 +202,8 @@ def test_every_tau_and_other_networks_stand_beside_it(people_asked):
     assert "By network and τ" in [header.value for header in at.header]
     assert [row["tau"] for row in rows_of(at)] == ["0.005", "0.001", "0.01"]  # its own but once
     assert len(at.get("plotly_chart")) == 3 + 3
+    assert "Dashed: those it is surest of." in texts(at)
+    assert "Dotted" not in texts(at)
     before = loaders.num_runs()
     beside = at.multiselect(key="data_set_beside")
     assert not [option for option in beside.options if "τ = 0.005" in option and "SACT" in option]
@@ -211,7 +219,7 @@ def test_every_tau_and_other_networks_stand_beside_it(people_asked):
     assert len(rows) == 5
     assert rows[-1]["cost, people's entropy"] == rows[-1]["p"] == "–" != rows[0]["p"]
     assert len(at.get("plotly_chart")) == 3 + 3 * 3
-    assert "Solid: the cheapest images are answered first" in texts(at)
+    assert "Dashed: those it is surest of. Dotted: by both." in texts(at)
     of = at.selectbox(key="data_set_differ_of")
     assert len(of.options) == 4  # those that halt
     said = [each.value for each in at.caption if "bits" in each.value]
