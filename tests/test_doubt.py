@@ -557,10 +557,8 @@ class TestCommand:
             assert drawn.width == 2700
         assert "people's entropy" in Path("it.svg").read_text()
         monkeypatch.setattr(passes, "run_pass", lambda *_, **__: pytest.fail("run anew"))
-        assert command.main([*argv, "--out", "narrow.png", "--width", "2"]) == 2
-        told = "error: a figure 2 inches wide has no room for what it shows: make it wider\n"
-        assert capsys.readouterr().err == told
-        assert not Path("narrow.png").exists()
+        assert command.main([*argv, "--out", "narrow.png", "--width", "4.5"]) == 0
+        capsys.readouterr()
         assert command.main([*argv, "--json"]) == 0
         found = json.loads(capsys.readouterr().out)
         assert [one["tau"] for one in found["networks"]] == [0.002, 0.05]
@@ -631,7 +629,8 @@ class TestCommand:
             ),
             (["--resamples", "3"], "--resamples must be from 10 to 100000"),
             (["--taus", "5"], "tau"),
-            (["--width", "99"], "--width must be from 2 to 50"),
+            (["--width", "99"], "--width must be from 4.5 to 50"),
+            (["--out", "it.png", "--width", "4.4"], "--width must be from 4.5 to 50"),
             (["--seed", "-1"], "--seed must be 0 at least"),
         ],
     )

@@ -113,6 +113,24 @@ def test_every_format_has_the_width_asked_for_and_its_origin(net, photo, tmp_pat
     assert told[0]["command"].startswith("python -m sact_core.figure maps ")
 
 
+def test_parts_without_room_are_refused_and_not_drawn_over_each_other(tmp_path):
+    from matplotlib.figure import Figure
+
+    from sact_core.figure.saving import write_figure
+
+    about = {"title": "it", "version": "1"}
+    for width in (6, 0.5):
+        figure = Figure((width, 1), layout="constrained")
+        for axes in figure.subplots(1, 3):
+            axes.set_ylabel("a name")
+        if width == 6:
+            write_figure(tmp_path / "wide.png", figure, about)
+            continue
+        with pytest.raises(ValueError, match=r"a figure 0\.5 inches wide has no room for what it"):
+            write_figure(tmp_path / "narrow.png", figure, about)
+    assert [path.name for path in tmp_path.iterdir()] == ["wide.png"]
+
+
 @pytest.mark.filterwarnings("error")
 def test_the_least_width_is_named_and_drawn(net, photo, tmp_path, capsys):
     out = tmp_path / "f.png"

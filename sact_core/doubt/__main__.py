@@ -179,6 +179,7 @@ def _check(
 
 def _outputs(args: argparse.Namespace) -> list[Path]:
     """Files that are asked for, before anything is run."""
+    from sact_core.doubt.drawing import LEAST_WIDTH
     from sact_core.extras import need
 
     paths = [Path(file) for file in args.out]
@@ -193,8 +194,8 @@ def _outputs(args: argparse.Namespace) -> list[Path]:
             raise ValueError(f"--out and --per-image both name {shown(args.per_image)}")
     if any(path.suffix.lower() in FIGURES for path in paths):
         need("plots", "a figure", "matplotlib")
-    if not 2 <= args.width <= 50:
-        raise ValueError(f"--width must be from 2 to 50, got {args.width:g}")
+    if not LEAST_WIDTH <= args.width <= 50:
+        raise ValueError(f"--width must be from {LEAST_WIDTH:g} to 50, got {args.width:g}")
     return paths
 
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 FONT_SIZE = 7.5
 #: Networks that a figure has rows for, and taus that a panel has room for.
 MOST_NETWORKS, MOST_TAUS = 6, 10
+#: In inches; narrower, three panels with their names have no room beside each other.
+LEAST_WIDTH = 4.5
 #: Height of a row of panels, of the width.
 ROW = 0.28
 #: Least ratio of two taus that both have a tick.
