@@ -1,6 +1,6 @@
 """The files that `sact_core.ponder` writes of each photograph: names, and which are done.
 
-A hundred thousand are looked through in seconds, so that going on costs little.
+A hundred thousand are looked through in half a minute, so that going on costs little.
 """
 
 from __future__ import annotations
