@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +99,7 @@ class _Worker:
     def __init__(self, folder: Path) -> None:
         self.input = folder / "input"
         self.dead = False
+        self._heard = b""
         environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  (closed on leaving)
         self._process = subprocess.Popen(
@@ -141,10 +143,21 @@ class _Worker:
         return how + when, (begun or {"begun": ""})["begun"], said
 
     def _answer(self, seconds: float) -> dict[str, Any] | None:
-        """What it says; None where it says nothing so long, nothing in it where it ended."""
-        pipe = self._process.stdout
+        """What it says; None where it says nothing so long, nothing in it where it ended.
+
+        Two answers may come at once, of which a pipe that is read by lines would keep one
+        where `select` does not see it.
+        """
+        pipe, until = self._process.stdout, time.monotonic() + seconds
         assert pipe is not None
-        if not select.select([pipe], [], [], seconds)[0]:
-            return None
-        line = pipe.readline()
-        return json.loads(line) if line else {}
+        while b"\n" not in self._heard:
+            left = max(0.0, until - time.monotonic())
+            if not select.select([pipe], [], [], left)[0]:
+                return None
+            said = os.read(pipe.fileno(), 1 << 16)
+            if not said:
+                return {}
+            self._heard += said
+        line, _, self._heard = self._heard.partition(b"\n")
+        found: dict[str, Any] = json.loads(line)
+        return found

@@ -131,6 +131,20 @@ def test_what_is_right_is_no_fault(ctrl_c, run, stops):
         assert worker.attempt(Case("it", run), stops)[0] is None
 
 
+ANSWERS_AT_ONCE = """
+import sys
+print('{"ready": true}', flush=True)
+for _ in sys.stdin:
+    print('{"begun": "it"}\\n{"problem": null, "said": "all"}', flush=True)
+"""
+
+
+def test_two_answers_that_come_at_once_are_both_heard(tmp_path, monkeypatch):
+    monkeypatch.setattr("tests.fuzz.campaign.PROGRAM", ("-c", ANSWERS_AT_ONCE))
+    heard = list(campaign({"it": range(3)}, 1, tmp_path, 5.0))
+    assert heard == [("it", number, None) for number in range(3)]
+
+
 class Broken(Kind):
     """Inputs that end the process, that hang, and that show a fault otherwise."""
 
