@@ -8,12 +8,17 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from app.loaders import dataset
+from app.loaders import dataset, warming
 from app.loaders.dataset import Outcomes
 from app.records import Model
 from app.texts import plain
 from sact_core.texts import lasting
 
+#: What stands there until the first part has run; the second before the engine is there.
+READY, COMPILING = (
+    "Getting ready …",
+    "The masked engine is being compiled, which takes a minute once on every machine …",
+)
 #: Seconds from which a part was run rather than read from where it was kept.
 RAN = 0.02
 
@@ -52,7 +57,7 @@ def run_all(passes: Sequence[Pass], count: int) -> list[Outcomes]:
     """
     totals = [min(count, len(dataset.source(each.model))) for each in passes]
     waiting, ran, taken, before = missing(passes, count), 0, 0.0, 0
-    bar, found = st.progress(0.0, "Getting ready …"), []
+    bar, found = st.progress(0.0, READY if warming.ready() else COMPILING), []
     for i, each in enumerate(passes):
         parts, began, last = [], time.monotonic(), 0
         for done, part in dataset.run(each.model, count, each.tau):

@@ -166,6 +166,18 @@ class TestDataSet:
         shares = [share for share, _ in said]
         assert shares == sorted(shares)
 
+    def test_the_bar_says_what_is_waited_for(self, with_data, monkeypatch):
+        from app.data_set import passes
+
+        said, progress = [], passes.st.progress
+        monkeypatch.setattr(passes.warming, "ready", lambda *_: False)
+        monkeypatch.setattr(passes.st, "progress", lambda *a: said.append(a[1]) or progress(*a))
+        at = run_page("data_set")
+        at.button(key="data_set_run").click().run()
+
+        assert not at.exception
+        assert said[0].startswith("The masked engine is being compiled")
+
     def test_photographs_in_natural_sizes(self, photo_env, tmp_path, monkeypatch):
         from app.loaders import dataset
         from sact_core.data.source import Source
