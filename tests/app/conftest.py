@@ -23,6 +23,7 @@ from sact_core.checkpoint import Checkpoint, write
 from sact_core.config import NetworkConfig, Preprocessing, default_preprocessing
 from sact_core.parameters import init_params
 from sact_core.plans import build_plan
+from tests.app.browser import Tab
 
 # Exact numbers; tests of other formats ask for them.
 os.environ["SACT_PRECISION"] = "float32"
@@ -267,6 +268,17 @@ def server(pretrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             yield address
         finally:
             process.kill()
+
+
+@pytest.fixture
+def tab(browser: Any, server: str) -> Iterator[Tab]:
+    """A wide tab; what it remembers fails the test."""
+    context = browser.new_context(viewport={"width": 1440, "height": 1000}, accept_downloads=True)
+    tab = Tab(context.new_page(), server)
+    yield tab
+    errors = list(tab.errors)
+    context.close()
+    assert errors == []
 
 
 def _wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:

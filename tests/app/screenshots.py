@@ -22,8 +22,8 @@ from typing import Any
 
 from PIL import Image
 
+from tests.app.browser import Tab
 from tests.app.conftest import FLAGS, ROOT, _wait_for, browser_program
-from tests.app.test_browser import Tab
 
 #: Milliseconds; the first map waits for the compiler.
 PATIENCE = 600_000

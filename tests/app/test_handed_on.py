@@ -21,8 +21,8 @@ from sact_core.data.images import read_image
 from sact_core.maps.limits import unit_limits
 from sact_core.ponder import main
 from sact_core.viewer import colour_table, sources
+from tests.app.browser import PATIENCE
 from tests.app.conftest import ROOT
-from tests.app.test_browser import PATIENCE
 
 pytestmark = pytest.mark.browser
 

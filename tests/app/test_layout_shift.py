@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.app.test_browser import Tab
+from tests.app.browser import Tab
 
 pytestmark = pytest.mark.browser
 

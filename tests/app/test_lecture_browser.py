@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.app.test_browser import Tab
+from tests.app.browser import Tab
 
 pytestmark = pytest.mark.browser
 
@@ -19,6 +19,7 @@ def in_view(tab, key):
           return box.top > 0 && box.bottom < window.innerHeight
         }""",
         arg=key,
+        polling=100,
     )
     tab.settle()
 
@@ -49,7 +50,7 @@ def test_next_by_keyboard_and_back_a_step_at_a_time(tab):
     page.get_by_role("link", name="Next").press("Enter")
     at_step(tab, 2)
     page.wait_for_function(  # the page is drawn once more when the position is there
-        "() => document.querySelector('input[aria-label=Row]')?.value === '60'"
+        "() => document.querySelector('input[aria-label=Row]')?.value === '60'", polling=100
     )
     tab.choose("explore_image", "Rocket")
     page.get_by_role("link", name="Next").press("Enter")
