@@ -21,6 +21,8 @@ from sact_core.families import FAMILIES
 from sact_core.quantisation import quantised_convs, unit_scales
 from tests.flat import Flat, padded, places_of
 from tests.networks import random_params
+from tests.ops.convolutions import CONVS, draw_conv, inside, product
+from tests.ops.operation import LISTS, drawn
 from tests.test_families import OPTIONS, TOY
 from tests.test_masked import (
     assert_same,
@@ -31,7 +33,6 @@ from tests.test_masked import (
     steered_params,
 )
 from tests.test_masked_bfloat16 import HASWELL, SMALL, error
-from tests.test_ops import CONVS, LISTS, draw_conv, drawn, inside, product
 
 #: Loops of both kinds, where there are both.
 WAYS = [False] if cpu.INTERPRETED else [False, True]

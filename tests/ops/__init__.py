@@ -1,0 +1,1 @@
+"""The rows of `tests.test_ops`: operations of every backend."""
