@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from sact_core.maps.limits import unit_limits
 from sact_core.maps.writing import map_attributes, map_rows, write_maps
 from sact_core.parameters import init_params
 from sact_core.plans import build_plan
+from tests.exits import one_sentence
 
 CONFIG = NetworkConfig("cifar", (1, 2, 2), 2, 3, "sact", halting_bias=0.3)
 NAMES = ("a.jpg", '<b>&"x".jpg', "c.jpg", "d.jpg")
@@ -119,13 +121,7 @@ def test_many_images_fit_on_the_sheet(tmp_path, monkeypatch):
     assert "4 images" in (tmp_path / "out" / "index.html").read_text()
 
 
-def fails(capsys, *argv):
-    """Run the command, which must fail; give the one sentence that it says."""
-    assert run(*argv) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("error: ")
-    assert said.count("\n") == 1
-    return said
+fails = partial(one_sentence, main)
 
 
 def test_what_was_drawn_is_kept_or_replaced_as_a_whole(tmp_path, capsys):

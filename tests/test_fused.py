@@ -15,7 +15,7 @@ from sact_core.backends.dense import fused, kernels
 from sact_core.config import NetworkConfig
 from sact_core.parameters import init_params
 from sact_core.plans import build_plan
-from tests.test_dense import L2, batch_of, golden
+from tests.test_dense import golden, golden_loss
 
 pytestmark = pytest.mark.skipif(kernels.INTERPRETED, reason="needs compiled vectors")
 
@@ -206,22 +206,12 @@ def test_three_fused_steps_end_where_the_authors_end(name: str) -> None:
     network.fused = True
     before = dict(network.params())
     seen: list[Tensor] = []
-    x, labels = batch_of(arrays)
     assert any(bn.channels % kernels.LANES == 0 for bn in network.plan.batch_norms)
     optimiser = torch.optim.SGD(
         network.parameters(), lr=float(arrays["learning_rate"]), momentum=float(arrays["momentum"])
     )
     for _ in range(3):
-        logits, traces = network(x)
-        total = dense.loss(
-            network,
-            logits,
-            traces,
-            labels,
-            float(arrays["tau"]),
-            L2[network.plan.config.family],
-            float(arrays["label_smoothing"]),
-        ).total
+        total = golden_loss(network, arrays).total
         seen.append(total.detach())
         optimiser.zero_grad()
         total.backward()

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import zipfile
+from functools import partial
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from sact_core.import_torch.__main__ import main
 from sact_core.import_torch.convert import PUBLISHED
 from sact_core.import_torch.names import Table
 from sact_core.plans import build_plan
+from tests import exits
 from tests.networks import random_params
 
 #: As people write a pre-activation ResNet: blocks and units from 0 in lists.
@@ -77,13 +79,7 @@ def assert_imported(made, config, params):
         assert value.flags["C_CONTIGUOUS"]
 
 
-def fails(capsys, *argv):
-    """Run the command, which must fail; give the one thing that it says."""
-    assert main([str(arg) for arg in argv]) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.startswith("error: ")
-    return said.err
+fails = partial(exits.fails, main)
 
 
 def sentence(capsys, path, *flags, kind="cifar"):
