@@ -18,7 +18,7 @@ N ?= 1000
 SEED ?= 1
 FIRST ?= 0
 
-.PHONY: app test compiled lint format fuzz clean
+.PHONY: app test compiled imported lint format fuzz clean
 
 app: $(VENV)/.warm
 	$(BIN)/streamlit run streamlit_app.py --server.address $(ADDRESS) --server.port $(PORT)
@@ -32,16 +32,21 @@ marked = $(shell grep -rlF "mark.$(1)" tests --include=*.py)
 
 # Most tests share the cores; what compares times runs alone. The longest files come first
 # (tests/conftest.py). Numba's cache is filled before, so that no two processes compile the
-# same, beside the types, which take as long. The kernels run once more as plain Python,
-# where nothing can hide in compiled code.
+# same, beside the types, which take as long; and behind these every test is imported, or all
+# processes would compile packages and rewrite asserts at the same time. The kernels run once
+# more as plain Python, where nothing can hide in compiled code.
 test: $(VENV)/.dev
-	$(MAKE) --no-print-directory --jobs=2 lint compiled
+	$(MAKE) --no-print-directory --jobs=2 compiled lint imported
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not alone"
 	$(BIN)/python -m pytest -m alone $(call marked,alone)
 	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "interpreted and not alone" $(call marked,interpreted)
 
 compiled: $(VENV)/.dev
 	$(BIN)/python -m tests.warm
+
+# What cannot be imported is told where tests run.
+imported: $(VENV)/.dev lint
+	-@$(BIN)/python -m pytest --collect-only -qq > /dev/null
 
 fuzz: compiled
 	$(BIN)/python -m tests.fuzz $(KINDS) --seed $(SEED) --first $(FIRST) -n $(N)

@@ -28,13 +28,16 @@ SHARED = Path(os.environ.get("SACT_SHARED", ROOT.parent / "shared"))
 
 #: Files that take longest, or wait; they begin first, so that none is left over in the end.
 LONGEST = (
-    *("app/test_browser.py", "test_machines.py", "app/test_explore_page.py", "test_packaging.py"),
-    *("app/test_data_set_page.py", "app/test_lecture_browser.py", "app/test_handed_on.py"),
-    *("app/test_any_tau_pages.py", "app/test_lecture.py", "app/test_origin.py"),
-    *("test_train.py", "fuzz/test_fuzz.py", "test_many_photographs.py", "app/test_loaders.py"),
-    *("app/test_damaged_runs.py", "test_masked.py", "test_masked_bfloat16.py", "test_memory.py"),
-    *("test_masked_int8.py", "test_peaks.py", "app/test_links.py", "test_ops.py"),
-    "test_evaluate.py",
+    *("test_machines.py", "app/test_layout_shift.py", "app/test_browser_uploads.py"),
+    *("app/test_browser.py", "app/test_lecture_browser.py", "fuzz/test_fuzz.py", "test_train.py"),
+    *("app/test_browser_addresses.py", "test_packaging.py", "app/test_explore_page.py"),
+    *("app/test_data_set_page.py", "app/test_handed_on.py", "test_masked_bfloat16.py"),
+    *("app/test_any_tau_pages.py", "app/test_lecture.py", "app/test_origin.py", "test_ops.py"),
+    *("test_masked.py", "test_masked_int8.py", "test_many_photographs.py", "app/test_loaders.py"),
+    *("app/test_damaged_runs.py", "test_memory.py", "test_benchmark.py", "test_peaks.py"),
+    *("app/test_links.py", "app/test_timing.py", "test_tf_bundle.py", "test_evaluate.py"),
+    *("test_benchmark_sides.py", "test_train_family.py", "test_calibrate.py"),
+    *("export_maps/test_processes.py", "test_benchmark_map.py", "app/test_stated.py"),
 )  # fmt: skip
 
 
