@@ -32,6 +32,14 @@ def masked_crc(data: bytes) -> int:
     return ((crc >> 15 | crc << 17 & 0xFFFFFFFF) + 0xA282EAD8) % 2**32
 
 
+def num_shared(key: bytes, last: bytes) -> int:
+    """With how many bytes both begin."""
+    num = min(len(key), len(last))
+    one, other = (np.frombuffer(each, np.uint8, num) for each in (key, last))
+    differ = np.flatnonzero(one != other)
+    return int(differ[0]) if len(differ) else num
+
+
 def block(pairs: list[tuple[bytes, bytes]], restart_interval: int) -> bytes:
     out, restarts, last = bytearray(), [], b""
     for i, (key, value) in enumerate(pairs):
@@ -39,8 +47,7 @@ def block(pairs: list[tuple[bytes, bytes]], restart_interval: int) -> bytes:
         if i % restart_interval == 0:
             restarts.append(len(out))
         else:
-            while shared < min(len(key), len(last)) and key[shared] == last[shared]:
-                shared += 1
+            shared = num_shared(key, last)
         out += varint(shared) + varint(len(key) - shared) + varint(len(value))
         out += key[shared:] + value
         last = key
