@@ -19,6 +19,7 @@ def exit_code(main: Main, argv: Sequence[str]) -> int:
 
 def fails(main: Main, capsys: pytest.CaptureFixture[str], *argv: object) -> str:
     """Run a command, which must fail; give what it says, which is an error and nothing else."""
+    capsys.readouterr()  # what was said before
     assert exit_code(main, [str(arg) for arg in argv]) == 2
     said = capsys.readouterr()
     assert said.out == ""
