@@ -61,7 +61,8 @@ def test_the_page_says_of_the_worst_case_what_the_command_says() -> None:
     for mean, spread, share in rows:
         assert float(share) == pytest.approx(100 * float(mean) / dense, abs=0.06)
         assert spread in said
-        assert re.search(rf"(?<![\d.])({mean}|{share}%)(?![\d.])", said) or share == "100", mean
+        found = mean if mean != "114.1" else f"{share}%"  # the command says that as a share
+        assert re.search(rf"(?<![\d.]){found}(?![\d.])", said), mean
 
 
 def test_no_real_correlation_of_the_page_is_one_of_shuffled_answers() -> None:
