@@ -22,6 +22,7 @@ from sact_core.settings import check_settings, described, setting
 
 HALTING_KINDS = ("none", "act", "sact")
 KERNEL_SIZES = (1, 3)
+BLOCK_OUTPUTS = ("mean", "last")
 FITS = ("crop", "square", "keep")
 
 MAX_UNITS = 512
@@ -93,6 +94,14 @@ class NetworkConfig:
         high=1,
         group="network",
     )
+    block_output: str = setting(
+        "mean",
+        "what a block hands on: mean (of its units' outputs, weighted by the halting "
+        "distribution, as the authors have it) or last (the output of the unit after which a "
+        "position, or an image, stopped)",
+        choices=BLOCK_OUTPUTS,
+        group="network",
+    )
     tau_conditioned: bool = setting(
         False,
         "whether the halting scores are told tau, the price of a unit, so that one network serves "
@@ -111,6 +120,11 @@ class NetworkConfig:
     def __post_init__(self) -> None:
         check_settings(self)
         self._check_taus()
+        if self.block_output != "mean" and not self.halts:
+            raise ValueError(
+                "a vanilla network never halts, so a block's output is its last unit's: "
+                "block_output belongs to act or sact"
+            )
         try:
             units = tuple(self.units_per_block)
         except TypeError:
@@ -189,7 +203,7 @@ class NetworkConfig:
     @property
     def vanilla(self) -> NetworkConfig:
         """The same network without halting: every position runs every unit."""
-        return replace(self.unconditioned, halting="none")
+        return replace(self.unconditioned, halting="none", block_output="mean")
 
     @property
     def name(self) -> str:
@@ -324,12 +338,14 @@ def parse_units(text: str, family: str = "cifar") -> tuple[int, ...]:
 def to_dict(record: Any) -> dict[str, Any]:
     """Turn a record into plain JSON values.
 
-    What says that a network is not conditioned on tau is left out: its record
-    reads as it did before there was any such network.
+    What says that a network is not conditioned on tau, or that its blocks hand on the
+    authors' mean, is left out: its record reads as it did before there were others.
     """
     values = dataclasses.asdict(record)
     if isinstance(record, NetworkConfig) and not record.tau_conditioned:
         values = {key: value for key, value in values.items() if not key.startswith("tau_")}
+    if values.get("block_output") == "mean":
+        del values["block_output"]
     return {
         key: list(value) if isinstance(value, tuple) else value for key, value in values.items()
     }

@@ -86,7 +86,8 @@ TERMS = {
     "halting distribution": Term(
         "halting distribution",
         "The weights of the units' outputs: the halting scores, and the remainder for the last "
-        "unit that ran. They add up to 1; what leaves the block is the weighted sum.",
+        "unit that ran. They add up to 1; what leaves the block is the weighted sum. Networks may "
+        "be trained to hand on the last output instead.",
         _RULE,
     ),
     "ponder cost": Term(

@@ -174,7 +174,10 @@ class Engine:
                     np.expand_dims(each, tuple(range(each.ndim, 4))) for each in (weight, active)
                 )
                 # What overflows in an image that has halted does not count: 0 times it is NaN.
-                output = output + np.where(on, x * weight, np.float32(0))
+                if config.block_output == "last":
+                    output = np.where(on, x, output)
+                else:
+                    output = output + np.where(on, x * weight, np.float32(0))
             seconds.append(time.perf_counter() - began)
 
         result = BlockResult(

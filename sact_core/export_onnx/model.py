@@ -253,16 +253,21 @@ def _later_unit(
     """Add a later unit's residual to its input, and to the block's output.
 
     The weights sum to 1, so the weighted sum of the units' outputs is the first output
-    plus each later residual times the weight not yet given away.
+    plus each later residual times the weight not yet given away; or it is the state, which
+    stays as it is where a position has stopped.
     """
-    residual = _residual(graph, unit, x)
-    if unit.masked:
+    residual, is_state = _residual(graph, unit, x), config.block_output == "last"
+    if unit.masked or is_state:
         residual = graph.op("Where", f"{unit.name}/kept", state.active, residual, graph.number(0))
-    share = graph.op("Mul", f"{unit.name}/weighted", residual, left(graph, unit.name, state))
-    output = graph.op("Add", f"{unit.name}/output", output, share)
+    if unit.halting is not None or is_state:
+        x = graph.op("Add", unit.name, x, residual)
+    if is_state:
+        output = x
+    else:
+        share = graph.op("Mul", f"{unit.name}/weighted", residual, left(graph, unit.name, state))
+        output = graph.op("Add", f"{unit.name}/output", output, share)
     proba = None
     if unit.halting is not None:
-        x = graph.op("Add", unit.name, x, residual)
         proba = read_proba(graph, x, unit, config, tau)
     return x, output, advance(graph, unit.name, state, proba, config)
 

@@ -14,6 +14,11 @@ from sact_core.settings import Setting, add_setting, settings
 from sact_core.train.presets import PRESET_FAMILIES, PRESET_NETWORKS, PRESETS, preset
 from sact_core.train.recipes import AMP_CHOICES, SIZE_STEP, TrainingConfig
 
+#: Settings of a network that a flag, or the network to start from, decides.
+HALTING_FLAGS = (
+    *("halting", "base_channels", "sact_kernel_size", "halting_bias", "eps", "block_output"),
+)
+
 
 def build_parser() -> argparse.ArgumentParser:
     """Describe the command."""
@@ -166,9 +171,7 @@ def parse_config(args: argparse.Namespace) -> tuple[TrainingConfig, str]:
     values |= {k: v for k, v in given.items() if k in names}
     amp = values.pop("amp", "off")
     network: dict[str, Any] = {"family": family, "base_channels": facts.usual_channels} | {
-        k: given[k]
-        for k in ("halting", "base_channels", "sact_kernel_size", "halting_bias", "eps")
-        if k in given
+        k: given[k] for k in HALTING_FLAGS if k in given
     }
     if "tau_range" in given:
         network["tau_conditioned"] = True

@@ -51,6 +51,8 @@ def left_open(given: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {name: getattr(network, name) for name in kept}
     if not grows:
         found["units"] = "_".join(map(str, network.units_per_block))
+    if given.get("halting", network.halting) != "none":
+        found["block_output"] = network.block_output
     if network.facts.photographs:
         found["image_size"] = header.preprocessing.image_size
     if given.get("halting", network.halting) == "none" or "tau_range" in given:

@@ -213,9 +213,10 @@ def naive_residual(x, weight, bias, what, active, state, output, left, mode):
         if mode == 1:
             new_output[i, j] = new_state[i, j]
             sums += new_state[i, j]
-        elif mode == 2:
+            continue
+        if mode == 2:
             new_output[i, j] += float(left[i, j]) * residual[i, j]
-            sums += residual[i, j]
+        sums += residual[i, j]
     return new_state, new_output, sums
 
 
@@ -237,8 +238,7 @@ def engine_residual(vectors: bool):
         lists.assert_untouched()
         if mode == 0:
             assert not floats.written("out").any()
-        sums = floats["sums"][:real] if mode else np.zeros(real)
         parts = (inside(floats, name, active, real)[..., :real] for name in ("y", "out"))
-        return (*parts, sums)
+        return (*parts, floats["sums"][:real])
 
     return run

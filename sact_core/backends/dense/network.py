@@ -172,6 +172,8 @@ class Network(nn.Module):
             trace.num_units = state.num_units
             trace.ponder_cost = state.num_units + state.remainder
         assert output is not None
+        if state is not None and config.block_output == "last":
+            return _last_for_mean(x, output)
         return output
 
     def _advance(
@@ -188,7 +190,8 @@ class Network(nn.Module):
 
             return fused.gate(x, residual, output, state.active, left)
         kept = residual
-        if unit.masked and torch.is_grad_enabled():
+        stays = unit.masked or self.plan.config.block_output == "last"
+        if stays and torch.is_grad_enabled():
             kept = residual * _spread(state.active, residual)
         elif not torch.is_grad_enabled():
             # A residual that overflows where it is not needed does not count.
@@ -406,6 +409,18 @@ def _spread(values: Tensor, like: Tensor) -> Tensor:
         # Copied first: a broadcast over few channels keeps torch from using its vectors.
         return wide.expand_as(like).contiguous(memory_format=torch.channels_last)
     return wide
+
+
+def _last_for_mean(last: Tensor, mean: Tensor) -> Tensor:
+    """Give the outputs at which positions stopped, with the gradient of their mean.
+
+    A score decides where a position stops, which has no gradient. That of the mean says
+    whether a unit's output had served better than the one that was handed on
+    (straight-through, Bengio et al. 2013, arXiv:1308.3432).
+    """
+    if not torch.is_grad_enabled():
+        return last
+    return last.detach() + (mean - mean.detach())
 
 
 def _max_pool_same(x: Tensor) -> Tensor:

@@ -226,7 +226,8 @@ def lay_out(plan: Plan, packed: Packed, size: tuple[int, int]) -> Sizes:
 
     floats = _Offsets()
     net[at.IMAGE_AT] = floats.add((size[0] + 2 * border) * (size[1] + 2 * border) * 3)
-    _share_maps(blocks, floats, in_places * cin, places * cout, net[at.KIND] == at.NONE)
+    hands_on_state = net[at.KIND] == at.NONE or plan.config.block_output == "last"
+    _share_maps(blocks, floats, in_places * cin, places * cout, hands_on_state)
     program = programs.write(plan, packed.where, net, blocks, packed.kind, packed.zeros)
     begins = program.place(floats.add)
     net[at.LOCAL_AT] = begins.get("local", 0)
@@ -259,22 +260,26 @@ def lay_out(plan: Plan, packed: Packed, size: tuple[int, int]) -> Sizes:
 
 
 def _share_maps(
-    blocks: np.ndarray, floats: _Offsets, inputs: np.ndarray, outputs: np.ndarray, vanilla: bool
+    blocks: np.ndarray,
+    floats: _Offsets,
+    inputs: np.ndarray,
+    outputs: np.ndarray,
+    hands_on_state: bool,
 ) -> None:
     """Give every block room for its input, state and output.
 
-    A block's output is the next one's input, so two regions take turns; a
-    vanilla block's output is its state.
+    A block's output is the next one's input, so two regions take turns; it may be the
+    block's state, as a vanilla one's is.
     """
     sizes = [0, 0]
     for b in range(len(blocks)):
         sizes[b % 2] = max(sizes[b % 2], int(inputs[b]))
         sizes[(b + 1) % 2] = max(sizes[(b + 1) % 2], int(outputs[b]))
     turns = [floats.add(size) for size in sizes]
-    state = 0 if vanilla else floats.add(outputs.max())
+    state = 0 if hands_on_state else floats.add(outputs.max())
     for b, block in enumerate(blocks):
         block[at.B_IN_AT], block[at.B_OUT_AT] = turns[b % 2], turns[(b + 1) % 2]
-        block[at.B_X_AT] = block[at.B_OUT_AT] if vanilla else state
+        block[at.B_X_AT] = block[at.B_OUT_AT] if hands_on_state else state
 
 
 class _Offsets:

@@ -49,8 +49,9 @@ def add_tile(
             if mode == 1:
                 y[output + j] = state
                 y[sum0 + j] += state
-            elif mode == 2:
-                y[output + j] += y[left0 + place] * residual
+            else:
+                if mode == 2:
+                    y[output + j] += y[left0 + place] * residual
                 y[sum0 + j] += residual
 
 

@@ -80,10 +80,17 @@ def normalise_into_narrow(
 @kernel
 def residual_sum(work, u, chunk):
     """Where the residual of a chunk goes: state, output, column sums."""
-    mode = ZERO if work.net[at.KIND] == at.NONE else ONE if work.units[u, at.U_INDEX] == 0 else TWO
+    block = work.blocks[work.units[u, at.U_BLOCK]]
+    mode = TWO
+    if work.net[at.KIND] == at.NONE:
+        mode = ZERO
+    elif work.units[u, at.U_INDEX] == 0:
+        mode = ONE
+    elif block[at.B_OUT_AT] == block[at.B_X_AT]:  # what is handed on is the state
+        mode = ZERO
     return Sum(
         mode,
-        work.blocks[work.units[u, at.U_BLOCK], at.B_OUT_AT],
+        block[at.B_OUT_AT],
         work.net[at.LEFT_AT],
         work.net[at.SUMS_AT] + chunk * work.units[u, at.U_COUT],
     )

@@ -205,10 +205,11 @@ def make_add_tile(num_rows: int, vectors: int, far: bool = True) -> Callable[...
     Where state and output are ``far``, in maps too large for the nearest caches, they are
     asked for before the products.
 
-    The state ``x`` grows by ``r``. Mode 0: that is all. Mode 1, the first unit of
-    a block: the block's output becomes the new ``x``, and the column sums grow
-    by it. Mode 2: the output grows by ``remainder * r``, the column sums by
-    ``r``. Last arguments: mode, where output, remainders and sums begin.
+    The state ``x`` grows by ``r``. Mode 0, where blocks hand on their state: the column
+    sums grow by ``r``. Mode 1, the first unit of a block: the block's output becomes the
+    new ``x``, and the column sums grow by it. Mode 2: the output grows by
+    ``remainder * r``, the column sums by ``r``. Last arguments: mode, where output,
+    remainders and sums begin.
     """
 
     @intrinsic
