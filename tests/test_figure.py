@@ -17,7 +17,7 @@ from PIL import Image
 
 from sact_core import __version__
 from sact_core.backends import load
-from sact_core.checkpoint import Checkpoint, content_hash, write
+from sact_core.checkpoint import Checkpoint, content_hash, read_header, write
 from sact_core.config import NetworkConfig, Preprocessing
 from sact_core.figure import maps, saving
 from sact_core.figure.__main__ import main
@@ -240,7 +240,7 @@ def test_one_value_for_each_position_where_the_input_divides(side, shape):
 
 def test_tables_hold_what_was_measured(net, tmp_path):
     rows = [METRICS | {"tau": 0.2}, METRICS | {"tau": 0.01, "Total Flops/mean": 2e6}]
-    curve = curve_file(tmp_path / "a.curve.json", rows, image_size=32, **TINY)
+    curve = curve_file(tmp_path / "a.curve.json", rows, image_size=32, fit="crop", **TINY)
     out = [tmp_path / f"t.{kind}" for kind in ("csv", "tex", "md", "png")]
     assert main(["curve", str(curve), str(net), "--out", *map(str, out)]) == 0
     lines = out[0].read_text().splitlines()
@@ -259,6 +259,8 @@ def test_tables_hold_what_was_measured(net, tmp_path):
     for each in json.loads(about["networks"]):
         assert [each[k] for k in ("data_set", "split", "image_size")] == ["tiny", "test", 32]
         assert set(each["images"]) == {400}
+    fits = [each["fit"] for each in json.loads(about["networks"])]
+    assert fits == ["crop", read_header(net).preprocessing.fit]
     hashes = [each["content_hash"] for each in json.loads(about["networks"])]
     assert hashes[0] == "ab"
     assert len(hashes[1]) == 64

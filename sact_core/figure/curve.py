@@ -221,6 +221,7 @@ def about(networks: Sequence[Measured]) -> list[Mapping[str, Any]]:
             "split": network.split,
             "images": [point.count for point in network.points],
             "image_size": network.image_size,
+            "fit": network.fit,
             "tau": [point.tau for point in network.points],
         }
         for network in networks

@@ -58,6 +58,8 @@ class Measured:
         JPEG copies.
     image_size : int or None
         Side of the input in pixels.
+    fit : str or None
+        How images were made to fit it.
     trained_at : float or None
         The price of a network that was trained for one.
     points : tuple of Point
@@ -71,6 +73,7 @@ class Measured:
     split: str | None
     note: str | None
     image_size: int | None
+    fit: str | None
     trained_at: float | None
     points: tuple[Point, ...]
 
@@ -120,7 +123,8 @@ def read_measured(source: str) -> Measured:
             raise ValueError(
                 f"{shown(beside.name)} belongs to another network: measure the curve again"
             )
-        return replace(found, name=name, note=note, trained_at=tau)
+        fit = found.fit or header.preprocessing.fit
+        return replace(found, name=name, note=note, fit=fit, trained_at=tau)
     metrics = record.get("metrics")
     if not isinstance(metrics, dict):
         raise ValueError(
@@ -136,6 +140,7 @@ def read_measured(source: str) -> Measured:
         _text(metrics.get("split")),
         note,
         _size(metrics.get("image_size")) or header.preprocessing.image_size,
+        _text(metrics.get("fit")) or header.preprocessing.fit,
         tau,
         (_point(metrics | {"tau": record.get("tau")}, path.name),),
     )
@@ -161,6 +166,7 @@ def _read_curve(path: Path) -> Measured:
         _text(split),
         None,
         _size(size),
+        _text(values.get("fit")),
         None,
         tuple(points),
     )
