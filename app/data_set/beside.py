@@ -106,9 +106,13 @@ def choose(model: Model, count: int, num_taus: int) -> list[tuple[Pass, Outcomes
     this = (model.key, count, tuple((each.model.key, each.tau) for each in passes))
     waiting = missing(passes, count)
     if waiting and st.session_state.get("data_set_beside_started") != this:
-        st.caption(f"{waiting:,} images to run, of {len(passes)} passes.")
-        if not st.button("Run them too", icon=":material/play_arrow:", key="data_set_beside_run"):
+        asked = st.empty()  # gone once they run: what is said there is no longer so
+        with asked.container():
+            st.caption(f"{waiting:,} images to run, of {len(passes)} passes.")
+            goes = st.button("Run them too", icon=":material/play_arrow:", key="data_set_beside_run")
+        if not goes:
             return []
+        asked.empty()
         st.session_state["data_set_beside_started"] = this
     return list(zip(passes, run_all(passes, count), strict=True))
 

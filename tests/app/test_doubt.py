@@ -213,6 +213,7 @@ def test_every_tau_and_other_networks_stand_beside_it(people_asked):
     assert f"{2 * COUNT} images to run, of 2 passes" in texts(at)
     assert loaders.num_runs() == before
     at.button(key="data_set_beside_run").click().run()
+    assert not any("images to run" in each.value for each in at.caption)
 
     assert not at.exception
     rows = rows_of(at)
