@@ -109,7 +109,9 @@ def choose(model: Model, count: int, num_taus: int) -> list[tuple[Pass, Outcomes
         asked = st.empty()  # gone once they run: what is said there is no longer so
         with asked.container():
             st.caption(f"{waiting:,} images to run, of {len(passes)} passes.")
-            goes = st.button("Run them too", icon=":material/play_arrow:", key="data_set_beside_run")
+            goes = st.button(
+                "Run them too", icon=":material/play_arrow:", key="data_set_beside_run"
+            )
         if not goes:
             return []
         asked.empty()

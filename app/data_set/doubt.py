@@ -23,6 +23,7 @@ from app.texts import file_stem
 from sact_core.data.source import Source
 from sact_core.doubt import words
 from sact_core.doubt.series import NEVER, OVER_TAU, Group, groups
+from sact_core.measures.people import MOST_BYTES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -60,6 +61,7 @@ def doubt(
     st.file_uploader(
         "What people answered (.npy of counts, images × classes)",
         type=["npy"],
+        max_upload_size=MOST_BYTES >> 20,
         key="data_set_people",
         on_change=_take,
         help="CIFAR-10H has it for CIFAR-10's test images: cifar10h-counts.npy of "
