@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 import warnings
 
 import numpy as np
 import pytest
 
-from tests.fuzz import worker
+from tests.fuzz import flags, worker
 from tests.fuzz.campaign import Fault, campaign
-from tests.fuzz.kinds import Case, Kind
+from tests.fuzz.kinds import Case, Kind, command
 
 SEED = 20
 #: How many of each kind; about 25 seconds of one core in all.
 COUNTS = {
     "images": 60, "checkpoints": 35, "bundles": 40, "archives": 15, "prepared": 15, "maps": 25,
     "parts": 20, "fixations": 25, "boxes": 25, "curves": 10, "answers": 10, "results": 25,
-    "runs": 5, "flags": 10, "pages": 4,
+    "runs": 5, "flags": 6, "pages": 4,
 }  # fmt: skip
 
 
@@ -37,6 +38,21 @@ def test_strange_inputs_are_taken_or_refused_in_a_sentence(found, kind):
     assert len(found[kind]) == COUNTS[kind]
     faults = [str(fault) for fault in found[kind] if fault is not None]
     assert not faults, "\n".join(faults)
+
+
+def test_flags_begin_with_calls_that_work(tmp_path, monkeypatch, capsys):
+    """So that a strange flag reaches beyond what the call lacked."""
+    flags.Flags(tmp_path / "good")
+    refused = {}
+    for name, argv in flags.NEEDS.items():
+        command_name, *sub = name.split()
+        where = tmp_path / name.replace(" ", "-")
+        shutil.copytree(tmp_path / "good", where)
+        monkeypatch.chdir(where)
+        if command(command_name)([*sub, *argv]) != 0:
+            refused[name] = capsys.readouterr().err
+    assert set(refused) == {"benchmark infer"}  # it would measure: refused, it takes no time
+    assert "holds no results" in refused["benchmark infer"]
 
 
 # --- what is a fault ---
