@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from sact_core.resources import memory_sentence
@@ -55,10 +56,16 @@ def data_dir() -> Path:
     return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
 
 
+#: A sentence that begins with the name of a file.
+NAME = re.compile(r"\S+\.\w+\s")
+
+
 def sentence(error: BaseException) -> str:
     """What went wrong, without the folders of this machine."""
     text = memory_sentence(error) or told(error) or type(error).__name__
     folders = (ROOT, pretrained_dir(), runs_dir(), *photo_folders().values())
     for folder in map(str, folders):
         text = text.replace(folder + os.sep, "")
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+    if not NAME.match(text):  # of a file, which is as it is
+        text = text[:1].upper() + text[1:]
+    return text + ("" if text.endswith((".", "!", "?")) else ".")

@@ -17,7 +17,15 @@ from typing import Any
 import streamlit as st
 
 from app import loaders
-from app.controls.basics import choose_metric, guarded, heading, number, page_link, say_error
+from app.controls.basics import (
+    choose_metric,
+    guarded,
+    heading,
+    number,
+    page_link,
+    progress,
+    say_error,
+)
 from app.controls.drawn import figures, tables
 from app.controls.handing import hand_on
 from app.controls.networks import KINDS, choose_model, meant, offered, that_halts
@@ -62,6 +70,7 @@ __all__ = [
     "page_link",
     "price",
     "price_list",
+    "progress",
     "run",
     "say_error",
     "side_row",

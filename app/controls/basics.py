@@ -66,6 +66,16 @@ def guarded() -> Iterator[None]:
         st.stop()
 
 
+@contextmanager
+def progress(text: str = "") -> Iterator[DeltaGenerator]:
+    """A bar while something runs, gone when it ends, be it by an error."""
+    bar = st.progress(0.0, text or None)
+    try:
+        yield bar
+    finally:
+        bar.empty()
+
+
 def say_error(error: object) -> None:
     """Say what went wrong; names in it may be anybody's."""
     st.error(plain_lines(error), icon=":material/error:")

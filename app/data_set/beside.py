@@ -10,7 +10,7 @@ from typing import Any
 import streamlit as st
 
 from app import families, loaders
-from app.controls.basics import honour
+from app.controls.basics import honour, progress
 from app.controls.networks import meant, uploaded_models
 from app.data_set.passes import Pass, missing, run_all
 from app.folders import InputError
@@ -132,25 +132,25 @@ def set_against(ran: Sequence[tuple[Pass, Outcomes]], given: Answers) -> list[To
     once: dict[tuple[str, float | None], tuple[Pass, Outcomes]] = {}
     for run, outcomes in ran:
         once.setdefault((run.model.key, _price(run)), (run, outcomes))
-    every, bar = list(once.values()), st.progress(0.0, "Setting it against people …")
+    every = list(once.values())
     taken, anew = 0.0, 0
     found: list[Told] = []
-    for i, (run, outcomes) in enumerate(every):
-        left = taken / anew * (len(every) - i) if anew else 0.0
-        bar.progress(
-            i / len(every),
-            f"Setting it against people's answers: {i + 1} of {len(every)}"
-            + (f", {lasting(left)} left" if left > 1 else ""),
-        )
-        began, model = time.monotonic(), run.model
-        whole = dataset.source(model).whole
-        one = people.doubt(outcomes, given, model.config.num_classes, whole)
-        seconds = time.monotonic() - began
-        if seconds > FOUND_ANEW:
-            taken, anew = taken + seconds, anew + 1
-        about = {"network": model.config.name, "file": model.name, "tau": _price(run)}
-        found.append(Told(run, outcomes, about | one))
-    bar.empty()
+    with progress("Setting it against people …") as bar:
+        for i, (run, outcomes) in enumerate(every):
+            left = taken / anew * (len(every) - i) if anew else 0.0
+            bar.progress(
+                i / len(every),
+                f"Setting it against people's answers: {i + 1} of {len(every)}"
+                + (f", {lasting(left)} left" if left > 1 else ""),
+            )
+            began, model = time.monotonic(), run.model
+            whole = dataset.source(model).whole
+            one = people.doubt(outcomes, given, model.config.num_classes, whole)
+            seconds = time.monotonic() - began
+            if seconds > FOUND_ANEW:
+                taken, anew = taken + seconds, anew + 1
+            about = {"network": model.config.name, "file": model.name, "tau": _price(run)}
+            found.append(Told(run, outcomes, about | one))
     return found
 
 

@@ -6,8 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import streamlit as st
-
+from app.controls.basics import progress
 from app.loaders import dataset, warming
 from app.loaders.dataset import Outcomes
 from app.records import Model
@@ -57,23 +56,23 @@ def run_all(passes: Sequence[Pass], count: int) -> list[Outcomes]:
     """
     totals = [min(count, len(dataset.source(each.model))) for each in passes]
     waiting, ran, taken, before = missing(passes, count), 0, 0.0, 0
-    bar, found = st.progress(0.0, READY if warming.ready() else COMPILING), []
-    for i, each in enumerate(passes):
-        parts, began, last = [], time.monotonic(), 0
-        for done, part in dataset.run(each.model, count, each.tau):
-            seconds = time.monotonic() - began
-            if seconds > RAN:
-                ran, taken = ran + done - last, taken + seconds
-            parts.append(part)
-            number = f", pass {i + 1} of {len(passes)}" if len(passes) > 1 else ""
-            left = taken / ran * (waiting - ran) if ran else 0.0
-            bar.progress(
-                (before + done) / sum(totals),
-                f"{plain(each.label)}{number}: {done:,} of {totals[i]:,} images"
-                + (f", {lasting(left)} left" if left > 1 else ""),
-            )
-            began, last = time.monotonic(), done
-        before += totals[i]
-        found.append(dataset.join(parts))
-    bar.empty()
+    found = []
+    with progress(READY if warming.ready() else COMPILING) as bar:
+        for i, each in enumerate(passes):
+            parts, began, last = [], time.monotonic(), 0
+            for done, part in dataset.run(each.model, count, each.tau):
+                seconds = time.monotonic() - began
+                if seconds > RAN:
+                    ran, taken = ran + done - last, taken + seconds
+                parts.append(part)
+                number = f", pass {i + 1} of {len(passes)}" if len(passes) > 1 else ""
+                left = taken / ran * (waiting - ran) if ran else 0.0
+                bar.progress(
+                    (before + done) / sum(totals),
+                    f"{plain(each.label)}{number}: {done:,} of {totals[i]:,} images"
+                    + (f", {lasting(left)} left" if left > 1 else ""),
+                )
+                began, last = time.monotonic(), done
+            before += totals[i]
+            found.append(dataset.join(parts))
     return found

@@ -152,17 +152,15 @@ def time_it(look: Look, run: Run) -> None:
     st.button(label, icon=":material/timer:", key="explore_time", on_click=ask, args=(look,))
     slot = st.empty()
     if asked:
-        bar = st.progress(0.0)
+        with controls.guarded(), controls.progress() as bar:
 
-        def say(what: str, done: float) -> None:
-            bar.progress(done, what)
+            def say(what: str, done: float) -> None:
+                bar.progress(done, what)
 
-        with controls.guarded():
             for timing in measure(look, say):
                 st.session_state["explore_timing"] = look.key, timing
                 with slot.container():
                     times_of(timing, look, run)
-        bar.empty()
     elif timing is not None:
         with slot.container():
             times_of(timing, look, run)

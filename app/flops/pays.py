@@ -31,14 +31,12 @@ def where(choice: controls.Choice) -> None:
     slot = st.empty()
     if asked:
         slot.empty()
-        bar = st.progress(0.0)
+        with controls.guarded(), controls.progress() as bar:
 
-        def say(what: str, done: float) -> None:
-            bar.progress(done, what)
+            def say(what: str, done: float) -> None:
+                bar.progress(done, what)
 
-        with controls.guarded():
             found = measure_where(model.config, side, say)
-        bar.empty()
         st.session_state["flops_where"] = this, found
     if found is None:
         st.caption(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
+from app.controls.basics import progress
 from app.folders import InputError
 from app.loaders import many, visits
 from app.loaders.many import Photo
@@ -55,16 +56,16 @@ def run_all(photos: list[Photo], look: Look) -> Seen:
         waiting = [photo for photo in waiting if photo in photos[:AT_ONCE]]
     if waiting:
         engine = many.how()
-        bar, began = st.progress(0.0, "The network runs …"), time.monotonic()
-        for i, photo in enumerate(waiting):
-            try:
-                many.run_row(photo, look)
-            except InputError as error:
-                problems[known(photo)] = str(error)
-            left = (time.monotonic() - began) / (i + 1) * (len(waiting) - i - 1)
-            more = f", {lasting(left)} left" if left > 2 else ""
-            bar.progress((i + 1) / len(waiting), f"{i + 1:,} of {len(waiting):,}{more}")
-        bar.empty()
+        began = time.monotonic()
+        with progress("The network runs …") as bar:
+            for i, photo in enumerate(waiting):
+                try:
+                    many.run_row(photo, look)
+                except InputError as error:
+                    problems[known(photo)] = str(error)
+                left = (time.monotonic() - began) / (i + 1) * (len(waiting) - i - 1)
+                more = f", {lasting(left)} left" if left > 2 else ""
+                bar.progress((i + 1) / len(waiting), f"{i + 1:,} of {len(waiting):,}{more}")
         if many.how() != engine:
             st.rerun()  # the fast engine is ready: all of them by one
     refused = {p.name: problems[known(p)] for p in photos if known(p) in problems}

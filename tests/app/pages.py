@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from tests.app.conftest import ROOT
@@ -69,7 +70,7 @@ def told_by_bars(monkeypatch: pytest.MonkeyPatch, module: Any) -> list[tuple[flo
 
     clock = iter(range(0, 10_000, 30))
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
-    monkeypatch.setattr(module.st, "progress", lambda *_: Bar())
+    monkeypatch.setattr(st, "progress", lambda *_: Bar())
     return said
 
 

@@ -169,9 +169,9 @@ class TestDataSet:
     def test_the_bar_says_what_is_waited_for(self, with_data, monkeypatch):
         from app.data_set import passes
 
-        said, progress = [], passes.st.progress
+        said, progress = [], st.progress
         monkeypatch.setattr(passes.warming, "ready", lambda *_: False)
-        monkeypatch.setattr(passes.st, "progress", lambda *a: said.append(a[1]) or progress(*a))
+        monkeypatch.setattr(st, "progress", lambda *a: said.append(a[1]) or progress(*a))
         at = run_page("data_set")
         at.button(key="data_set_run").click().run()
 

@@ -132,7 +132,9 @@ def test_answers_that_do_not_fit_are_one_sentence(with_data, tmp_path, data, sai
 
     assert len(at.error) == 1
     assert said in at.error[0].value.replace("\\", "")
+    assert "Counts.npy" not in at.error[0].value  # a file's name is as it is
     assert not at.metric
+    assert not at.get("progress")
 
 
 def test_a_file_that_is_gone_is_one_sentence(with_data, tmp_path):
